@@ -1,0 +1,105 @@
+"""The one interface between a simulator and a vision-language model.
+
+A `World` is an ordinary Gymnasium environment whose observation is what a VLM is shown: frames and a prompt. The
+words of the model come back through `parse_action`; what they cannot name is passed to `step` as None and costs the
+world's documented penalty. Nothing here knows of models.
+"""
+
+from __future__ import annotations
+
+import string
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, TypedDict, cast
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+PromptStyle = Literal["full", "terse"]
+
+MAX_PROMPT_CHARACTERS = 8192
+#: Seeds below this are for training and warm starts; evaluation draws from `EVALUATION_SEEDS`, so the two never meet.
+TRAINING_SEEDS = range(0, 2**30)
+EVALUATION_SEEDS = range(2**30, 2**31)
+
+
+class SimulatorError(RuntimeError):
+    """A simulator that cannot run on this machine, or whose process keeps failing. The message is one line."""
+
+
+class Observation(TypedDict):
+    """What the model is shown at one step.
+
+    Attributes:
+        frames: (K, H, W, 3) uint8, the last K frames of this episode, oldest first. At the start of an episode the
+            first frame is repeated: a window never holds a frame of another episode.
+        prompt: the instruction, the text observation, the accepted actions and the answer format, as one text.
+    """
+
+    frames: NDArray[np.uint8]
+    prompt: str
+
+
+class World(gym.Env[Observation, Any], ABC):
+    """A simulator that shows frames and a prompt, and takes one of its own actions a step.
+
+    Subclasses set `action_space` to the simulator's native space and implement `parse_action`, `describe` and
+    Gymnasium's `reset`, `step` and `render`. `info` of the last step of an episode holds `success` (bool), and of
+    every step `invalid` (bool: the step was taken with None).
+
+    Args:
+        prompt_style: "full" spells the task out for a pretrained model; "terse" is for models of a few million
+            parameters whose tokenizer is trained on it.
+        invalid_reward: reward of a step whose answer named no legal action; None takes the world's own.
+    """
+
+    #: Reward for an answer that names no legal action, where the caller gives none.
+    default_invalid_reward: ClassVar[float] = 0.0
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 4}  # type: ignore[misc]  # Gymnasium declares it as an instance attribute
+
+    def __init__(self, *, prompt_style: PromptStyle = "full", invalid_reward: float | None = None) -> None:
+        if prompt_style not in ("full", "terse"):
+            raise ValueError(f'prompt_style is {prompt_style!r}; it must be "full" or "terse"')
+        self.prompt_style = prompt_style
+        self.invalid_reward = self.default_invalid_reward if invalid_reward is None else float(invalid_reward)
+        self.render_mode = "rgb_array"
+
+    @property
+    @abstractmethod
+    def action_names(self) -> tuple[str, ...]:
+        """The actions accepted now, in the words the model must use; empty where any text of a grammar is."""
+
+    @abstractmethod
+    def parse_action(self, text: str) -> Any | None:
+        """The native action that `text` names, or None if it names none that is legal now."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One short, true sentence about the scene as it is now, for supervised warm starts."""
+
+    def expert_action(self) -> str | None:
+        """What a competent player would answer now, or None where no expert is known."""
+        return None
+
+
+def match_action(text: str, names: Sequence[str]) -> int | None:
+    """Index of the action that `text` names, ignoring case and extra spaces, or None if it names none."""
+    words = " ".join(text.casefold().split())
+    return next((index for index, name in enumerate(names) if name.casefold() == words), None)
+
+
+def observation_space(frames: int, height: int, width: int) -> gym.Space[Observation]:
+    """The space (a `gymnasium.spaces.Dict`) of `Observation` for K frames of height x width pixels."""
+    space = gym.spaces.Dict(
+        {
+            "frames": gym.spaces.Box(0, 255, (frames, height, width, 3), np.uint8),
+            "prompt": gym.spaces.Text(min_length=1, max_length=MAX_PROMPT_CHARACTERS, charset=string.printable),
+        }
+    )
+    return cast("gym.Space[Observation]", space)
+
+
+def answer_format(action: str = "...") -> str:
+    """The JSON object that the model is asked for, with its two keys in order."""
+    return '{"thoughts": "...", "action": "%s"}' % action  # noqa: UP031  # braces of an f-string would hide the JSON

@@ -1,0 +1,100 @@
+"""Text and playing cards, drawn with Pillow and its bundled font."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+TABLE = "#35654d"
+SUITS = "HSDC"
+
+
+class Card(NamedTuple):
+    """A playing card.
+
+    Attributes:
+        rank: 1 (ace) to 13 (king).
+        suit: one of `SUITS`.
+    """
+
+    rank: int
+    suit: str
+
+    @property
+    def value(self) -> int:
+        """What it counts: its rank, and 10 for a face card."""
+        return min(self.rank, 10)
+
+    @property
+    def face(self) -> str:
+        """What is printed on it."""
+        return {1: "A", 11: "J", 12: "Q", 13: "K"}.get(self.rank, str(self.rank))
+
+
+@lru_cache(maxsize=256)
+def fit_font(text: str, width: int, height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The bundled font at the largest whole size at which `text` fits into width x height pixels, at least 4."""
+    size = 4
+    while True:
+        left, top, right, bottom = ImageFont.load_default(size=size + 1).getbbox(text)
+        if right - left > width or bottom - top > height:
+            return ImageFont.load_default(size=size)
+        size += 1
+
+
+def draw_card(draw: ImageDraw.ImageDraw, card: Card | None, x: float, y: float, width: float) -> None:
+    """Draws a card, face down where it is None, with its upper left corner at (x, y); it is 7/5 as high as wide."""
+    height = width * 1.4
+    frame = (round(x), round(y), round(x + width), round(y + height))
+    draw.rounded_rectangle(frame, radius=width * 0.08, fill="white", outline="black")
+    if card is None:
+        inset = max(width * 0.1, 1)
+        draw.rectangle((x + inset, y + inset, x + width - inset, y + height - inset), fill="#2a4b8d")
+        return
+    font = fit_font("10", round(width * 0.8), round(height * 0.42))
+    draw.text((x + width / 2, y + height * 0.3), card.face, _color(card.suit), font, anchor="mm")
+    _draw_suit(draw, card.suit, x + width / 2, y + height * 0.74, width * 0.22)
+
+
+def _color(suit: str) -> str:
+    return "#c8102e" if suit in "HD" else "black"
+
+
+def _draw_suit(draw: ImageDraw.ImageDraw, suit: str, x: float, y: float, r: float) -> None:
+    """Draws a suit of radius r about (x, y)."""
+    color = _color(suit)
+
+    def circle(cx: float, cy: float, radius: float) -> None:
+        draw.ellipse((cx - radius, cy - radius, cx + radius, cy + radius), fill=color)
+
+    if suit == "D":
+        draw.polygon([(x, y - r), (x + 0.75 * r, y), (x, y + r), (x - 0.75 * r, y)], fill=color)
+        return
+    if suit == "H":
+        circle(x - 0.48 * r, y - 0.4 * r, 0.52 * r)
+        circle(x + 0.48 * r, y - 0.4 * r, 0.52 * r)
+        draw.polygon([(x - 0.95 * r, y - 0.2 * r), (x + 0.95 * r, y - 0.2 * r), (x, y + r)], fill=color)
+        return
+    if suit == "S":
+        circle(x - 0.45 * r, y + 0.25 * r, 0.5 * r)
+        circle(x + 0.45 * r, y + 0.25 * r, 0.5 * r)
+        draw.polygon([(x - 0.92 * r, y + 0.1 * r), (x + 0.92 * r, y + 0.1 * r), (x, y - r)], fill=color)
+    else:
+        for cx, cy in ((x, y - 0.5 * r), (x - 0.5 * r, y + 0.2 * r), (x + 0.5 * r, y + 0.2 * r)):
+            circle(cx, cy, 0.46 * r)
+    draw.polygon([(x, y), (x + 0.35 * r, y + r), (x - 0.35 * r, y + r)], fill=color)
+
+
+def table(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """An empty green table of width x height pixels, and what draws on it."""
+    image = Image.new("RGB", (width, height), TABLE)
+    return image, ImageDraw.Draw(image)
+
+
+def draw_row(draw: ImageDraw.ImageDraw, cards: Sequence[Card | None], x: float, y: float, width: float) -> None:
+    """Draws cards of one width side by side."""
+    for number, card in enumerate(cards):
+        draw_card(draw, card, x + number * width * 1.08, y, width)

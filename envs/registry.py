@@ -1,0 +1,107 @@
+"""Worlds by name: which class an id stands for and which extra installs it.
+
+A simulator is imported when one of its worlds is made, so that naming a world needs none of them installed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+
+from envs.base import Observation, PromptStyle, World
+from envs.miniworld_tasks import TASKS as MINIWORLD_TASKS
+from envs.wrappers import FrameWindow
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """Where the class of a world is.
+
+    Attributes:
+        entry_point: "module:Class" of a `World`.
+        options: keyword arguments of the class that make it this world.
+        extra: the extra of this project that installs the simulator, or None where it is always installed.
+    """
+
+    entry_point: str
+    options: dict[str, Any] = field(default_factory=dict)
+    extra: str | None = None
+
+
+_SPECS: dict[str, EnvSpec] = {
+    **{
+        f"MiniWorld-{name}-v0": EnvSpec("envs.miniworld:MiniWorld", {"env_id": f"MiniWorld-{name}-v0"})
+        for name in MINIWORLD_TASKS
+    },
+    **{
+        f"GymCards-{name}-v0": EnvSpec(f"envs.gym_cards:{name}")
+        for name in ("NumberLine", "EZPoints", "Points24", "Blackjack")
+    },
+}
+
+
+def registered() -> tuple[str, ...]:
+    """The ids of all worlds, sorted."""
+    return tuple(sorted(_SPECS))
+
+
+def make(
+    env_id: str,
+    *,
+    width: int,
+    height: int,
+    frames: int = 1,
+    prompt: PromptStyle = "full",
+    invalid_reward: float | None = None,
+) -> gym.Env[Observation, Any]:
+    """Makes a world that shows its last `frames` frames.
+
+    Args:
+        env_id: one of `registered()`, or "module:Class" for a `World` outside this package.
+        width: of a frame, in pixels.
+        height: of a frame, in pixels.
+        frames: K, how many frames an observation holds.
+        prompt: "full" or "terse", see `World`.
+        invalid_reward: see `World`.
+
+    Returns:
+        An environment whose `unwrapped` is the `World`.
+
+    Raises:
+        ValueError: no world has this id; the message names the nearest ones.
+        ModuleNotFoundError: the simulator is not installed; the message names the command that installs it.
+        SimulatorError: the simulator cannot run on this machine.
+    """
+    found = spec(env_id)
+    module, _, name = found.entry_point.partition(":")
+    try:
+        world_class = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        package = "vldac" if found.extra is None else f"vldac[{found.extra}]"
+        raise ModuleNotFoundError(
+            f"{env_id} needs the package {error.name!r}, which is not installed: pip install '{package}'",
+            name=error.name,
+        ) from error
+    world: World = world_class(
+        width=width, height=height, prompt_style=prompt, invalid_reward=invalid_reward, **found.options
+    )
+    return FrameWindow(world, frames)
+
+
+def spec(env_id: str) -> EnvSpec:
+    """Where a world is.
+
+    Raises:
+        ValueError: no world has this id; the message names the nearest ones.
+    """
+    if env_id in _SPECS:
+        return _SPECS[env_id]
+    if ":" in env_id:
+        return EnvSpec(env_id)
+    nearest = difflib.get_close_matches(env_id, _SPECS, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(nearest)}?" if nearest else f"the worlds are {', '.join(registered())}"
+    raise ValueError(f"unknown world {env_id!r}; {hint}")

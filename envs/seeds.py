@@ -1,0 +1,42 @@
+"""Which seed each episode of each simulator starts with. Training and evaluation never share one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from envs.base import EVALUATION_SEEDS, TRAINING_SEEDS
+
+#: From (simulator, episode), both counted from 0, to the seed of the episode; None: the simulator stops.
+EpisodeSeeds = Callable[[int, int], int | None]
+
+
+def training_seeds(seed: int, rank: int = 0) -> EpisodeSeeds:
+    """Endless seeds out of `TRAINING_SEEDS`, independent between simulators, ranks and runs of another seed.
+
+    Args:
+        seed: of the run, at least 0.
+        rank: of the process, at least 0.
+    """
+
+    @lru_cache(maxsize=4096)  # a pool asks at every step what would come next
+    def of_episode(simulator: int, episode: int) -> int:
+        sequence = np.random.SeedSequence(seed, spawn_key=(rank, simulator, episode))
+        return TRAINING_SEEDS[int(sequence.generate_state(1)[0]) % len(TRAINING_SEEDS)]
+
+    return of_episode
+
+
+def evaluation_seeds(episodes: int, num_envs: int) -> EpisodeSeeds:
+    """The first `episodes` of `EVALUATION_SEEDS`, dealt in turn: simulator i runs number i, i + num_envs, and so on.
+
+    Every simulator runs a fixed list, so which episodes are run does not depend on which of them finish first.
+    """
+
+    def of_episode(simulator: int, episode: int) -> int | None:
+        index = simulator + episode * num_envs
+        return EVALUATION_SEEDS[index] if index < episodes else None
+
+    return of_episode

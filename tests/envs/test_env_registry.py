@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from envs import registry
+from envs.base import EVALUATION_SEEDS, World
+from envs.registry import make, registered
+
+SIZE: dict[str, Any] = {"width": 32, "height": 24}
+
+
+def test_registered() -> None:
+    assert "GymCards-NumberLine-v0" in registered()
+    assert sum(name.startswith("MiniWorld-") for name in registered()) == 23
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("env_id", registered())
+def test_follows_gymnasium(env_id: str) -> None:
+    env = make(env_id, **SIZE)
+    check_env(env.unwrapped, skip_render_check=True)
+    check_env(env, skip_render_check=True)
+    env.close()
+
+
+def episode(env: gym.Env, seed: int, steps: int = 25) -> list[Any]:
+    world = env.unwrapped
+    assert isinstance(world, World)
+    choose = np.random.default_rng(seed)
+    observation, _ = env.reset(seed=seed)
+    record: list[Any] = [observation]
+    for _ in range(steps):
+        action = None if choose.random() < 0.2 else int(choose.integers(world.action_space.n))  # type: ignore[attr-defined]
+        record.append(env.step(action))
+        if record[-1][2] or record[-1][3]:
+            break
+    return record
+
+
+def flat(record: list[Any]) -> list[Any]:
+    steps = [record[0], *(step[0] for step in record[1:])]
+    return [(o["prompt"], o["frames"].tobytes()) for o in steps] + [step[1:] for step in record[1:]]
+
+
+@pytest.mark.parametrize("env_id", registered())
+def test_seed_and_actions_determine_everything(env_id: str) -> None:
+    env, other = (make(env_id, **SIZE, frames=2, prompt="terse") for _ in range(2))
+    seed = EVALUATION_SEEDS[7]
+    first = flat(episode(env, seed))
+    assert flat(episode(other, 5)) != first
+    assert flat(episode(other, seed)) == first  # another simulator, another episode before it
+    for _ in range(3):
+        env.step(0) if env.reset(seed=1) else None
+        other.unwrapped.describe()  # type: ignore[attr-defined]
+        other.unwrapped.expert_action()  # type: ignore[attr-defined]
+    assert flat(episode(env, seed)) == first
+    env.close()
+    other.close()
+
+
+@pytest.mark.parametrize("env_id", registered())
+@pytest.mark.parametrize("prompt", ["full", "terse"])
+def test_prompts(env_id: str, prompt: Any) -> None:
+    env = make(env_id, **SIZE, prompt=prompt)
+    world = env.unwrapped
+    assert isinstance(world, World)
+    text = env.reset(seed=0)[0]["prompt"]
+    assert f"ctions: {', '.join(world.action_names)}." in text
+    assert "{shape}" not in text
+    assert text.isascii()
+    if prompt == "terse":
+        assert "\n" not in text
+        assert len(text) <= 110
+    else:
+        answer = json.loads(re.findall(r"\{.*\}", text)[0])
+        assert list(answer) == ["thoughts", "action"]
+    for index, name in enumerate(world.action_names):
+        assert world.parse_action(name) == world.parse_action(f" {name.upper()}\n") == index
+    assert world.parse_action(f"{world.action_names[0]} {world.action_names[0]}") is None
+    assert world.parse_action("") is None
+    assert world.describe().isascii()
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", registered())
+def test_invalid_answers_cost_and_pass_time(env_id: str) -> None:
+    env = make(env_id, **SIZE, invalid_reward=-0.5)
+    observation, _ = env.reset(seed=3)
+    after, reward, terminated, truncated, info = env.step(None)
+    assert (reward, terminated, truncated, info) == (-0.5, False, False, {"invalid": True})
+    assert np.array_equal(observation["frames"], after["frames"])
+    assert env.step(0)[4]["invalid"] is False
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["OneRoomS6Fast", "GymCards-NumberLine-v0", ""])
+def test_unknown_world(name: str) -> None:
+    env_id = {"OneRoomS6Fast": "MiniWorld-OneRoomS6fast-v0", "": "Doom"}.get(name, name[:-1])
+    with pytest.raises(ValueError, match=name or "the worlds are") as error:
+        make(env_id, **SIZE)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_prompt_style() -> None:
+    with pytest.raises(ValueError, match="prompt_style is 'short'"):
+        make("GymCards-NumberLine-v0", **SIZE, prompt="short")  # type: ignore[arg-type]
+
+
+def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = registry.EnvSpec("nowhere_to_be_found:World", extra="nowhere")
+    monkeypatch.setitem(registry._SPECS, "Nowhere-v0", missing)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'vldac\[nowhere\]'"):
+        make("Nowhere-v0", **SIZE)
+
+
+def test_world_outside_the_package() -> None:
+    module = importlib.import_module("envs.gym_cards")
+    assert isinstance(make("envs.gym_cards:NumberLine", **SIZE).unwrapped, module.NumberLine)
