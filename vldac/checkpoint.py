@@ -1,0 +1,155 @@
+"""Checkpoints that are whole or absent: written aside, verified by digest, the last few kept."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vldac.runtime import Runtime
+
+_MANIFEST = "manifest.json"
+_PREFIX = "update-"
+log = logging.getLogger(__name__)
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written, or is not what was written."""
+
+
+def save(root: Path, update: int, write: Callable[[Path], None], *, keep: int, runtime: Runtime) -> Path:
+    """Writes one checkpoint; every rank must call it.
+
+    All ranks write into a directory aside, rank 0 adds a manifest with the digest of every file, and only then does
+    one rename give it its name. Whatever goes wrong before that leaves the checkpoints before it untouched.
+
+    Args:
+        root: directory of all checkpoints of the run.
+        update: updates made so far; names the checkpoint.
+        write: writes this rank's files into the directory it is given.
+        keep: how many checkpoints are kept, this one included.
+        runtime: this rank.
+
+    Raises:
+        CheckpointError: the disk is full, the directory is not writable, or a file could not be written.
+    """
+    final = root / f"{_PREFIX}{update:06d}"
+    aside = root / f".writing-{final.name}"
+    try:
+        if runtime.is_main:
+            root.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir()
+        runtime.barrier()
+        write(aside)
+        runtime.barrier()
+        if runtime.is_main:
+            _seal(aside)
+            shutil.rmtree(final, ignore_errors=True)
+            aside.rename(final)
+            _sync(root)
+            for old in _all(root)[:-keep]:
+                shutil.rmtree(old)
+        runtime.barrier()
+    except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
+        shutil.rmtree(aside, ignore_errors=True)
+        free = shutil.disk_usage(_existing(root)).free / 2**20
+        raise CheckpointError(
+            f"could not write the checkpoint {final}: {str(error).splitlines()[0]} ({free:.0f} MiB free); checkpoints "
+            "before it are whole: free some space or mend the directory's permissions, then run the same command again"
+        ) from error
+    return final
+
+
+def newest(root: Path) -> Path | None:
+    """The newest whole checkpoint, or None; broken ones are named in the log and passed over."""
+    for path in reversed(_all(root)):
+        try:
+            verify(path)
+        except CheckpointError as error:
+            log.warning("%s; trying the checkpoint before it", error)
+        else:
+            return path
+    return None
+
+
+def verify(path: Path) -> None:
+    """Compares every file of a checkpoint with its manifest.
+
+    Raises:
+        CheckpointError: something is missing, added or changed.
+    """
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        digests = {name: _digest(path / name) for name in manifest}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path} is broken: {error}") from None
+    if wrong := sorted(name for name in manifest if manifest[name] != digests[name]):
+        raise CheckpointError(f"checkpoint {path} is broken: {', '.join(wrong)} changed since it was written")
+
+
+def update_of(path: Path) -> int:
+    """How many updates a checkpoint holds."""
+    return int(path.name.removeprefix(_PREFIX))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that `path` holds either the old or the new value, never a part of one."""
+    aside = path.with_name(f".{path.name}.writing")
+    aside.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    aside.replace(path)
+
+
+def generator_state(generator: torch.Generator) -> str:
+    """A generator's state as text."""
+    return base64.b64encode(generator.get_state().numpy().tobytes()).decode()
+
+
+def restore_generator(generator: torch.Generator, state: str) -> None:
+    """Puts a generator into the state that `generator_state` gave."""
+    generator.set_state(torch.frombuffer(bytearray(base64.b64decode(state)), dtype=torch.uint8))
+
+
+def _all(root: Path) -> list[Path]:
+    # By length first: the millionth update has a seventh digit.
+    return sorted(root.glob(f"{_PREFIX}[0-9]*"), key=lambda path: (len(path.name), path.name)) if root.is_dir() else []
+
+
+def _files(path: Path) -> Iterator[Path]:
+    return (p for p in sorted(path.rglob("*")) if p.is_file() and p.name != _MANIFEST)
+
+
+def _seal(path: Path) -> None:
+    digests = {str(file.relative_to(path)): _digest(file) for file in _files(path)}
+    for file in _files(path):
+        _sync(file)
+    (path / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    _sync(path / _MANIFEST)
+    _sync(path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,313 @@
+"""One update: from a rollout to new weights, under DeepSpeed.
+
+The policy is a DeepSpeed engine at any ZeRO stage. The value head is decoupled from it: its input is detached, so its
+gradient shares nothing with the policy's, and it has an optimiser and a gradient limit of its own, in float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from torch import Tensor
+
+from vldac import losses
+from vldac.advantages import explained_variance
+from vldac.config import Config
+from vldac.objectives import Objective
+from vldac.rollout import Rollout, Step
+from vldac.runtime import Runtime
+from vldac.scoring import OldScores, Scorer
+from vldac.value_head import ValueHead
+from vldac.vlm import VLM
+
+#: How far the first ratio of an update may be from 1, by dtype, before the run is stopped as inconsistent.
+RATIO_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5}
+
+
+class HealthError(RuntimeError):
+    """The learner's own numbers contradict each other; going on would train on nonsense."""
+
+
+class Learner:
+    """Holds everything that is trained and makes one update at a time.
+
+    Args:
+        config: the run's configuration.
+        vlm: the model, without an adapter; one is added if the configuration asks for it.
+        objective: what is maximised.
+        runtime: this rank.
+        generator: shuffles the minibatches.
+    """
+
+    def __init__(
+        self, config: Config, vlm: VLM, objective: Objective, runtime: Runtime, generator: torch.Generator
+    ) -> None:
+        self.config, self.objective, self.runtime, self.generator = config, objective, runtime, generator
+        self.reference: VLM | None = None
+        if config.model.lora_rank:
+            vlm.add_adapter(config.model.lora_rank, config.model.lora_alpha)
+        elif config.train.kl_coefficient:
+            self.reference = copy.deepcopy(vlm).requires_grad_(False).to(runtime.device).eval()
+        self.vlm = vlm.to(runtime.device).eval()  # no dropout anywhere: every log-probability is of one network
+        self.value_head = ValueHead(vlm.hidden_size, config.train.value_hidden_sizes).to(runtime.device)
+        self.value_optimizer = torch.optim.Adam(self.value_head.parameters(), lr=config.train.value_learning_rate)
+        # Gloo serves CPU ranks without this kernel, whose compilation needs g++ and most of a minute.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        trained = [p for p in self.vlm.parameters() if p.requires_grad]
+        self.engine, self.optimizer, _, _ = deepspeed.initialize(
+            model=self.vlm,
+            optimizer=torch.optim.Adam(trained, lr=config.train.learning_rate),
+            config=deepspeed_config(config, sum(p.numel() for p in trained)),
+        )
+        self.engine.eval()
+        self.scorer = Scorer(
+            self.vlm,
+            self.value_head,
+            self._reference_policy if config.train.kl_coefficient else None,
+            runtime,
+            temperature=config.rollout.temperature,
+            micro_batch_size=config.train.micro_batch_size,
+        )
+
+    def update(self, rollout: Rollout, update: int) -> dict[str, float]:
+        """Learns from a rollout.
+
+        Args:
+            rollout: T steps of this rank's simulators.
+            update: how many updates came before.
+
+        Returns:
+            Metrics, averaged over ranks.
+
+        Raises:
+            HealthError: the first ratio of the update is not 1, or a loss is not finite.
+        """
+        started = time.perf_counter()
+        policy_frozen = update < self.config.train.value_warmup and self.objective.uses_critic
+        rate = learning_rate(self.config, update)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        steps = [step for row in rollout.steps for step in row]
+        old = self.scorer.score(rollout)
+        raw_advantages = self.objective.advantages(old.tensors)
+        values, returns = old.tensors.values.flatten(), (raw_advantages + old.tensors.values).flatten()
+        advantages = self._normalise(raw_advantages).flatten()
+
+        means = _Means()
+        first_ratio_error: float | None = None
+        for _ in range(self.config.train.epochs):
+            for batch in self._batches(len(steps)):
+                error = self._optimiser_step(
+                    [steps[i] for i in batch],
+                    _rows(old, batch),
+                    (advantages[batch], returns[batch]),
+                    policy_frozen,
+                    means,
+                )
+                if first_ratio_error is None:
+                    first_ratio_error = self._check_first_ratio(error)
+        gap = max(
+            float((row - step.response.log_probs).abs().max()) for row, step in zip(old.log_probs, steps, strict=True)
+        )
+        means.add("critic/explained_variance", torch.tensor(explained_variance(values, returns)))
+        means.add("critic/value", values.mean())
+        means.add("critic/return", returns.mean())
+        return means.over_ranks(self.runtime) | {
+            "health/first_ratio_error": first_ratio_error or 0.0,
+            "health/sampler_log_prob_gap": self.runtime.max(gap),
+            "train/learning_rate": rate,
+            "train/policy_frozen": float(policy_frozen),
+            "time/learning_s": time.perf_counter() - started,
+        }
+
+    def _optimiser_step(
+        self,
+        steps: list[Step],
+        old: tuple[list[Tensor], list[Tensor]],
+        targets: tuple[Tensor, Tensor],
+        policy_frozen: bool,
+        means: _Means,
+    ) -> float:
+        """One optimiser step of the policy and one of the critic; returns the largest |ratio - 1|."""
+        micro = self.config.train.micro_batch_size
+        parts = [slice(start, start + micro) for start in range(0, len(steps), micro)]
+        worst = 0.0
+        for part in parts:
+            prompts, responses = [s.prompt for s in steps[part]], [s.response.token_ids for s in steps[part]]
+            with torch.set_grad_enabled(not policy_frozen):
+                scores = self.engine(prompts, responses, self.config.rollout.temperature)
+                width = scores.mask.shape[1]
+                old_log_probs, reference = (_pad(rows[part], width).to(self.runtime.device) for rows in old)
+                advantages, returns = (target[part].to(self.runtime.device) for target in targets)
+                loss, ratios = self.objective.policy_loss(scores.log_probs, old_log_probs, advantages, scores.mask)
+                means.add("loss/policy", loss)
+                if self.config.train.kl_coefficient:
+                    kl = losses.kl_penalty(scores.log_probs, reference, scores.mask)
+                    loss = loss + self.config.train.kl_coefficient * kl
+                    means.add("policy/kl_to_reference", kl)
+            if not policy_frozen:
+                _require_finite(loss, "policy loss")
+                self.engine.backward(loss)
+                self.engine.step()
+            if self.objective.uses_critic:
+                value_loss = losses.value_loss(self.value_head(scores.states), returns)
+                _require_finite(value_loss, "value loss")
+                (self.config.train.value_coefficient * value_loss / len(parts)).backward()
+                means.add("loss/value", value_loss)
+            with torch.no_grad():
+                error = (ratios - 1).abs()
+                worst = max(worst, float(error.max()))
+                outside = (error > self.config.train.clip).float()
+                means.add("policy/clip_fraction", losses.step_mean(outside, scores.mask))
+                means.add("policy/entropy", losses.step_mean(scores.entropies, scores.mask))
+                means.add("policy/kl_to_old", losses.kl_penalty(old_log_probs, scores.log_probs, scores.mask))
+        if not policy_frozen:
+            means.add("policy/grad_norm", torch.tensor(float(self.engine.get_global_grad_norm() or 0.0)))
+        if self.objective.uses_critic:
+            means.add("critic/grad_norm", self._step_value_head())
+        return worst
+
+    def _step_value_head(self) -> Tensor:
+        parameters = list(self.value_head.parameters())
+        for parameter in parameters:
+            assert parameter.grad is not None
+            parameter.grad = self.runtime.sum(parameter.grad) / self.runtime.world_size
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.train.max_grad_norm)
+        self.value_optimizer.step()
+        self.value_optimizer.zero_grad()
+        return norm
+
+    @contextlib.contextmanager
+    def _reference_policy(self) -> Iterator[VLM]:
+        if self.reference is not None:
+            yield self.reference
+        else:
+            with self.vlm.adapter_disabled():
+                yield self.vlm
+
+    def _normalise(self, advantages: Tensor) -> Tensor:
+        """Mean 0 and deviation 1 over the steps of all ranks."""
+        count = self.runtime.sum(torch.tensor(float(advantages.numel())))
+        mean = self.runtime.sum(advantages.sum()) / count
+        variance = self.runtime.sum((advantages - mean).square().sum()) / count
+        return (advantages - mean) / (variance.sqrt() + 1e-8)
+
+    def _batches(self, count: int) -> Iterator[list[int]]:
+        """This rank's share of each optimiser step of one epoch, in random order."""
+        share = self.config.train.batch_size // self.runtime.world_size
+        order = torch.randperm(count, generator=self.generator).tolist()
+        for start in range(0, count, share):
+            yield order[start : start + share]
+
+    def _check_first_ratio(self, error: float) -> float:
+        worst = self.runtime.max(error)
+        tolerance = RATIO_TOLERANCE[self.config.model.dtype]
+        if not worst <= tolerance:
+            raise HealthError(
+                f"the first ratio of this update differs from 1 by {worst:.3g} (tolerance {tolerance}): old and new "
+                "log-probabilities do not come from the same weights, temperature and tokens"
+            )
+        return worst
+
+    @contextlib.contextmanager
+    def sampling(self) -> Iterator[VLM]:
+        """Yields the policy with whole weights on every rank, for generation and saving."""
+        sharded = self.config.deepspeed.zero_stage == 3
+        gather = deepspeed.zero.GatheredParameters(list(self.vlm.parameters())) if sharded else contextlib.nullcontext()
+        with gather:
+            yield self.vlm
+
+    # Checkpoints
+
+    def save(self, directory: Path) -> None:
+        """Writes the engine's state and the critic's; every rank must call it."""
+        self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False, exclude_frozen_parameters=True)
+        if self.runtime.is_main:
+            critic = {"value_head": self.value_head.state_dict(), "optimizer": self.value_optimizer.state_dict()}
+            torch.save(critic, directory / "critic.pt")
+
+    def load(self, directory: Path) -> None:
+        """Reads what `save` wrote. Only for a directory this run wrote: DeepSpeed's state is a pickle."""
+        loaded, _ = self.engine.load_checkpoint(str(directory), tag="engine", load_module_strict=False)
+        if loaded is None:
+            raise FileNotFoundError(f"{directory} holds no DeepSpeed state")
+        critic = torch.load(directory / "critic.pt", weights_only=True, map_location=self.runtime.device)
+        self.value_head.load_state_dict(critic["value_head"])
+        self.value_optimizer.load_state_dict(critic["optimizer"])
+
+
+def learning_rate(config: Config, update: int) -> float:
+    """Cosine from `learning_rate` at the first update to `final_learning_rate` at the last."""
+    first, last = config.train.learning_rate, config.train.final_learning_rate
+    progress = min(1.0, update / max(1, config.updates - 1))
+    return last + 0.5 * (first - last) * (1 + math.cos(math.pi * progress))
+
+
+def deepspeed_config(config: Config, trained_parameters: int) -> dict[str, Any]:
+    """The engine's configuration. The optimiser is torch's own, so nothing is compiled at run time."""
+    train, settings = config.train, config.deepspeed
+    # ZeRO allocates a whole bucket in every backward pass; its default of 5e8 numbers is for models of billions.
+    bucket = min(trained_parameters, 500_000_000)
+    zero: dict[str, Any] = {
+        "stage": settings.zero_stage,
+        "reduce_bucket_size": bucket,
+        "allgather_bucket_size": bucket,
+    }
+    if settings.zero_stage == 3:
+        zero |= {"stage3_gather_16bit_weights_on_model_save": True}
+    if settings.offload_optimizer and settings.zero_stage:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    return {
+        "train_micro_batch_size_per_gpu": train.micro_batch_size,
+        "gradient_accumulation_steps": train.batch_size // (train.micro_batch_size * settings.ranks),
+        "gradient_clipping": train.max_grad_norm,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "bf16": {"enabled": config.model.dtype == "bfloat16"},
+        "steps_per_print": 10**9,
+    }
+
+
+def _require_finite(loss: Tensor, name: str) -> None:
+    if not torch.isfinite(loss):
+        raise HealthError(f"the {name} is {float(loss)}; lower train.learning_rate or train.max_grad_norm")
+
+
+def _rows(old: OldScores, batch: list[int]) -> tuple[list[Tensor], list[Tensor]]:
+    reference = old.reference_log_probs or old.log_probs  # unread where no KL penalty is paid
+    return [old.log_probs[i] for i in batch], [reference[i] for i in batch]
+
+
+def _pad(rows: list[Tensor], width: int) -> Tensor:
+    """Rows (R_i,) as one (B, width) tensor, zeros on the right."""
+    padded = torch.zeros(len(rows), width)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded
+
+
+class _Means:
+    """Running means of named numbers."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, name: str, value: Tensor) -> None:
+        value = value.detach().double().cpu()
+        self.totals[name] = self.totals.get(name, torch.zeros((), dtype=torch.float64)) + value
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def over_ranks(self, runtime: Runtime) -> dict[str, float]:
+        names = sorted(self.totals)
+        means = torch.stack([self.totals[name] / self.counts[name] for name in names])
+        return dict(zip(names, (runtime.sum(means) / runtime.world_size).tolist(), strict=True))

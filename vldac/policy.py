@@ -1,0 +1,135 @@
+"""A trained policy on disk: what `train` writes and everything after it reads.
+
+A base directory is a Hugging Face model, or a pointer to one on a hub. A policy directory holds an adapter or whole
+weights, the value head, and vldac.json, which says what it is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from vldac import answers
+from vldac.answers import Answer
+from vldac.config import ModelConfig
+from vldac.value_head import ValueHead
+from vldac.vlm import VLM
+
+POINTER = "base.json"
+DESCRIPTION = "vldac.json"
+
+
+def write_pointer(directory: Path, base: str, revision: str | None) -> None:
+    """Makes `directory` stand for a model that lies elsewhere: a hub id, or a directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / POINTER).write_text(json.dumps({"base": base, "revision": revision}, indent=1) + "\n")
+
+
+def load_base(directory: str | Path, config: ModelConfig) -> VLM:
+    """Loads a base directory, following a pointer.
+
+    Raises:
+        OSError: nothing is there, or the hub cannot be reached.
+    """
+    directory = Path(directory)
+    base, revision = str(directory), None
+    if (pointer := directory / POINTER).exists():
+        target = json.loads(pointer.read_text(encoding="utf-8"))
+        base, revision = target["base"], target["revision"]
+    elif not (directory / "config.json").exists():
+        raise FileNotFoundError(
+            f"{directory} holds no model; make it with: python -m vldac.warm_start --out {directory}"
+        )
+    return VLM.from_pretrained(base, revision=revision, dtype=getattr(torch, config.dtype))
+
+
+def save(directory: Path, vlm: VLM, value_head: ValueHead, description: dict[str, Any]) -> None:
+    """Writes a policy directory; weights as safetensors only."""
+    directory.mkdir(parents=True, exist_ok=True)
+    vlm.model.save_pretrained(directory, safe_serialization=True)
+    (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    if not description["adapter"]:
+        vlm.tokenizer.save_pretrained(directory)
+        vlm.image_processor.save_pretrained(directory)
+    save_file(
+        {k: v.contiguous().cpu() for k, v in value_head.state_dict().items()}, directory / "value_head.safetensors"
+    )
+    (directory / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+
+
+def load(directory: str | Path, base: str | Path, config: ModelConfig) -> VLM:
+    """Loads a trained policy: whole weights, or the base with the trained adapter on it.
+
+    Raises:
+        OSError: either directory is missing or incomplete.
+    """
+    directory = Path(directory)
+    description = describe(directory)
+    if not description["adapter"]:
+        return VLM.from_pretrained(directory, dtype=getattr(torch, config.dtype))
+    vlm = load_base(base, config)
+    vlm.load_adapter(directory)
+    return vlm.eval()
+
+
+def describe(directory: Path) -> dict[str, Any]:
+    """What a policy directory says of itself."""
+    try:
+        value: dict[str, Any] = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{directory} holds no trained policy: {DESCRIPTION} is missing") from None
+    return value
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a policy did with one observation.
+
+    Attributes:
+        text: the response, word for word.
+        answer: as it was read, None if it could not be.
+    """
+
+    text: str
+    answer: Answer | None
+
+
+class Actor:
+    """A policy ready to act on single observations.
+
+    Args:
+        vlm: the policy.
+        temperature: of sampling; 0 takes the likeliest token.
+        max_new_tokens: length limit of a response.
+        seed: of the sampling.
+    """
+
+    def __init__(self, vlm: VLM, *, temperature: float = 0.0, max_new_tokens: int = 64, seed: int = 0) -> None:
+        self.vlm, self.temperature, self.max_new_tokens = vlm, temperature, max_new_tokens
+        self.generator = torch.Generator(vlm.device).manual_seed(seed)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, base: str | Path, **options: Any) -> Actor:
+        """Loads a policy directory and its base."""
+        model = ModelConfig(**_model_fields(describe(Path(directory))))
+        return cls(load(directory, base, model), **options)
+
+    def act(self, frames: NDArray[np.uint8], prompt: str) -> Decision:
+        """Answers one observation: frames (K, H, W, 3) uint8 and the prompt text."""
+        encoded = self.vlm.encode([frames], [prompt])
+        (response,) = self.vlm.generate(
+            encoded, max_new_tokens=self.max_new_tokens, temperature=self.temperature, generator=self.generator
+        )
+        text = self.vlm.decode(response.token_ids)
+        return Decision(text, answers.parse(text))
+
+
+def _model_fields(description: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in description["config"]["model"].items() if k != "tiny"}

@@ -1,0 +1,167 @@
+"""Collecting experience: N simulators, batched generation, one record a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from envs.base import Observation
+from vldac import answers
+from vldac.vlm import VLM, Prompt, Response
+
+
+class Simulators(Protocol):
+    """N simulators stepped together (`envs.vector.VectorWorld`)."""
+
+    def reset(self) -> list[Observation | None]:
+        """The first observation of every simulator."""
+        ...
+
+    def step(self, actions: Sequence[str | None]) -> Any:
+        """One step of every simulator; None stands for an answer that could not be read."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[Observation | None]:
+        """Restores every simulator and returns its current observation."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One environment step of one simulator.
+
+    Attributes:
+        prompt: what the model was shown.
+        response: what it wrote.
+        reward: of the action that the response named, or the world's penalty if it named none.
+        terminated: the task ended.
+        truncated: the time ran out, or the simulator was lost.
+        final_prompt: the last observation of an episode that ended by truncation, whose value is still to come.
+    """
+
+    prompt: Prompt
+    response: Response
+    reward: float
+    terminated: bool
+    truncated: bool
+    final_prompt: Prompt | None = None
+
+
+@dataclass
+class Rollout:
+    """T steps of N simulators.
+
+    Attributes:
+        steps: T lists of N steps.
+        last_prompts: the N observations that follow the last step.
+        episodes: `info` of each episode that ended, in order; lost ones left out.
+        invalid: steps whose answer named no legal action.
+        lost: episodes that were lost with their worker.
+        seconds: time spent in "simulator" and in "generation" (encoding and decoding included).
+    """
+
+    steps: list[list[Step]] = field(default_factory=list)
+    last_prompts: list[Prompt] = field(default_factory=list)
+    episodes: list[dict[str, Any]] = field(default_factory=list)
+    invalid: int = 0
+    lost: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: {"simulator": 0.0, "generation": 0.0})
+
+
+class Collector:
+    """Plays N simulators with the current policy, over and over from where they stand.
+
+    Args:
+        vlm: the policy.
+        simulators: N simulators; `start` or `resume` must be called before `collect`.
+        max_new_tokens: length limit of a response.
+        temperature: of sampling.
+        generator: source of the sampling's randomness.
+    """
+
+    def __init__(
+        self, vlm: VLM, simulators: Simulators, *, max_new_tokens: int, temperature: float, generator: torch.Generator
+    ) -> None:
+        self.vlm = vlm
+        self.simulators = simulators
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+        self.generator = generator
+        self.observations: Sequence[Observation | None] = []
+
+    def start(self) -> None:
+        """Resets every simulator."""
+        self.observations = self.simulators.reset()
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Puts the simulators back where `state` (their own `state_dict`) was taken."""
+        self.observations = self.simulators.load_state_dict(state)
+
+    def collect(self, steps: int) -> Rollout:
+        """Takes `steps` environment steps in every simulator."""
+        rollout = Rollout()
+        clock = _Clock(rollout.seconds)
+        for _ in range(steps):
+            prompts = self._encode(self.observations)
+            responses = self.vlm.generate(
+                prompts,
+                max_new_tokens=self.max_new_tokens,
+                temperature=self.temperature,
+                generator=self.generator,
+            )
+            parsed = [answers.parse(self.vlm.decode(response.token_ids)) for response in responses]
+            clock.lap("generation")
+            result = self.simulators.step([answer.action if answer else None for answer in parsed])
+            clock.lap("simulator")
+            self.observations = result.observations
+            rollout.steps.append(self._records(prompts, responses, result))
+            self._count(rollout, result)
+            clock.lap("generation")
+        rollout.last_prompts = self._encode(self.observations)
+        clock.lap("generation")
+        return rollout
+
+    def _encode(self, observations: Sequence[Observation | None]) -> list[Prompt]:
+        shown = [o for o in observations if o is not None]
+        assert len(shown) == len(observations), "training seeds never run out"
+        return self.vlm.encode([o["frames"] for o in shown], [o["prompt"] for o in shown])
+
+    def _records(self, prompts: Sequence[Prompt], responses: Sequence[Response], result: Any) -> list[Step]:
+        cut = [i for i in range(len(prompts)) if result.truncated[i] and not result.terminated[i]]
+        finals = dict(zip(cut, self._encode([result.final_observations[i] for i in cut]), strict=True)) if cut else {}
+        return [
+            Step(
+                prompt,
+                response,
+                reward=float(result.rewards[i]),
+                terminated=bool(result.terminated[i]),
+                truncated=i in finals,
+                final_prompt=finals.get(i),
+            )
+            for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True))
+        ]
+
+    @staticmethod
+    def _count(rollout: Rollout, result: Any) -> None:
+        for info in result.infos:
+            rollout.invalid += bool(info.get("invalid", False))
+            if info.get("lost", False):
+                rollout.lost += 1
+            elif "episode_return" in info:
+                rollout.episodes.append(info)
+
+
+class _Clock:
+    """Adds the time since its last lap to a named total."""
+
+    def __init__(self, totals: dict[str, float]) -> None:
+        self.totals, self.last = totals, time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.totals[name] += now - self.last
+        self.last = now

@@ -1,0 +1,309 @@
+"""A vision-language model as the method sees it: prompts in, sampled responses, log-probabilities and states out.
+
+One class serves the model built on the machine and the released ones of 7 billion parameters; families differ only in
+`vldac.families`. Token ids are kept from generation to the loss and never made from text again, and sampling and
+learning read log-probabilities through the same function, with the same temperature and the same forbidden tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, LogitsProcessor
+
+from vldac.families import LORA_TARGETS, family_of
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One encoded prompt, without padding.
+
+    Attributes:
+        input_ids: (P,) int64, image placeholders expanded.
+        pixel_values: (patches, D) float32 of all K frames.
+        image_grid_thw: (K, 3) int64, the patch grid of each frame.
+    """
+
+    input_ids: Tensor
+    pixel_values: Tensor
+    image_grid_thw: Tensor
+
+
+@dataclass(frozen=True)
+class Response:
+    """One sampled response, the end-of-turn token included unless it was cut off.
+
+    Attributes:
+        token_ids: (R,) int64.
+        log_probs: (R,) float32, under the distribution that was sampled from.
+    """
+
+    token_ids: Tensor
+    log_probs: Tensor
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one forward pass over B prompts with their responses yields.
+
+    Attributes:
+        log_probs: (B, R) float32 of each response token, 0 where masked out.
+        mask: (B, R) bool, true on response tokens.
+        states: (B, H), last-layer hidden state at the last prompt token.
+        entropies: (B, R) float32 of the distribution that each token was drawn from, 0 where masked out; detached.
+    """
+
+    log_probs: Tensor
+    mask: Tensor
+    states: Tensor
+    entropies: Tensor
+
+
+class VLM(nn.Module):
+    """A causal vision-language model with its tokenizer and image processor.
+
+    Args:
+        model: a Hugging Face image-text-to-text model, or a PEFT model around one.
+        tokenizer: its tokenizer.
+        image_processor: its image processor.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+        config = self.backbone.config
+        self.family = family_of(config.model_type)
+        self.hidden_size: int = config.text_config.hidden_size
+        self.end_id: int = tokenizer.convert_tokens_to_ids(self.family.end_of_turn)
+        self.pad_id: int = tokenizer.pad_token_id
+        self.image_token_id: int = tokenizer.convert_tokens_to_ids(self.family.image_token)
+        forbidden = torch.zeros(config.text_config.vocab_size, dtype=torch.bool)
+        forbidden[[tokenizer.convert_tokens_to_ids(token) for token in self.family.forbidden_tokens]] = True
+        forbidden[len(tokenizer) :] = True  # rows that only pad the embedding matrix
+        self.register_buffer("forbidden", forbidden, persistent=False)
+        self._encode_text = lru_cache(maxsize=4096)(self._encode_text_uncached)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        base: str | Path,
+        *,
+        revision: str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> VLM:
+        """Loads a Hugging Face directory or hub id.
+
+        Raises:
+            OSError: nothing is there, or its files are incomplete.
+            ValueError: the model is of a family that is not supported.
+        """
+        model = AutoModelForImageTextToText.from_pretrained(
+            base, revision=revision, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
+        )
+        tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
+        processor = AutoImageProcessor.from_pretrained(base, revision=revision, backend="pil")
+        return cls(model, tokenizer, processor).eval()
+
+    @property
+    def backbone(self) -> Any:
+        """The Hugging Face model, inside its adapter if it has one."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.forbidden.device  # type: ignore[return-value]  # a buffer, which nn.Module types as Tensor | Module
+
+    def add_adapter(self, rank: int, alpha: int) -> None:
+        """Freezes the model and puts a LoRA adapter on its language model. It starts as the identity.
+
+        There is no dropout: sampling, old and new log-probabilities must come from the same network.
+        """
+        config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=LORA_TARGETS)
+        self.model = get_peft_model(self.model, config)
+
+    def load_adapter(self, directory: str | Path) -> None:
+        """Puts a trained adapter on the model."""
+        self.model = PeftModel.from_pretrained(self.model, str(directory))
+
+    @contextmanager
+    def adapter_disabled(self) -> Iterator[None]:
+        """Within it, the model is the one that the adapter was put on."""
+        if not isinstance(self.model, PeftModel):
+            raise TypeError("this model has no adapter to disable")
+        with self.model.disable_adapter():
+            yield
+
+    # Encoding
+
+    def encode(self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[str]) -> list[Prompt]:
+        """Encodes B observations: frames, each (K, H, W, 3) uint8, and prompt texts."""
+        images = [frame for window in frames for frame in window]
+        processed = self.image_processor(images=images, return_tensors="pt")
+        pixels, grids = processed["pixel_values"], processed["image_grid_thw"]
+        tokens = (grids.prod(-1) // self.image_processor.merge_size**2).tolist()
+        patches = grids.prod(-1).tolist()
+        encoded, image, patch = [], 0, 0
+        for window, text in zip(frames, prompts, strict=True):
+            k = len(window)
+            used = sum(patches[image : image + k])
+            ids = self._encode_text(text, tuple(tokens[image : image + k]))
+            encoded.append(Prompt(ids, pixels[patch : patch + used].clone(), grids[image : image + k].clone()))
+            image, patch = image + k, patch + used
+        return encoded
+
+    def _encode_text_uncached(self, text: str, image_tokens: tuple[int, ...]) -> Tensor:
+        content = [{"type": "image"} for _ in image_tokens] + [{"type": "text", "text": text}]
+        template = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        pieces = template.split(self.family.image_token)
+        if len(pieces) != len(image_tokens) + 1:
+            raise ValueError(f"the prompt text holds {self.family.image_token!r}, which stands for an image")
+        expanded = pieces[0] + "".join(
+            self.family.image_token * count + piece for count, piece in zip(image_tokens, pieces[1:], strict=True)
+        )
+        ids = self.tokenizer(expanded, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        return ids[0]
+
+    def encode_response(self, text: str) -> Tensor:
+        """Token ids (R,) of a written response and its end of turn. For supervised targets only."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return torch.tensor([*ids, self.end_id])
+
+    def decode(self, token_ids: Tensor) -> str:
+        """The text of a response, without its end of turn."""
+        return str(self.tokenizer.decode(token_ids[token_ids != self.end_id]))
+
+    def collate(self, prompts: Sequence[Prompt], responses: Sequence[Tensor] = ()) -> tuple[dict[str, Tensor], int]:
+        """Pads prompts on the left and responses on the right, so that every response starts in one column.
+
+        Returns:
+            The model's inputs, and P, the padded length of the prompts.
+        """
+        width = max(len(p.input_ids) for p in prompts)
+        length = max((len(r) for r in responses), default=0)
+        ids = torch.full((len(prompts), width + length), self.pad_id)
+        attention = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            start = width - len(prompt.input_ids)
+            ids[row, start:width] = prompt.input_ids
+            attention[row, start:width] = 1
+        for row, response in enumerate(responses):
+            ids[row, width : width + len(response)] = response
+            attention[row, width : width + len(response)] = 1
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": attention,
+            "mm_token_type_ids": (ids == self.image_token_id).int(),
+            "pixel_values": torch.cat([p.pixel_values for p in prompts]),
+            "image_grid_thw": torch.cat([p.image_grid_thw for p in prompts]),
+        }
+        return {name: tensor.to(self.device) for name, tensor in inputs.items()}, width
+
+    # Distribution of a response token
+
+    def token_log_probs(self, logits: Tensor, temperature: float) -> Tensor:
+        """Log-probabilities (..., V) float32 that responses are drawn from: forbidden tokens at -inf."""
+        scaled = logits.float() / temperature
+        return torch.log_softmax(scaled.masked_fill(self.forbidden, -torch.inf), dim=-1)  # type: ignore[arg-type]
+
+    def forward(self, prompts: Sequence[Prompt], responses: Sequence[Tensor], temperature: float) -> Scores:
+        """Scores responses, one forward pass for all of them.
+
+        Args:
+            prompts: B prompts.
+            responses: B responses, each (R_i,) int64.
+            temperature: that the responses were sampled at.
+        """
+        inputs, width = self.collate(prompts, responses)
+        hidden = self.backbone.model(**inputs, use_cache=False).last_hidden_state
+        ids = inputs["input_ids"][:, width:]
+        mask = inputs["attention_mask"][:, width:].bool()
+        distribution = self.token_log_probs(self.backbone.lm_head(hidden[:, width - 1 : -1]), temperature)
+        # Padding is a forbidden token: its -inf must not reach the loss, not even multiplied by zero.
+        chosen = distribution.gather(-1, ids.masked_fill(~mask, self.end_id).unsqueeze(-1)).squeeze(-1)
+        with torch.no_grad():
+            entropies = -(distribution.exp() * distribution.masked_fill(self.forbidden, 0.0)).sum(-1)  # type: ignore[arg-type]
+        return Scores(
+            log_probs=torch.where(mask, chosen, 0.0),
+            mask=mask,
+            states=hidden[:, width - 1],
+            entropies=torch.where(mask, entropies, 0.0),
+        )
+
+    @torch.no_grad()
+    def states(self, prompts: Sequence[Prompt]) -> Tensor:
+        """Hidden states (B, H) at the last token of each prompt."""
+        inputs, width = self.collate(prompts)
+        state: Tensor = self.backbone.model(**inputs, use_cache=False).last_hidden_state[:, width - 1]
+        return state
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        generator: torch.Generator | None = None,
+        synced_gpus: bool = False,
+    ) -> list[Response]:
+        """Samples one response a prompt from exactly `token_log_probs`; no top-k, no top-p.
+
+        Args:
+            prompts: B prompts.
+            max_new_tokens: a response that has not ended by then is cut off.
+            temperature: 0 takes the likeliest token.
+            generator: source of all randomness; its state alone decides the samples.
+            synced_gpus: every rank makes the same number of forward passes (ZeRO stage 3 needs it).
+        """
+        inputs, width = self.collate(prompts)
+        sampler = _Sampler(self, temperature, generator)
+        output = self.backbone.generate(
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            logits_processor=[sampler],
+            eos_token_id=self.end_id,
+            pad_token_id=self.pad_id,
+            synced_gpus=synced_gpus,
+        )[:, width:].cpu()
+        log_probs = torch.stack(sampler.log_probs, dim=1).cpu()
+        ended = (output == self.end_id).int()
+        lengths = (ended.cumsum(1) - ended == 0).sum(1).tolist()
+        return [Response(output[i, :n].clone(), log_probs[i, :n].clone()) for i, n in enumerate(lengths)]
+
+
+class _Sampler(LogitsProcessor):
+    """Draws the next token itself and leaves transformers' greedy search one choice.
+
+    transformers' own sampling takes its randomness from the process-wide generator, which other code also draws from;
+    a run can only be resumed exactly if sampling owns its generator.
+    """
+
+    def __init__(self, vlm: VLM, temperature: float, generator: torch.Generator | None) -> None:
+        self.vlm, self.temperature, self.generator = vlm, temperature, generator
+        self.log_probs: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        log_probs = self.vlm.token_log_probs(scores, self.temperature or 1.0)
+        if self.temperature == 0:
+            chosen = log_probs.argmax(-1, keepdim=True)
+        else:
+            chosen = torch.multinomial(log_probs.exp(), 1, generator=self.generator)
+        self.log_probs.append(log_probs.gather(-1, chosen).squeeze(-1))
+        return torch.full_like(scores, -torch.inf).scatter(-1, chosen, 0.0)

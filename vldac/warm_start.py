@@ -1,0 +1,182 @@
+"""Builds the small model and teaches it to see and to keep the format, but not to act.
+
+The targets are true scene descriptions with uniformly random actions. What comes out describes what it sees, answers
+in JSON, and plays like the random policy; from there only reinforcement learning teaches it to act.
+
+    python -m vldac.warm_start --params params.yaml --out models/base --metrics metrics/base.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from envs import registry
+from envs.base import TRAINING_SEEDS, Observation, World
+from vldac import answers, policy, tiny_vlm
+from vldac.answers import Answer
+from vldac.checkpoint import write_json
+from vldac.config import Config, load
+from vldac.losses import step_mean
+from vldac.runtime import derive_seed, fail_readably, quiet, set_threads
+from vldac.vlm import VLM, Prompt
+
+_MOST_EXAMPLES = 8192
+_HELD_OUT = 256
+_LONGEST_WALK = 12  # steps of a random walk before the next episode: starts of episodes stay frequent
+
+
+@dataclass(frozen=True)
+class Example:
+    """One observation with what is true of it.
+
+    Attributes:
+        observation: what the model is shown.
+        description: the true scene description.
+        actions: the legal actions, one of which is drawn at random each time the example is used.
+    """
+
+    observation: Observation
+    description: str
+    actions: tuple[str, ...]
+
+
+def collect_examples(config: Config, count: int, seed: int) -> list[Example]:
+    """Walks at random through one simulator and describes what is seen."""
+    rng = np.random.default_rng(seed)
+    env = registry.make(
+        config.env.id,
+        width=config.env.width,
+        height=config.env.height,
+        frames=config.env.frames,
+        prompt=config.env.prompt,
+        invalid_reward=config.env.invalid_reward,
+    )
+    world = cast(World, env.unwrapped)
+    examples: list[Example] = []
+    try:
+        while len(examples) < count:
+            observation, _ = env.reset(seed=int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
+            for _ in range(int(rng.integers(1, _LONGEST_WALK + 1))):
+                examples.append(Example(observation, world.describe(), world.action_names))
+                action = world.parse_action(str(rng.choice(world.action_names)))
+                observation, _, terminated, truncated, _ = env.step(action)
+                if terminated or truncated:
+                    break
+    finally:
+        env.close()
+    return examples[:count]
+
+
+def corpus(examples: Sequence[Example]) -> list[str]:
+    """Every text that the model will read or write, for its tokenizer."""
+    prompts = sorted({e.observation["prompt"] for e in examples})
+    written = [answers.render(Answer(e.description, a)) for e in examples[:2000] for a in e.actions]
+    return [*prompts * max(1, len(written) // max(1, len(prompts)) // 4), *written, "user\n", "assistant\n"]
+
+
+def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> None:
+    """Supervised learning on the examples, each time with a fresh random action."""
+    settings = config.warm_start
+    rng = np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(vlm.parameters(), lr=settings.learning_rate, weight_decay=0.01)
+    order: list[int] = []
+    bar = tqdm(range(settings.updates), desc="warm start", unit="update", disable=not sys.stderr.isatty())
+    for update in bar:
+        if len(order) < settings.batch_size:
+            order += rng.permutation(len(examples)).tolist()
+        batch = [examples[order.pop()] for _ in range(settings.batch_size)]
+        targets = [
+            vlm.encode_response(answers.render(Answer(e.description, str(rng.choice(e.actions))))) for e in batch
+        ]
+        scores = vlm(_prompts(vlm, batch), targets, temperature=1.0)
+        loss = -step_mean(scores.log_probs, scores.mask)
+        optimizer.param_groups[0]["lr"] = settings.learning_rate * _schedule(update, settings.updates)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vlm.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if update % 50 == 0 or update == settings.updates - 1:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+            if bar.disable:
+                print(f"warm start: update {update + 1}/{settings.updates}, loss {loss.item():.3f}", flush=True)
+
+
+def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> dict[str, float]:
+    """Samples answers on held-out examples: how many are legal, and how many describe the scene truly."""
+    generator = torch.Generator().manual_seed(seed)
+    legal = true = tokens = 0
+    for start in range(0, len(examples), 32):
+        batch = examples[start : start + 32]
+        responses = vlm.generate(
+            _prompts(vlm, batch),
+            max_new_tokens=config.rollout.max_new_tokens,
+            temperature=config.rollout.temperature,
+            generator=generator,
+        )
+        for example, response in zip(batch, responses, strict=True):
+            answer = answers.parse(vlm.decode(response.token_ids))
+            legal += answer is not None and answer.action in example.actions
+            true += answer is not None and answer.thoughts == example.description
+            tokens += len(response.token_ids)
+    count = len(examples)
+    return {"legal_answers": legal / count, "true_descriptions": true / count, "response_tokens": tokens / count}
+
+
+def run(config: Config, out: Path) -> dict[str, float]:
+    """Makes the base model of a run in `out` and returns what it can do."""
+    if config.model.base != "tiny":
+        policy.write_pointer(out, config.model.base, config.model.revision)
+        return {}
+    started = time.perf_counter()
+    wanted = min(_MOST_EXAMPLES, max(1, config.warm_start.updates) * config.warm_start.batch_size)
+    examples = collect_examples(config, wanted + _HELD_OUT, derive_seed(config.seed, "examples"))
+    held_out, examples = examples[:_HELD_OUT], examples[_HELD_OUT:]
+    tiny_vlm.build(config.model.tiny, corpus(examples), derive_seed(config.seed, "initialisation"), out)
+    vlm = VLM.from_pretrained(out)
+    train(config, vlm.train(), examples, derive_seed(config.seed, "warm start"))
+    vlm.eval().model.save_pretrained(out)
+    measured = measure(config, vlm, held_out, derive_seed(config.seed, "held out"))
+    parameters = float(sum(p.numel() for p in vlm.parameters()))
+    return {**measured, "parameters": parameters, "seconds": time.perf_counter() - started}
+
+
+def _prompts(vlm: VLM, batch: Sequence[Example]) -> list[Prompt]:
+    return vlm.encode([e.observation["frames"] for e in batch], [e.observation["prompt"] for e in batch])
+
+
+def _schedule(update: int, updates: int) -> float:
+    """Linear rise over 30 updates, constant, linear fall over the last third."""
+    return min(1.0, (update + 1) / 30) * min(1.0, 3 * (1 - update / updates) + 0.02)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m vldac.warm_start", description=__doc__.splitlines()[0])
+    parser.add_argument("--params", default="params.yaml", help="configuration (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
+    parser.add_argument("--out", type=Path, default=Path("models/base"), help="directory of the base model")
+    parser.add_argument("--metrics", type=Path, help="where to write what the base model can do, as JSON")
+    options = parser.parse_args(arguments)
+    config = load(options.params, options.set)
+    quiet()
+    set_threads(config.deepspeed.threads)
+    metrics = run(config, options.out)
+    if options.metrics:
+        options.metrics.parent.mkdir(parents=True, exist_ok=True)
+        write_json(options.metrics, metrics)
+    print(f"base model in {options.out}: " + ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(fail_readably(main))
