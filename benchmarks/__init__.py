@@ -1,0 +1,1 @@
+"""Exams that training never sees."""

@@ -1,0 +1,1 @@
+"""Speed, apart from the tests: `make perf`."""

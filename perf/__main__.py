@@ -1,0 +1,123 @@
+"""`make perf`: how fast this machine collects and learns, in one run, so that the ratios can be trusted.
+
+    python -m perf [--steps 8] [--base models/base]
+
+Compares N batched simulators with one simulator at a time on the same model, and prints the shares of time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vldac import policy, warm_start
+from vldac.config import Config, load
+from vldac.learner import Learner
+from vldac.objectives import VLDAC
+from vldac.rollout import Collector
+from vldac.runtime import Runtime, fail_readably, process_group, quiet
+from vldac.train import make_simulators
+
+
+def measure(config: Config, base: Path, updates: int, runtime: Runtime) -> dict[str, Any]:
+    """Collects and learns `updates` times after one unmeasured round; medians, in seconds and per second."""
+    torch.manual_seed(0)
+    vlm = policy.load_base(base, config.model)
+    objective = VLDAC(config.train.gamma, config.train.gae_lambda, config.train.clip)
+    learner = Learner(config, vlm, objective, runtime, torch.Generator().manual_seed(0))
+    rounds = []
+    with make_simulators(config, runtime) as simulators:
+        collector = Collector(
+            vlm,
+            simulators,
+            max_new_tokens=config.rollout.max_new_tokens,
+            temperature=config.rollout.temperature,
+            generator=torch.Generator(runtime.device).manual_seed(0),
+        )
+        collector.start()
+        for number in range(updates + 1):
+            started = time.perf_counter()
+            rollout = collector.collect(config.rollout.steps)
+            learner.update(rollout, config.train.value_warmup + number)
+            seconds = time.perf_counter() - started
+            tokens = sum(len(step.response.token_ids) for row in rollout.steps for step in row)
+            rounds.append((seconds, rollout.seconds["simulator"], rollout.seconds["generation"], tokens))
+    rounds = rounds[1:]
+    total, simulator, generation = (statistics.median(r[i] for r in rounds) for i in range(3))
+    return {
+        "steps_per_s": config.steps_per_update / total,
+        "tokens_per_s": statistics.median(r[3] / r[2] for r in rounds),
+        "simulator": simulator / total,
+        "generation": generation / total,
+        "learning": 1 - (simulator + generation) / total,
+    }
+
+
+@contextmanager
+def base_model(config: Config, directory: Path | None) -> Iterator[Path]:
+    """The base model of a run, or an untrained one of the same shape: speed does not depend on what it knows."""
+    if directory is not None and directory.exists():
+        yield directory
+        return
+    with tempfile.TemporaryDirectory() as made:
+        shape = config.model_copy(update={"warm_start": config.warm_start.model_copy(update={"updates": 0})})
+        warm_start.run(shape, Path(made) / "base")
+        yield Path(made) / "base"
+
+
+def one_at_a_time(config: Config) -> Config:
+    """The released code's way: one simulator, one step a forward pass, gradients accumulated to the same batch."""
+    values = config.model_dump()
+    values["env"] |= {"simulators": 1, "workers": 1}
+    values["rollout"] |= {"steps": config.train.batch_size}
+    values["train"] |= {"micro_batch_size": 1}
+    return Config.model_validate(values)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m perf", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
+    parser.add_argument("--base", type=Path, default=Path("models/base"))
+    parser.add_argument("--updates", type=int, default=3, help="measured rounds (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    config = load(options.params, options.set)
+    quiet()
+    with process_group(config.deepspeed.threads) as runtime, base_model(config, options.base) as base:
+        print(
+            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+            f"torch {torch.__version__}, {runtime.device}; {config.env.id}, {config.model.dtype}; load "
+            f"{os.getloadavg()[0]:.1f}"
+        )
+        batched = measure(config, base, options.updates, runtime)
+        single = measure(one_at_a_time(config), base, 1, runtime)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{'':28}{'steps/s':>9}{'tokens/s':>10}{'simulator':>11}{'generation':>12}{'learning':>10}")
+    for name, row in (
+        (f"{config.env.simulators} simulators, batched", batched),
+        ("1 simulator, one at a time", single),
+    ):
+        print(
+            f"{name:28}{row['steps_per_s']:9.1f}{row['tokens_per_s']:10.0f}"
+            f"{row['simulator']:11.1%}{row['generation']:12.1%}{row['learning']:10.1%}"
+        )
+    print(f"batched / one at a time: {batched['steps_per_s'] / single['steps_per_s']:.1f} x")
+    print(f"peak memory of the learner: {peak:.0f} MiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(fail_readably(main))
