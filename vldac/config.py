@@ -273,15 +273,16 @@ def _explain(error: Any) -> str:
 
 
 def _nearest(location: Sequence[str]) -> str | None:
-    everything = _keys(Config)
-    key = ".".join(location)
-    siblings = [k for k in everything if k.rpartition(".")[0] == key.rpartition(".")[0]]
-    for candidates, cutoff in ((siblings, 0.5), (everything, 0.6)):
-        if match := difflib.get_close_matches(key, candidates, n=1, cutoff=cutoff):
-            return match[0]
-    leaves = {k.rpartition(".")[2]: k for k in everything}
-    match = difflib.get_close_matches(location[-1], leaves, n=1, cutoff=0.6)
-    return leaves[match[0]] if match else None
+    section, _, name = ".".join(location).rpartition(".")
+    everything = [(*key.rpartition(".")[::2], key) for key in _keys(Config)]
+    moved = {leaf: key for _, leaf, key in reversed(everything)}  # the first section wins
+    if name in moved:  # a known name in the wrong section
+        return moved[name]
+    siblings = {leaf: key for parent, leaf, key in everything if parent == section}
+    for candidates, cutoff in ((siblings, 0.5), (moved, 0.6)):
+        if match := difflib.get_close_matches(name, candidates, n=1, cutoff=cutoff):
+            return candidates[match[0]]
+    return None
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:

@@ -128,7 +128,8 @@ class Collector:
     def _encode(self, observations: Sequence[Observation | None]) -> list[Prompt]:
         shown = [o for o in observations if o is not None]
         assert len(shown) == len(observations), "training seeds never run out"
-        return self.vlm.encode([o["frames"] for o in shown], [o["prompt"] for o in shown])
+        prompts = self.vlm.encode([o["frames"] for o in shown], [o["prompt"] for o in shown])
+        return self.vlm.encode_frames(prompts)
 
     def _records(self, prompts: Sequence[Prompt], responses: Sequence[Response], result: Any) -> list[Step]:
         cut = [i for i in range(len(prompts)) if result.truncated[i] and not result.terminated[i]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, LogitsProcessor
+from transformers.utils import ModelOutput
 
 from vldac.families import LORA_TARGETS, family_of
 
@@ -32,11 +33,16 @@ class Prompt:
         input_ids: (P,) int64, image placeholders expanded.
         pixel_values: (patches, D) float32 of all K frames.
         image_grid_thw: (K, 3) int64, the patch grid of each frame.
+        features: what a vision tower that is not trained makes of the frames, (visual tokens, H); None computes it in
+            every forward pass.
+        deepstack: the same at the inner layers that some families hand to the language model.
     """
 
     input_ids: Tensor
     pixel_values: Tensor
     image_grid_thw: Tensor
+    features: Tensor | None = None
+    deepstack: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,7 +193,26 @@ class VLM(nn.Module):
         """The text of a response, without its end of turn."""
         return str(self.tokenizer.decode(token_ids[token_ids != self.end_id]))
 
-    def collate(self, prompts: Sequence[Prompt], responses: Sequence[Tensor] = ()) -> tuple[dict[str, Tensor], int]:
+    @torch.no_grad()
+    def encode_frames(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Runs the vision tower once for good, where only an adapter on the language model is trained.
+
+        An update reads each prompt six times or more; without this, a frozen tower would be run as often.
+        """
+        if not isinstance(self.model, PeftModel) or not prompts:
+            return list(prompts)
+        grids = torch.cat([p.image_grid_thw for p in prompts]).to(self.device)
+        pixels = torch.cat([p.pixel_values for p in prompts]).to(self.device)
+        output = self.backbone.model.get_image_features(pixels, grids, return_dict=True)
+        sizes = [int(p.image_grid_thw.prod(-1).sum()) // self.image_processor.merge_size**2 for p in prompts]
+        features = torch.cat(tuple(output.pooler_output)).split(sizes)
+        layers = [torch.cat(layer).split(sizes) for layer in getattr(output, "deepstack_features", None) or ()]
+        return [
+            replace(p, features=features[i].clone(), deepstack=tuple(layer[i].clone() for layer in layers))
+            for i, p in enumerate(prompts)
+        ]
+
+    def collate(self, prompts: Sequence[Prompt], responses: Sequence[Tensor] = ()) -> tuple[dict[str, Any], int]:
         """Pads prompts on the left and responses on the right, so that every response starts in one column.
 
         Returns:
@@ -204,14 +229,22 @@ class VLM(nn.Module):
         for row, response in enumerate(responses):
             ids[row, width : width + len(response)] = response
             attention[row, width : width + len(response)] = 1
-        inputs = {
+        tensors = {
             "input_ids": ids,
             "attention_mask": attention,
             "mm_token_type_ids": (ids == self.image_token_id).int(),
-            "pixel_values": torch.cat([p.pixel_values for p in prompts]),
             "image_grid_thw": torch.cat([p.image_grid_thw for p in prompts]),
         }
-        return {name: tensor.to(self.device) for name, tensor in inputs.items()}, width
+        features = [p.features for p in prompts if p.features is not None]
+        if len(features) != len(prompts):
+            tensors["pixel_values"] = torch.cat([p.pixel_values for p in prompts])
+        inputs: dict[str, Any] = {name: tensor.to(self.device) for name, tensor in tensors.items()}
+        if len(features) == len(prompts):
+            images: dict[str, Any] = {"pooler_output": tuple(features)}
+            if prompts[0].deepstack:
+                images["deepstack_features"] = list(zip(*(p.deepstack for p in prompts), strict=True))
+            inputs["mm_encoder_outputs"] = {"image": ModelOutput(images)}
+        return inputs, width
 
     # Distribution of a response token
 
