@@ -94,25 +94,25 @@ class RolloutConfig(_Section):
     """How experience is collected. The same temperature is in the log-probabilities."""
 
     steps: Positive = 16
-    temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.7
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 24
 
 
 class TrainConfig(_Section):
     """VL-DAC (arXiv 2508.04280)."""
 
-    total_steps: Positive = 10240
+    total_steps: Positive = 8192
     gamma: UnitInterval = 0.95
     gae_lambda: UnitInterval = 0.95
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    kl_coefficient: NonNegativeFloat = 0.03
+    kl_coefficient: NonNegativeFloat = 0.05
     value_coefficient: PositiveFloat = 0.5
     epochs: Positive = 2
     batch_size: Positive = 32
     micro_batch_size: Positive = 32
     value_warmup: NonNegative = 2
     learning_rate: PositiveFloat = 1e-3
-    final_learning_rate: NonNegativeFloat = 1e-4
+    final_learning_rate: NonNegativeFloat = 3e-4
     value_learning_rate: PositiveFloat = 1e-3
     value_hidden_sizes: tuple[Positive, ...] = (256, 256)
     max_grad_norm: PositiveFloat = 1.0
