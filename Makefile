@@ -1,0 +1,52 @@
+# Two commands: `make run` and `make test`. Both set up what is missing first; everything else is one line each.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test perf lint prefect mlflow setup system
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# A container often runs as another user than the owner of the checkout; git (and DVC through it) would refuse that.
+export GIT_CONFIG_COUNT := 1
+export GIT_CONFIG_KEY_0 := safe.directory
+export GIT_CONFIG_VALUE_0 := $(CURDIR)
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/' | expand -t 16
+
+run: setup ## set up, then train, evaluate and register a policy; a second run finds everything cached
+	@$(PYTHON) -m pipelines.run $(ARGS)
+
+test: setup ## set up, then run every test (`make test ARGS='-m "not slow"'` leaves the long ones out)
+	@$(PYTHON) -m pytest $(ARGS)
+
+perf: setup ## measure speed: environment steps/s, tokens/s, shares of time, memory
+	@$(PYTHON) -m perf $(ARGS)
+
+lint: setup ## ruff and mypy
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+
+prefect: setup ## open the pages of past runs (PORT=4200)
+	@$(PYTHON) -m pipelines.pages prefect $(if $(PORT),--port $(PORT))
+
+mlflow: setup ## open metrics and the model registry (PORT=5000)
+	@$(PYTHON) -m pipelines.pages mlflow $(if $(PORT),--port $(PORT))
+
+setup: system $(VENV)/.ready ## system libraries and $(VENV), without running anything
+
+system:
+	@scripts/system-libraries
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed, this is $$(python3 --version 2>&1); put one first on PATH" >&2; exit 1; }
+	@test -x $(PYTHON) || python3 -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "error: python3 cannot make $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || \
+	  { echo "error: $(VENV) holds no pip; remove it (rm -r $(VENV)) and run make again" >&2; exit 1; }
+	@echo "installing into $(VENV) (a few minutes, once)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt || \
+	  { echo "error: pip could not install the packages; see above, then run make again" >&2; exit 1; }
+	@touch $@

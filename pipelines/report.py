@@ -1,0 +1,56 @@
+"""What a person reads at the end: who scored what, in a terminal and as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+#: The rows of the comparison: key of metrics/summary.json, name.
+POLICIES = (("random", "random policy"), ("base", "base model"), ("trained", "trained model"))
+COLUMNS = ("", "success [95% interval]", "return", "steps to goal", "episodes")
+
+
+def rows(summary: Mapping[str, Any], *, warm_started: bool) -> list[tuple[str, ...]]:
+    """The comparison as text cells, one row a policy in `COLUMNS`' order.
+
+    Args:
+        summary: metrics/summary.json.
+        warm_started: the base model was built here; its warm start taught it to see and to answer, not to act.
+    """
+    table: list[tuple[str, ...]] = []
+    for key, name in POLICIES:
+        score = summary[key]
+        low, high = score["success_ci"]
+        label = f"{name} (sees, acts at random)" if key == "base" and warm_started else name
+        table.append(
+            (
+                label,
+                f"{score['success']:.3f} [{low:.3f}, {high:.3f}]",
+                _number(score["return"], ".3f"),
+                _number(score["steps_to_goal"], ".1f"),
+                str(score["episodes"]),
+            )
+        )
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    """A dash where there is no value: steps to a goal that was never reached."""
+    return "-" if value is None or math.isnan(value) else format(value, form)
+
+
+def text(summary: Mapping[str, Any], *, warm_started: bool) -> str:
+    """The comparison for a terminal."""
+    table = [COLUMNS, *rows(summary, warm_started=warm_started)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
+    title = f"{summary.get('env', '')}, seed {summary.get('seed', '')}, episodes on seeds that training never saw"
+    return "\n".join([title, *(line.rstrip() for line in lines)])
+
+
+def markdown(summary: Mapping[str, Any], *, warm_started: bool) -> str:
+    """The comparison for a page."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|---:|---:|---:|---:|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows(summary, warm_started=warm_started)]
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""What the stages share: their arguments, and how they run a command of the method."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pipelines.cli import PipelineError
+from pipelines.process import GRACE, die_with_parent, tied
+
+#: Exit code of a command that a signal ended, as a shell reports it: 128 + the signal's number.
+SIGNALLED = 128
+
+
+def arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
+    """Parses what every stage takes: `--params` and `--root`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: %(default)s")
+    parser.add_argument("--root", type=Path, default=Path(), help="the project's directory; default: the current one")
+    parsed = parser.parse_args(argv)
+    parsed.root = parsed.root.resolve()
+    if "DVC_STAGE" in os.environ:  # started by DVC, whose end must be this process's end
+        die_with_parent()
+    return parsed
+
+
+def run_module(module: str, *options: str | Path, root: Path) -> None:
+    """Runs `python -m module` to its end, with this process's output as its own.
+
+    Raises:
+        SystemExit: it failed and has said why, or a signal ended it, which is said here.
+    """
+    process = subprocess.Popen(tied([sys.executable, "-m", module, *map(str, options)]), cwd=root)
+    try:
+        code = process.wait()
+    except BaseException:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE / 2)  # Ctrl-C reaches it as well
+        process.kill()
+        process.wait()
+        raise
+    if code < 0:
+        name = signal.Signals(-code).name
+        cause = " (out of memory?)" if -code == signal.SIGKILL else ""
+        print(f"error: {module} was ended by {name}{cause}; the same command goes on from there", file=sys.stderr)
+        raise SystemExit(SIGNALLED - code)
+    if code:
+        raise SystemExit(code)
+
+
+def require(path: Path) -> Path:
+    """`path`, which a command should have written.
+
+    Raises:
+        PipelineError: it did not.
+    """
+    if not path.exists():
+        raise PipelineError(f"{path} was not written although the command succeeded; please report this")
+    return path

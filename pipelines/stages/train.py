@@ -1,0 +1,125 @@
+"""Stage `train`: VL-DAC from the base model, resumed where an earlier attempt stopped, tracked in MLflow.
+
+Training itself is a child process that knows nothing of MLflow; this process watches over it, forwards what it writes,
+and turns its run directory into the stage's results.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines import cli, rundir, tracking
+from pipelines.process import GRACE
+from pipelines.project import content_hash, stage_inputs, write_json
+from pipelines.stages.common import arguments, require, run_module
+from vldac.config import Config, load
+
+#: What a learning curve is drawn from; a run on the same machine gives the same values again, so no timings.
+CURVE = (
+    "environment_steps",
+    "episode/count",
+    "episode/success",
+    "episode/return",
+    "episode/length",
+    "rollout/invalid_actions",
+    "rollout/response_tokens",
+)
+#: Share of a run whose mean is reported as its end.
+TAIL = 0.1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes models/policy, metrics/train.json, plots/learning_curve.csv and runs/train.json."""
+    options = arguments(argv, __doc__)
+    root: Path = options.root
+    config = load(root / options.params)
+    with rundir.opened(root / "runs", fingerprint(root, config)) as run:
+        forwarder = _forwarder(root, config, run)
+        forwarder.start()
+        status = "FAILED"
+        try:
+            _train(root, options.params, run)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            delivered = forwarder.close(status, timeout=30.0 if status == "FINISHED" else GRACE / 3)
+        rows = tracking.read_metrics(require(run.metrics))
+        write_curve(root / "plots/learning_curve.csv", rows)
+        write_json(root / "metrics/train.json", summary(rows))
+        write_json(
+            root / "runs/train.json",
+            {
+                "run_key": run.identity.run_key,
+                "fingerprint": run.identity.fingerprint,
+                "started_ms": run.identity.started_ms,
+                "mlflow_run_id": forwarder.server.run_id if delivered and forwarder.server else None,
+                "mlflow_tracking_uri": tracking.without_credentials(tracking.tracking_uri(root)),
+            },
+        )
+        run.mark_complete(int(rows[-1]["environment_steps"]))
+    return 0
+
+
+def fingerprint(root: Path, config: Config) -> str:
+    """Names the run directory: a checkpoint is only ever resumed by the code, data and parameters that wrote it."""
+    inputs = stage_inputs(root, "train")
+    return config.fingerprint(content_hash(root / "models/base"), content_hash(*inputs))
+
+
+def _train(root: Path, params: Path, run: rundir.RunDirectory) -> None:
+    policy = root / "models/policy"
+    policy.parent.mkdir(parents=True, exist_ok=True)
+    run_module(
+        "vldac.train",
+        *("--params", params),
+        *("--base", root / "models/base"),
+        *("--run-dir", run.path),
+        *("--out", policy),
+        root=root,
+    )
+    require(policy)
+
+
+def _forwarder(root: Path, config: Config, run: rundir.RunDirectory) -> tracking.MetricsForwarder:
+    about = tracking.details(root, config)
+    return tracking.MetricsForwarder(
+        run.metrics,
+        lambda: tracking.MlflowRun(tracking.client(root), run.identity, about),
+        where=tracking.without_credentials(tracking.tracking_uri(root)),
+    )
+
+
+def write_curve(path: Path, rows: Sequence[tracking.Row]) -> None:
+    """Writes the learning curve as CSV, one line an update; what an update does not have stays empty."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = [name for name in CURVE if any(name in row for row in rows)]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def summary(rows: Sequence[tracking.Row]) -> dict[str, Any]:
+    """Where a run ended: means over the last tenth of its updates of what the learning curve shows.
+
+    Raises:
+        PipelineError: there is no update.
+    """
+    if not rows:
+        raise cli.PipelineError("training wrote no update; delete its directory under runs/ and run again")
+    last = rows[-max(1, round(TAIL * len(rows))) :]
+    means: dict[str, Any] = {"environment_steps": int(rows[-1]["environment_steps"]), "updates": len(rows)}
+    for name in CURVE[1:]:
+        values = [float(row[name]) for row in last if row.get(name) is not None]
+        if values:
+            means[name.replace("/", "_")] = sum(values) / len(values)
+    return means
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

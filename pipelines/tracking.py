@@ -1,0 +1,445 @@
+"""MLflow runs: one per training, the same one after every resume, whether or not a server is there.
+
+Training writes its metrics to a file and knows nothing of servers. A `MetricsForwarder` in the stage's process tails
+that file and sends what the server does not have yet. What the server has is asked of the server itself, each time it
+comes (back) within reach; nothing is doubled after a lost reply, and nothing is lost that the file still holds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from pipelines.cli import PipelineError, explain
+from pipelines.project import home, revision
+from pipelines.rundir import RunIdentity
+from vldac.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+EXPERIMENT = "vldac"
+RUN_KEY = "vldac.run_key"
+#: The last value of every batch; its highest step says how far the server has come.
+STEPS = "environment_steps"
+_BATCH = 1000  # metrics that MLflow takes in one request
+_PARAMS = 100  # and parameters
+
+Row = Mapping[str, Any]
+
+_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A server that is away is asked again by the forwarder; a request must not hang on it for MLflow's two minutes.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+
+
+def tracking_uri(root: Path) -> str:
+    """`MLFLOW_TRACKING_URI`, or the SQLite file of the project, as an absolute address."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home(root) / 'mlflow.db'}"
+
+
+def without_credentials(uri: str) -> str:
+    """The address without user, password, query and fragment: safe in a log and in a file."""
+    user = urlsplit(uri).netloc.rpartition("@")[0]
+    bare = uri.partition("?")[0].partition("#")[0]
+    return bare.replace(f"{user}@", "", 1) if user else bare
+
+
+def client(root: Path) -> MlflowClient:
+    """A client of the tracking server, its database and its experiment made on first use.
+
+    Raises:
+        Exception: whatever MLflow raises where the server cannot be reached.
+    """
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: PLC0415  # seconds to import; whoever needs no server does not wait for it
+
+    uri = tracking_uri(root)
+    mlflow.set_tracking_uri(uri)
+    with _first_use(root, uri):
+        made = mlflow.MlflowClient(uri)
+        if made.get_experiment_by_name(EXPERIMENT) is None:
+            artifacts = (home(root) / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
+            made.create_experiment(EXPERIMENT, artifact_location=artifacts)
+    return made
+
+
+@contextmanager
+def _first_use(root: Path, uri: str) -> Iterator[None]:
+    """Makes a local database whole or not at all, by one process at a time; MLflow's own attempts collide."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    import fcntl  # noqa: PLC0415  # not on Windows, where only a server can be used
+
+    import mlflow  # noqa: PLC0415
+
+    database = Path(uri.removeprefix("sqlite:///"))
+    home(root).mkdir(parents=True, exist_ok=True)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with (home(root) / "mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            # A process that is killed half-way through the tables must not leave a database that nobody can use.
+            aside = database.with_name(f".{database.name}.new")
+            aside.unlink(missing_ok=True)
+            mlflow.MlflowClient(f"sqlite:///{aside}").search_experiments()
+            aside.replace(database)
+        yield
+
+
+def reason(error: BaseException) -> str:
+    """Why a server could not be used, in a few words and without what a URL may hold."""
+    text = explain(error) if isinstance(error, Exception) else type(error).__name__
+    text = re.sub(r"//[^/\s@]+@", "//", text)
+    if "Connection refused" in text or "Max retries exceeded" in text or "NameResolution" in text:
+        return "it cannot be reached"
+    return text[:200]
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """What an MLflow run says of itself besides its metrics."""
+
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+
+
+def details(root: Path, config: Config) -> RunDetails:
+    """Parameters and tags of a training run of `config` in this working tree."""
+    at = revision(root)
+    # A run may be resumed with other values of what does not decide its weights, and MLflow's parameters are final.
+    values = config.model_dump(mode="json", exclude={"evaluate": True, "checkpoint": True, "env": {"step_deadline"}})
+    return RunDetails(
+        name=f"{config.env.id} seed {config.seed}",
+        tags={
+            "git.revision": at.commit,
+            "git.dirty": str(at.dirty).lower(),
+            "dvc.stage": "train",
+            "dvc.out": "models/policy",
+            "env": config.env.id,
+            "model": config.model.base,
+            "seed": str(config.seed),
+        },
+        params=flatten(values),
+    )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested sections as `section.key` with JSON values, strings bare."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+def find_run(client: MlflowClient, run_key: str) -> Run | None:
+    """The MLflow run that carries our key, in whatever state it is."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return None
+    found = client.search_runs([experiment.experiment_id], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=1)
+    return found[0] if found else None
+
+
+class MetricsServer(Protocol):
+    """Where metrics go. Every method may raise anything while the server is away."""
+
+    run_id: str
+
+    def last_step(self) -> int:
+        """The highest `environment_steps` that it has, -1 for none."""
+
+    def send(self, rows: Sequence[Row]) -> None:
+        """Adds rows that it does not have, in order."""
+
+    def finish(self, status: str) -> None:
+        """Ends the run with one of MLflow's statuses."""
+
+
+class MlflowRun:
+    """The MLflow run of a training, found again by its key or made now.
+
+    Args:
+        client: of a server within reach.
+        identity: of the run.
+        details: for a run that is new to the server.
+    """
+
+    def __init__(self, client: MlflowClient, identity: RunIdentity, details: RunDetails) -> None:
+        self._client = client
+        self._started_ms = identity.started_ms
+        run = find_run(client, identity.run_key)
+        if run is None:
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            run = client.create_run(
+                experiment.experiment_id,
+                start_time=identity.started_ms,
+                run_name=details.name,
+                tags={**details.tags, RUN_KEY: identity.run_key, "vldac.fingerprint": identity.fingerprint},
+            )
+        self.run_id: str = run.info.run_id
+        if run.info.status != "RUNNING":
+            client.update_run(self.run_id, status="RUNNING")
+        missing = {key: value for key, value in details.params.items() if key not in run.data.params}
+        self._log_params(missing)
+
+    def _log_params(self, params: Mapping[str, str]) -> None:
+        from mlflow.entities import Param  # noqa: PLC0415
+
+        items = [Param(key, value) for key, value in params.items()]
+        for start in range(0, len(items), _PARAMS):
+            self._client.log_batch(self.run_id, params=items[start : start + _PARAMS])
+
+    def last_step(self) -> int:
+        """See `MetricsServer`."""
+        latest = self._client.get_run(self.run_id).data.metrics.get(STEPS)
+        return -1 if latest is None else int(latest)
+
+    def send(self, rows: Sequence[Row]) -> None:
+        """See `MetricsServer`."""
+        from mlflow.entities import Metric  # noqa: PLC0415
+
+        batch: list[Any] = []
+        for row in rows:
+            step = int(row[STEPS])
+            # The file's clock, not this process's: a row that is sent twice is then the same row to MLflow.
+            timestamp = self._started_ms + int(1000 * float(row.get("time_s", 0.0)))
+            metrics = [Metric(key, value, timestamp, step) for key, value in _numbers(row) if key != STEPS]
+            metrics.append(Metric(STEPS, float(step), timestamp, step))
+            if len(batch) + len(metrics) > _BATCH:
+                self._flush(batch)
+                batch = []
+            batch += metrics
+        self._flush(batch)
+
+    def _flush(self, batch: Sequence[Any]) -> None:
+        for start in range(0, len(batch), _BATCH):
+            self._client.log_batch(self.run_id, metrics=batch[start : start + _BATCH])
+
+    def finish(self, status: str) -> None:
+        """See `MetricsServer`."""
+        self._client.set_terminated(self.run_id, status)
+
+
+def _numbers(row: Row) -> list[tuple[str, float]]:
+    pairs = ((key, value) for key, value in row.items() if isinstance(value, int | float))
+    return [(key, float(value)) for key, value in pairs if not math.isnan(value)]
+
+
+class MetricsFile:
+    """Reads the complete lines of a metrics.jsonl that grows, and that shrinks when its run goes back."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._last = b""
+
+    def rewind(self) -> None:
+        """Makes the next `read` start at the first line."""
+        self._offset, self._last = 0, b""
+
+    def read(self) -> list[Row]:
+        """The rows added since the last call; all of them again after the file was cut back."""
+        try:
+            with self._path.open("rb") as file:
+                # Cut back and grown past the old offset in between: then the last line read is no longer there.
+                file.seek(self._offset - len(self._last))
+                if file.read(len(self._last)) != self._last:
+                    self.rewind()
+                file.seek(self._offset)
+                lines = file.read().splitlines(keepends=True)
+        except FileNotFoundError:
+            self.rewind()
+            return []
+        rows = []
+        for line in lines:
+            if not line.endswith(b"\n"):  # still being written
+                break
+            self._offset += len(line)
+            self._last = line
+            row = _row(line)
+            if row is not None:
+                rows.append(row)
+        return rows
+
+
+def _row(line: bytes) -> Row | None:
+    """A line of metrics, or None for one that a crash left damaged."""
+    try:
+        row = json.loads(line)
+        int(row[STEPS])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return row
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """Every complete row of a metrics.jsonl."""
+    return MetricsFile(path).read()
+
+
+class MetricsForwarder:
+    """Sends a growing metrics.jsonl to a server from a background thread, whenever the server is there.
+
+    Args:
+        path: the metrics.jsonl, which may not exist yet.
+        connect: reaches the server and yields the run on it; called again after every failure.
+        where: the server's address for the two log lines, without credentials.
+        interval: seconds between two looks at the file, and the first delay after a failure.
+        max_delay: seconds; the delay doubles up to it while the server is away.
+        log: takes one readable line when the server is lost, and one when it is back.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[], MetricsServer],
+        *,
+        where: str,
+        interval: float = 5.0,
+        max_delay: float = 60.0,
+        log: Callable[[str], None] | None = None,
+    ) -> None:
+        self._file = MetricsFile(path)
+        self._path = path
+        self._connect = connect
+        self._where = where
+        self._interval = interval
+        self._max_delay = max_delay
+        self._log = log or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._stop = threading.Event()
+        self._status: str | None = None
+        self._pending: list[Row] = []
+        self._sent = -1
+        self._away = False
+        self._done = False
+        self.server: MetricsServer | None = None
+        # A daemon: a request that hangs must not keep a finished stage alive.
+        self._thread = threading.Thread(target=self._run, name="metrics-forwarder", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread; returns at once."""
+        self._thread.start()
+
+    def close(self, status: str, timeout: float = 30.0) -> bool:
+        """Sends what is left, ends the run with `status`, and stops.
+
+        Returns:
+            Whether the server has everything. Where it does not, `send_all` later sends the rest.
+        """
+        self._status = status
+        self._stop.set()
+        self._thread.join(timeout)
+        return self._done
+
+    def _run(self) -> None:
+        delay = self._interval
+        while True:
+            stopping = self._stop.is_set()
+            try:
+                self._forward()
+                if stopping:
+                    assert self.server is not None
+                    self.server.finish(self._status or "FINISHED")
+                    self._done = True
+            except Exception as error:  # noqa: BLE001  # no failure of a server, of whatever kind, may reach training
+                self._lost(error)
+                delay = min(2 * delay, self._max_delay)
+            else:
+                delay = self._interval
+            if stopping:
+                return
+            self._stop.wait(delay)
+
+    def _forward(self) -> None:
+        self._pending += self._file.read()
+        if self.server is None:
+            server = self._connect()
+            self._sent = server.last_step()
+            self.server = server
+        rows = _after(self._sent, self._pending)
+        if rows:
+            self.server.send(rows)
+            self._sent = int(rows[-1][STEPS])
+        self._pending = []
+        if self._away:
+            self._away = False
+            self._log(f"MLflow ({self._where}) is back; it has the metrics up to environment step {self._sent}")
+
+    def _lost(self, error: Exception) -> None:
+        self.server = None  # the next attempt asks the server what it has: a reply may have been lost, not the request
+        if not self._away:
+            self._away = True
+            self._log(
+                f"MLflow ({self._where}) is away: {reason(error)}. Training goes on; metrics are kept in {self._path} "
+                "and sent when it is back"
+            )
+
+
+def _after(step: int, rows: Sequence[Row]) -> list[Row]:
+    """Rows beyond `step`, each step once: a resumed run writes the same rows again."""
+    kept = []
+    for row in rows:
+        if int(row[STEPS]) > step:
+            step = int(row[STEPS])
+            kept.append(row)
+    return kept
+
+
+def send_all(client: MlflowClient, metrics: Path, identity: RunIdentity, details: RunDetails) -> str:
+    """Brings the MLflow run of a finished training up to date and ends it.
+
+    Returns:
+        Its run id.
+    """
+    run = MlflowRun(client, identity, details)
+    rows = _after(run.last_step(), read_metrics(metrics))
+    if rows:
+        run.send(rows)
+    run.finish("FINISHED")
+    return run.run_id
+
+
+@contextmanager
+def reachable(root: Path) -> Iterator[None]:
+    """Turns a failure of the tracking server within it into one readable line."""
+    try:
+        yield
+    except Exception as error:
+        if not _of_server(error):
+            raise
+        raise PipelineError(
+            f"MLflow at {without_credentials(tracking_uri(root))} cannot be used: {reason(error)}; "
+            "run `make run` again once it can"
+        ) from error
+
+
+def _of_server(error: Exception) -> bool:
+    """Whether an error is MLflow's own or of what it talks through, rather than of this package."""
+    library = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError) or library in {"mlflow", "sqlalchemy", "requests", "urllib3"}

@@ -1,0 +1,78 @@
+"""A whole project in a temporary directory: its own git, DVC and packages, with fakes where a model would work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+FAKES = {
+    "warm_start.py": "vldac/warm_start.py",
+    "train.py": "vldac/train.py",
+    "policy.py": "vldac/policy.py",
+    "simulator.py": "benchmarks/simulator.py",
+}
+PARAMS = {
+    "env": {"id": "GymCards-NumberLine-v0", "simulators": 4, "workers": 1},
+    "rollout": {"steps": 8},
+    "train": {"total_steps": 320, "batch_size": 32},
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that a stage of this project runs must not find that stage's servers and settings."""
+    for name in list(os.environ):
+        if name.startswith(("MLFLOW_", "PREFECT_", "DVC_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's directory, current and committed."""
+    root = tmp_path / "project"
+    root.mkdir()
+    ignore = shutil.ignore_patterns("__pycache__")
+    for package in ("vldac", "envs", "benchmarks", "pipelines"):
+        shutil.copytree(REPOSITORY / package, root / package, ignore=ignore)
+    for name, target in FAKES.items():
+        shutil.copy(REPOSITORY / "tests/pipelines/fakes" / name, root / target)
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(REPOSITORY / name, root / name)
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    for section, values in PARAMS.items():
+        params[section] |= values
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    monkeypatch.chdir(root)
+    call("git", "init", "-q")
+    dvc("init", "-q")
+    dvc("config", "core.analytics", "false")
+    commit("start")
+    return root
+
+
+def call(*command: str, code: int = 0, env: dict[str, str] | None = None) -> str:
+    """Runs a command to its end and returns all that it printed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path, **(env or {})}
+    )
+    printed = done.stdout + done.stderr
+    assert done.returncode == code, printed
+    return printed
+
+
+def dvc(*arguments: str, code: int = 0, env: dict[str, str] | None = None) -> str:
+    return call(sys.executable, "-m", "dvc", *arguments, code=code, env=env)
+
+
+def commit(message: str) -> None:
+    call("git", "add", "-A")
+    author = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    call("git", *author, "commit", "-q", "--allow-empty", "-m", message)

@@ -1,0 +1,31 @@
+"""Stands in for `vldac.policy`: answers with what it was shown, so that a test sees what arrived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vldac.answers import Answer
+
+
+@dataclass(frozen=True)
+class Decision:
+    text: str
+    answer: Answer | None
+
+
+class Actor:
+    def __init__(self, vlm: bytes, *, temperature: float = 0.0, seed: int = 0) -> None:
+        self.vlm, self.temperature, self.seed = vlm, temperature, seed
+
+    @classmethod
+    def from_pretrained(cls, policy: str, base: str) -> Actor:
+        assert (Path(base) / "model.safetensors").exists()
+        return cls((Path(policy) / "adapter_model.safetensors").read_bytes())
+
+    def act(self, frames: Any, prompt: str) -> Decision:
+        text = f"{'x'.join(map(str, frames.shape))} t={self.temperature} seed={self.seed}"
+        if prompt == "nonsense":
+            return Decision(text, None)
+        return Decision(text, Answer(thoughts=prompt, action=f"pixel {int(frames[0, 0, 0, 0])}"))

@@ -1,0 +1,169 @@
+"""The flow and its commands, in a project whose models are fakes and whose Git, DVC, Prefect and MLflow are real."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli, pages, report, tracking
+from tests.pipelines.conftest import REPOSITORY, call, dvc
+
+RUN = (sys.executable, "-m", "pipelines.run")
+SUMMARY = {
+    "env": "World-v0",
+    "seed": 3,
+    "random": {"success": 0.5, "success_ci": [0.4, 0.6], "return": 0.4, "steps_to_goal": 20.0, "episodes": 100},
+    "base": {"success": 0.0, "success_ci": [0.0, 0.1], "return": -1.0, "steps_to_goal": None, "episodes": 100},
+    "trained": {"success": 1.0, "success_ci": [0.9, 1.0], "return": 0.9, "steps_to_goal": 5.0, "episodes": 100},
+}
+
+
+def test_the_table_says_what_the_base_model_is() -> None:
+    text = report.text(SUMMARY, warm_started=True)
+    assert "acts at random" in text
+    assert re.search(r"trained model +1\.000 \[0\.900, 1\.000\] +0\.900 +5\.0 +100", text)
+    assert re.search(r"base model.* -1\.000 +- +100", text)  # it never reached a goal
+    assert "acts at random" not in report.markdown(SUMMARY, warm_started=False)
+
+
+@pytest.mark.parametrize(
+    ("printed", "code", "message", "interrupted"),
+    [
+        (["Running stage 'x'", "error: no GL; install it", "ERROR: exited with 1"], 1, "no GL; install it", False),
+        (["error: killed; again", "ERROR: failed to reproduce 'x': exited with 137"], 1, "killed; again", True),
+        (
+            ["ERROR: failed to reproduce 'x': failed to run: y, exited with -9"],
+            1,
+            "stage x was ended by a signal",
+            True,
+        ),
+        (["Traceback", "KeyError: 'a'", "ERROR: failed to reproduce 'x': exited with 1"], 1, "KeyError: 'a'", False),
+        (["ERROR: 'dvc.yaml' validation failed."], 255, "stage x: 'dvc.yaml' validation failed.", False),
+        (["ERROR: '/p/models' is busy, it is being blocked by:"], 255, "another dvc command", False),
+        ([], -9, "stage x was ended by a signal", True),
+    ],
+)
+def test_a_failed_stage_is_one_line(printed: list[str], code: int, message: str, interrupted: bool) -> None:
+    from pipelines.flows import _failure  # noqa: PLC0415
+
+    failure = _failure("x", code, printed)
+    assert message in str(failure)
+    assert "\n" not in str(failure)
+    assert failure.interrupted is interrupted
+
+
+def test_a_port_in_use_is_said_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert cli.run(lambda: pages.main(["mlflow", "--port", str(port)])) == 1
+    assert re.fullmatch(rf"error: port {port} cannot be used \(.+\); .* PORT={port + 1}\n", capsys.readouterr().err)
+
+
+def test_a_full_disk_is_said_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> int:
+        raise OSError(28, "No space left on device", "metrics/train.json")
+
+    assert cli.run(main) == 1
+    assert capsys.readouterr().err == (
+        "error: metrics/train.json: No space left on device; free some space and run the same command again\n"
+    )
+
+
+def test_missing_system_libraries_are_named_where_they_cannot_be_installed(tmp_path: Path) -> None:
+    for name, script in (
+        ("ldconfig", 'echo "  libGL.so.1 (libc6,x86-64) => /lib/libGL.so.1"'),
+        ("id", "echo 1000"),
+        ("sudo", "exit 1"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(stat.S_IRWXU)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    printed = call(str(REPOSITORY / "scripts/system-libraries"), code=1, env={"PATH": path})
+    assert printed.startswith("error: system libraries are missing: libegl1 libfreetype6 libglu1-mesa (")
+
+
+@pytest.mark.slow
+def test_the_whole_run_then_a_cached_one(project: Path) -> None:
+    printed = call(*RUN)
+    assert re.search(r"^trained model +0\.970", printed, re.MULTILINE)
+    assert "version 1 @candidate @champion" in printed
+    assert "make mlflow" in printed
+    assert len(re.findall(r"^update 10$", printed, re.MULTILINE)) == 1  # on the terminal once
+    for path in ("data/worlds/manifest.json", "plots/learning_curve.png", "plots/filmstrip.png", "evaluations"):
+        assert (project / path).exists()
+
+    printed = call(*RUN)
+    assert "update" not in printed
+    assert len(re.findall(r": up to date$", printed, re.MULTILINE)) == 4
+    assert "version 1 holds these weights" in printed
+
+    call("git", "add", "-A")
+    (project / "README.md").write_text("about")
+    assert dvc("status").strip() == "Data and pipelines are up to date."
+
+
+@pytest.mark.slow
+def test_a_killed_training_is_resumed_in_the_same_mlflow_run(project: Path) -> None:
+    (project / "die_at").write_text("5")
+    printed = call(*RUN, "--steps", "worlds", "base", "train", "register")
+    assert "starting at update 4" in printed
+
+    client = tracking.client(project)
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    (run,) = client.search_runs([experiment.experiment_id])
+    history = client.get_metric_history(run.info.run_id, "episode/success")
+    assert sorted(metric.step for metric in history) == [32 * update for update in range(1, 11)]
+    train = json.loads((project / "runs/train.json").read_text())
+    assert train["mlflow_run_id"] == run.info.run_id
+
+
+@pytest.mark.slow
+def test_without_its_servers_everything_is_trained_and_the_metrics_arrive_later(project: Path) -> None:
+    away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    printed = call(*RUN, code=1, env=away)
+    assert re.search(r"^trained model +0\.970", printed, re.MULTILINE)
+    assert "is away: it cannot be reached. Training goes on" in printed
+    assert printed.rstrip().splitlines()[-1].startswith("error: MLflow at http://127.0.0.1:1 cannot be used")
+
+    printed = call(*RUN)
+    assert "update" not in printed
+    assert "version 1 @candidate @champion" in printed
+    client = tracking.client(project)
+    run = tracking.find_run(client, json.loads((project / "runs/train.json").read_text())["run_key"])
+    assert run is not None
+    assert len(client.get_metric_history(run.info.run_id, "episode/success")) == 10
+
+
+@pytest.mark.slow
+def test_the_error_of_a_stage_is_the_last_line(project: Path) -> None:
+    (project / "fail").write_text("no g++ for the JIT op; install g++")
+    printed = call(*RUN, code=1)
+    assert printed.rstrip().splitlines()[-1] == "error: no g++ for the JIT op; install g++"
+    assert "Traceback" not in printed
+
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("gamma:", "gama:"))
+    printed = call(*RUN, code=1)
+    assert printed == "error: params.yaml: unknown key 'train.gama'; did you mean 'train.gamma'?\n"
+
+
+@pytest.mark.slow
+def test_a_forced_training_starts_anew_and_gives_the_same_weights(project: Path) -> None:
+    dvc("repro", "train")
+    first = json.loads((project / "runs/train.json").read_text())
+    weights = (project / "models/policy/adapter_model.safetensors").read_bytes()
+    printed = dvc("repro", "--single-item", "--force", "train")
+    assert "starting at update 0" in printed
+    second = json.loads((project / "runs/train.json").read_text())
+    assert second["fingerprint"] == first["fingerprint"]
+    assert second["run_key"] != first["run_key"]
+    assert (project / "models/policy/adapter_model.safetensors").read_bytes() == weights

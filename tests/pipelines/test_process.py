@@ -1,0 +1,78 @@
+"""Children print line by line, and none outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines import process
+
+SLEEPER = (
+    "import os, subprocess, time; child = subprocess.Popen(['sleep', '300'])\n"
+    "print(os.getpid(), child.pid, flush=True); time.sleep(300)"
+)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def gone(*pids: int) -> bool:
+    deadline = time.monotonic() + 60
+    while any(map(alive, pids)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_lines_come_as_they_are_printed_with_both_streams_and_the_exit_code(tmp_path: Path) -> None:
+    lines: list[str] = []
+    code = "import sys; print('out'); print('err', file=sys.stderr); print('\\xe9'); sys.exit(3)"
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    assert process.stream([sys.executable, "-c", code], lines.append, cwd=tmp_path, env=env) == 3
+    assert lines == ["out", "err", "é"]
+
+
+def test_the_exit_code_of_a_killed_command_is_negative(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    assert process.stream(command, print, cwd=tmp_path, env=os.environ) == -signal.SIGKILL
+
+
+def test_an_exception_ends_the_command_and_all_that_it_started(tmp_path: Path) -> None:
+    pids: list[int] = []
+
+    def cancel(line: str) -> None:
+        pids.extend(map(int, line.split()))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process.stream([sys.executable, "-c", SLEEPER], cancel, cwd=tmp_path, env=os.environ)
+    assert len(pids) == 2
+    assert gone(*pids)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a request that only Linux's kernel takes")
+def test_a_command_dies_with_a_parent_that_is_killed() -> None:
+    parent = (
+        "import subprocess, sys; from pipelines.process import tied, kill_when_parent_dies\n"
+        "tied = subprocess.Popen(tied(['sleep', '300'])); other = subprocess.Popen(['sleep', '300'])\n"
+        "kill_when_parent_dies(other.pid); print(tied.pid, other.pid, flush=True); tied.wait()"
+    )
+    process_ = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    assert process_.stdout is not None
+    pids = [int(pid) for pid in process_.stdout.readline().split()]
+    assert all(map(alive, pids))
+    process_.kill()
+    process_.wait()
+    assert gone(*pids)

@@ -1,0 +1,55 @@
+"""Hashes and revisions that lineage rests on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import PipelineError
+from pipelines.project import content_hash, family, revision, write_json
+from tests.pipelines.conftest import call, commit
+
+
+def test_a_content_hash_is_of_names_and_bytes_and_of_nothing_else(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    (model / "sub").mkdir(parents=True)
+    (model / "a").write_text("1")
+    (model / "sub/b").write_text("2")
+    first = content_hash(model)
+
+    (model / "__pycache__").mkdir()
+    (model / "__pycache__/x.pyc").write_text("")
+    (model / "a").touch()
+    assert content_hash(model) == first
+    shutil.copytree(model, tmp_path / "other/model")
+    assert content_hash(tmp_path / "other/model") == first
+    (model / "a").rename(model / "c")
+    assert content_hash(model) != first
+    with pytest.raises(PipelineError, match="nothing is missing"):
+        content_hash(tmp_path / "nothing")
+
+
+def test_results_do_not_make_a_revision_dirty_and_sources_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert revision(tmp_path).commit == "none"
+    call("git", "init", "-q")
+    assert revision(tmp_path).commit == "none"
+    (tmp_path / "code.py").write_text("")
+    commit("start")
+    assert len(revision(tmp_path).commit) == 40
+    for result in ("metrics/train.json", "dvc.lock", "plots/learning_curve.csv"):
+        write_json(tmp_path / result, {})
+    assert not revision(tmp_path).dirty
+    (tmp_path / "new.py").write_text("")
+    assert revision(tmp_path).dirty
+
+
+def test_the_family_comes_from_the_model_or_from_what_it_points_to(tmp_path: Path) -> None:
+    base = tmp_path / "models/base"
+    write_json(base / "base.json", {"base": "Qwen/Qwen2-VL-7B-Instruct", "revision": None})
+    assert family(tmp_path) == "qwen2-vl-7b-instruct"
+    write_json(tmp_path / "elsewhere/config.json", {"model_type": "qwen2_5_vl"})
+    write_json(base / "base.json", {"base": str(tmp_path / "elsewhere"), "revision": None})
+    assert family(tmp_path) == "qwen2_5_vl"
