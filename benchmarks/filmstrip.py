@@ -54,7 +54,8 @@ def draw(path: Path, title: str, policies: Mapping[str, Sequence[Any]]) -> None:
 def _caption(episode: Any, step: int) -> str:
     if step >= len(episode.replies):
         return "goal" if episode.success else "end"
-    answer = answers.parse(episode.replies[step])
+    reply = "".join(c if c.isprintable() and c.isascii() else "?" for c in episode.replies[step])  # a font's few glyphs
+    answer = answers.parse(reply)
     if answer is None:
-        return "unreadable:\n" + "\n".join(textwrap.wrap(episode.replies[step], 22)[:2])
+        return "unreadable:\n" + "\n".join(textwrap.wrap(reply, 22)[:2])
     return "\n".join([*textwrap.wrap(answer.thoughts, 22)[:2], f"[{answer.action}]"])

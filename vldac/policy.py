@@ -111,15 +111,16 @@ class Actor:
         seed: of the sampling.
     """
 
-    def __init__(self, vlm: VLM, *, temperature: float = 0.0, max_new_tokens: int = 64, seed: int = 0) -> None:
+    def __init__(self, vlm: VLM, *, max_new_tokens: int, temperature: float = 0.0, seed: int = 0) -> None:
         self.vlm, self.temperature, self.max_new_tokens = vlm, temperature, max_new_tokens
         self.generator = torch.Generator(vlm.device).manual_seed(seed)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, base: str | Path, **options: Any) -> Actor:
-        """Loads a policy directory and its base."""
-        model = ModelConfig(**_model_fields(describe(Path(directory))))
-        return cls(load(directory, base, model), **options)
+        """Loads a policy directory and its base; responses may be as long as they were in training."""
+        config = describe(Path(directory))["config"]
+        options.setdefault("max_new_tokens", config["rollout"]["max_new_tokens"])
+        return cls(load(directory, base, ModelConfig.model_validate(config["model"])), **options)
 
     def act(self, frames: NDArray[np.uint8], prompt: str) -> Decision:
         """Answers one observation: frames (K, H, W, 3) uint8 and the prompt text."""
@@ -129,7 +130,3 @@ class Actor:
         )
         text = self.vlm.decode(response.token_ids)
         return Decision(text, answers.parse(text))
-
-
-def _model_fields(description: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in description["config"]["model"].items() if k != "tiny"}
