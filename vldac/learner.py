@@ -164,13 +164,14 @@ class Learner:
                 means.add("loss/value", value_loss)
             with torch.no_grad():
                 error = (ratios - 1).abs()
-                worst = max(worst, float(error.max()))
+                worst = float(torch.tensor([worst, error.max()]).max())  # unlike Python's max, keeps a NaN
                 outside = (error > self.config.train.clip).float()
                 means.add("policy/clip_fraction", losses.step_mean(outside, scores.mask))
                 means.add("policy/entropy", losses.step_mean(scores.entropies, scores.mask))
                 means.add("policy/kl_to_old", losses.kl_penalty(old_log_probs, scores.log_probs, scores.mask))
-        if not policy_frozen:
-            means.add("policy/grad_norm", torch.tensor(float(self.engine.get_global_grad_norm() or 0.0)))
+        # DeepSpeed does not tell the norm at ZeRO stage 0.
+        if not policy_frozen and (norm := self.engine.get_global_grad_norm()) is not None:
+            means.add("policy/grad_norm", torch.tensor(float(norm)))
         if self.objective.uses_critic:
             means.add("critic/grad_norm", self._step_value_head())
         return worst
@@ -279,7 +280,7 @@ def deepspeed_config(config: Config, trained_parameters: int) -> dict[str, Any]:
 
 def _require_finite(loss: Tensor, name: str) -> None:
     if not torch.isfinite(loss):
-        raise HealthError(f"the {name} is {float(loss)}; lower train.learning_rate or train.max_grad_norm")
+        raise HealthError(f"the {name} is {float(loss.detach())}; lower train.learning_rate or train.max_grad_norm")
 
 
 def _rows(old: OldScores, batch: list[int]) -> tuple[list[Tensor], list[Tensor]]:

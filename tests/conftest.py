@@ -1,0 +1,92 @@
+"""What many tests share: the parameters of a run of seconds, and the small model that such runs start from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+# Before torch is imported: spinning threads of parallel tests would take each other's cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TINY_PARAMS: dict[str, Any] = {
+    "seed": 3,
+    "model": {
+        "lora_rank": 4,
+        "lora_alpha": 8,
+        "tiny": {
+            "hidden_size": 64,
+            "layers": 1,
+            "heads": 4,
+            "kv_heads": 1,
+            "intermediate_size": 128,
+            "vision_depth": 1,
+            "vision_width": 32,
+            "vocabulary": 384,
+        },
+    },
+    "env": {"id": "GymCards-NumberLine-v0", "width": 32, "height": 32, "simulators": 4, "workers": 1},
+    # Few updates: about half of the answers are legal, so that runs see both kinds.
+    "warm_start": {"updates": 80, "batch_size": 16, "learning_rate": 3.0e-3},
+    "rollout": {"steps": 4, "max_new_tokens": 24},
+    "train": {
+        "total_steps": 64,
+        "batch_size": 8,
+        "micro_batch_size": 8,
+        "value_warmup": 1,
+        "value_hidden_sizes": [16],
+    },
+    "checkpoint": {"every": 1},
+    "evaluate": {"episodes": 6, "simulators": 4},
+}
+
+
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    result = dict(values)
+    for key, change in changes.items():
+        result[key] = _merged(result.get(key, {}), change) if isinstance(change, dict) else change
+    return result
+
+
+@pytest.fixture(scope="session")
+def tiny_params() -> Any:
+    """A function from changes, such as {"train": {"epochs": 1}}, to the values of a small params.yaml."""
+    return lambda changes=None: _merged(TINY_PARAMS, changes or {})
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_params: Any) -> Any:
+    """A function from changes to the `Config` of a small run."""
+    from vldac.config import parse  # noqa: PLC0415  # tests of other packages need no model library
+
+    return lambda changes=None: parse(tiny_params(changes))
+
+
+@pytest.fixture
+def tiny_params_file(tiny_params: Any, tmp_path: Path) -> Any:
+    """A function from changes to the path of a small params.yaml."""
+
+    def write(changes: dict[str, Any] | None = None) -> Path:
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(tiny_params(changes)))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model of a hundred thousand parameters, warm-started on NumberLine for seconds; not to be changed."""
+    import torch  # noqa: PLC0415  # as above
+
+    from vldac import warm_start  # noqa: PLC0415
+    from vldac.runtime import quiet  # noqa: PLC0415
+
+    quiet()
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("models") / "base"
+    warm_start.run(tiny_config(), out)
+    return out

@@ -1,0 +1,86 @@
+"""Imports run one way: pipelines, then benchmarks, then vldac, then the interface of envs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PIPELINE = {"pipelines", "prefect", "mlflow", "dvc"}
+MODEL = {"torch", "transformers", "deepspeed", "peft", "safetensors", "tokenizers"}
+FORBIDDEN = {
+    "envs": PIPELINE | MODEL | {"vldac", "benchmarks"},
+    "vldac": PIPELINE | {"benchmarks"},
+    "benchmarks": PIPELINE,
+}
+#: The interface of the simulators; everything else in envs is one of them, or how they are run.
+INTERFACE = {"envs.base", "envs.registry", "envs.vector"}
+
+
+def imported(source: str) -> set[str]:
+    """Every module that a file imports anywhere, `from a import b` as both a and a.b."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            module = node.module or ""
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def files(package: str) -> list[Path]:
+    return sorted((REPOSITORY / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", sorted(FORBIDDEN))
+def test_imports_run_one_way(package: str) -> None:
+    assert files(package)
+    for path in files(package):
+        roots = {module.partition(".")[0] for module in imported(path.read_text())}
+        assert not roots & FORBIDDEN[package], path
+
+
+@pytest.mark.parametrize("package", ["vldac", "benchmarks"])
+def test_only_the_interface_of_the_simulators_is_imported(package: str) -> None:
+    modules = {path.relative_to(REPOSITORY).with_suffix("").as_posix().replace("/", ".") for path in files("envs")}
+    modules |= {module.removesuffix(".__init__") for module in modules}
+    for path in files(package):
+        used = imported(path.read_text()) & (modules - {"envs"})
+        assert used <= INTERFACE, path
+
+
+def test_the_rule_sees_every_form_of_import() -> None:
+    source = "import a.b as c\nfrom d import e\ndef f():\n    from g.h import i\n"
+    assert imported(source) == {"a.b", "d", "d.e", "g.h", "g.h.i"}
+
+
+@pytest.mark.slow
+def test_training_and_evaluation_need_no_pipeline_tools() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('prefect', 'mlflow', 'dvc', 'pipelines'):\n"
+        "    sys.modules[name] = None\n"  # what makes any import of it fail
+        "import vldac.train, vldac.warm_start, envs.vector, benchmarks.simulator\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_simulators_load_no_model_library() -> None:
+    code = (
+        "import sys\n"
+        "import envs.vector, envs.vector_worker, envs.registry, envs.gym_cards\n"
+        f"loaded = set({sorted(MODEL | PIPELINE | {'vldac', 'benchmarks'})}) & sys.modules.keys()\n"
+        "sys.exit(f'loaded: {loaded}' if loaded else 0)\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

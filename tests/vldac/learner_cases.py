@@ -1,0 +1,143 @@
+"""One learner on a made-up rollout: in the process of a test, or as ranks of their own.
+
+    python learner_cases.py BASE OUT PARAMS
+
+Every rank writes what it ended with to OUT/rank-R.pt. The ranks share the columns of one and the same rollout, so
+that any number of them learns from the same steps.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.gym_cards import NumberLine
+from vldac import policy
+from vldac.config import Config, parse
+from vldac.learner import Learner
+from vldac.objectives import VLDAC
+from vldac.rollout import Rollout, Step
+from vldac.runtime import Runtime, process_group, quiet
+from vldac.vlm import VLM, Prompt
+
+UPDATES = 2
+
+
+@dataclass
+class Outcome:
+    """What a learner ended with."""
+
+    weights: dict[str, Tensor]
+    value_head: dict[str, Tensor]
+    metrics: list[dict[str, float]]
+
+
+def start_vlm(base: Path, config: Config) -> VLM:
+    """The base, whose adapter will not start as the identity, where half of its gradients are exactly zero."""
+    vlm = policy.load_base(base, config.model)
+    add_adapter = vlm.add_adapter
+
+    def add_moved_adapter(rank: int, alpha: int) -> None:
+        add_adapter(rank, alpha)
+        generator = torch.Generator().manual_seed(7)
+        with torch.no_grad():
+            for name, parameter in vlm.named_parameters():
+                if "lora_B" in name:
+                    parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+
+    vlm.add_adapter = add_moved_adapter  # type: ignore[method-assign]  # before the engine copies the weights
+    return vlm
+
+
+def sampler(base: Path, config: Config) -> VLM:
+    """The policy that a learner starts with."""
+    torch.manual_seed(5)
+    vlm = start_vlm(base, config)
+    if config.model.lora_rank:
+        vlm.add_adapter(config.model.lora_rank, config.model.lora_alpha)
+    return vlm.eval()
+
+
+def make_rollout(config: Config, vlm: VLM) -> Rollout:
+    """T steps of all ranks' simulators: real pictures and samples, made-up rewards and ends."""
+    rng = np.random.default_rng(11)
+    columns = config.deepspeed.ranks * config.env.simulators
+    game = NumberLine(width=32, height=32, prompt_style="terse")
+
+    def prompts(count: int) -> list[Prompt]:
+        shown = [game.reset(seed=int(rng.integers(1000)))[0] for _ in range(count)]
+        texts = [o["prompt"] + " now." * int(rng.integers(3)) for o in shown]  # so that lengths differ
+        return vlm.encode([o["frames"] for o in shown], texts)
+
+    rollout = Rollout()
+    generator = torch.Generator().manual_seed(13)
+    for _ in range(config.rollout.steps):
+        row = prompts(columns)
+        responses = vlm.generate(
+            row,
+            max_new_tokens=config.rollout.max_new_tokens,
+            temperature=config.rollout.temperature,
+            generator=generator,
+        )
+        ends = rng.random(columns)
+        finals = prompts(columns)
+        rollout.steps.append(
+            [
+                Step(
+                    prompt,
+                    response,
+                    reward=float(rng.normal()),
+                    terminated=bool(end < 0.2),
+                    truncated=bool(end > 0.75),
+                    final_prompt=final if end > 0.75 else None,
+                )
+                for prompt, response, end, final in zip(row, responses, ends, finals, strict=True)
+            ]
+        )
+    rollout.last_prompts = prompts(columns)
+    return rollout
+
+
+def share(rollout: Rollout, runtime: Runtime) -> Rollout:
+    """This rank's simulators."""
+    count = len(rollout.last_prompts) // runtime.world_size
+    mine = slice(runtime.rank * count, (runtime.rank + 1) * count)
+    return Rollout([row[mine] for row in rollout.steps], rollout.last_prompts[mine])
+
+
+def make_learner(config: Config, base: Path, runtime: Runtime) -> Learner:
+    torch.manual_seed(5)
+    vlm = start_vlm(base, config)
+    objective = VLDAC(config.train.gamma, config.train.gae_lambda, config.train.clip)
+    return Learner(config, vlm, objective, runtime, torch.Generator().manual_seed(17))
+
+
+def weights_of(learner: Learner) -> dict[str, Tensor]:
+    with learner.sampling() as vlm:
+        return {name: p.detach().clone() for name, p in vlm.named_parameters() if p.requires_grad}
+
+
+def run_case(config: Config, base: Path, runtime: Runtime) -> Outcome:
+    rollout = share(make_rollout(config, sampler(base, config)), runtime)
+    learner = make_learner(config, base, runtime)
+    metrics = [learner.update(rollout, update) for update in range(UPDATES)]
+    return Outcome(weights_of(learner), learner.value_head.state_dict(), metrics)
+
+
+def main(base: str, out: str, params: str) -> None:
+    quiet()
+    config = parse(json.loads(params))
+    with process_group(1) as runtime:
+        outcome = run_case(config, Path(base), runtime)
+        Path(out).mkdir(parents=True, exist_ok=True)
+        torch.save(vars(outcome), Path(out) / f"rank-{runtime.rank}.pt")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from vldac import checkpoint
+from vldac.checkpoint import CheckpointError, newest, save, verify
+from vldac.runtime import Runtime
+
+ONE = Runtime(0, 1, torch.device("cpu"))
+
+
+def write(directory: Path) -> None:
+    (directory / "engine").mkdir()
+    (directory / "engine" / "weights.pt").write_bytes(bytes(range(256)) * 8)
+    (directory / "rank-0.json").write_text("{}")
+
+
+def saved(root: Path, *updates: int, keep: int = 2) -> list[Path]:
+    return [save(root, update, write, keep=keep, runtime=ONE) for update in updates]
+
+
+def names(root: Path) -> list[str]:
+    return sorted(p.name for p in root.iterdir())
+
+
+def test_a_checkpoint_holds_what_was_written_and_verifies(tmp_path: Path) -> None:
+    (path,) = saved(tmp_path / "a" / "b", 7)
+    assert checkpoint.update_of(path) == 7
+    verify(path)
+    assert newest(path.parent) == path
+    assert (path / "engine" / "weights.pt").read_bytes() == bytes(range(256)) * 8
+
+
+def test_no_checkpoint_is_found_where_there_is_none(tmp_path: Path) -> None:
+    assert newest(tmp_path / "nowhere") is None
+    assert newest(tmp_path) is None
+
+
+def test_the_last_k_are_kept_and_the_newest_is_taken(tmp_path: Path) -> None:
+    paths = saved(tmp_path, 5, 10, 999_999, 1_000_000, keep=2)
+    assert names(tmp_path) == sorted(p.name for p in paths[-2:])
+    assert newest(tmp_path) == paths[-1]
+
+
+def test_a_half_written_checkpoint_is_ignored_and_replaced(tmp_path: Path) -> None:
+    (good,) = saved(tmp_path, 1)
+    left = tmp_path / ".writing-update-000002"
+    left.mkdir()
+    (left / "rank-0.json").write_text("{")
+    (left / "rubbish").write_text("from the run that was killed")
+    assert newest(tmp_path) == good
+    (again,) = saved(tmp_path, 2)
+    assert newest(tmp_path) == again
+    assert not (again / "rubbish").exists()
+    assert names(tmp_path) == [good.name, again.name]
+
+
+def flip_a_byte(path: Path) -> None:
+    file = path / "engine" / "weights.pt"
+    data = bytearray(file.read_bytes())
+    data[1000] ^= 1
+    file.write_bytes(data)
+
+
+def cut_the_manifest(path: Path) -> None:
+    manifest = path / "manifest.json"
+    manifest.write_text(manifest.read_text()[:-20])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_byte,
+        cut_the_manifest,
+        lambda path: (path / "rank-0.json").unlink(),
+        lambda path: (path / "manifest.json").unlink(),
+        lambda path: (path / "engine" / "weights.pt").write_bytes(b""),
+    ],
+    ids=["flipped byte", "cut manifest", "missing file", "missing manifest", "emptied file"],
+)
+def test_a_broken_checkpoint_is_passed_over_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], object]
+) -> None:
+    good, broken = saved(tmp_path, 1, 2)
+    damage(broken)
+    with pytest.raises(CheckpointError, match="is broken"):
+        verify(broken)
+    with caplog.at_level(logging.WARNING):
+        assert newest(tmp_path) == good
+    assert str(broken) in caplog.text
+    assert "the checkpoint before it" in caplog.text
+
+
+def test_nothing_is_taken_where_every_checkpoint_is_broken(tmp_path: Path) -> None:
+    for path in saved(tmp_path, 1, 2):
+        flip_a_byte(path)
+    assert newest(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("[enforce fail] PytorchStreamWriter failed\nmore")]
+)
+def test_a_write_that_fails_leaves_the_checkpoints_before_it_whole(tmp_path: Path, error: Exception) -> None:
+    good = saved(tmp_path, 1, 2)
+
+    def full(directory: Path) -> None:
+        write(directory)
+        raise error
+
+    with pytest.raises(CheckpointError, match="could not write the checkpoint") as caught:
+        save(tmp_path, 3, full, keep=2, runtime=ONE)
+    assert len(str(caught.value).splitlines()) == 1
+    assert names(tmp_path) == [p.name for p in good]
+    for path in good:
+        verify(path)
+
+
+def test_an_interrupted_write_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
+    saved(tmp_path, 1)
+
+    def killed(directory: Path) -> None:
+        write(directory)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2, killed, keep=2, runtime=ONE)
+    assert newest(tmp_path) == tmp_path / "update-000001"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match=r"could not write the checkpoint .*file/checkpoints") as caught:
+        saved(tmp_path / "file" / "checkpoints", 1)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_json_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    checkpoint.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        checkpoint.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_a_generator_goes_on_from_its_saved_state() -> None:
+    generator, other = torch.Generator().manual_seed(4), torch.Generator()
+    torch.randn(7, generator=generator)
+    state = json.loads(json.dumps(checkpoint.generator_state(generator)))
+    expected = torch.randn(16, generator=generator)
+    checkpoint.restore_generator(other, state)
+    assert torch.equal(torch.randn(16, generator=other), expected)

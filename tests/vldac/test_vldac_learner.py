@@ -1,0 +1,387 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import learner_cases
+import pytest
+import torch
+from learner_cases import UPDATES, Outcome, make_learner, make_rollout, run_case, sampler, start_vlm, weights_of
+from torch import Tensor
+
+from vldac.config import Config
+from vldac.learner import HealthError, Learner, learning_rate
+from vldac.rollout import Rollout
+from vldac.runtime import Runtime, process_group, quiet
+from vldac.value_head import ValueHead
+from vldac.vlm import VLM
+
+CLIPPED = 0.02  # below every gradient norm met here, so that clipping is always at work
+# One optimiser step an epoch takes the whole rollout, so that its order decides nothing where a test compares ranks.
+WHOLE = {
+    "train": {
+        "batch_size": 16,
+        "micro_batch_size": 4,
+        "value_warmup": 0,
+        "total_steps": 64,
+        "max_grad_norm": CLIPPED,
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Iterator[Runtime]:
+    """A process group of one; what it leaves in the environment must not reach other tests' subprocesses."""
+    before = dict(os.environ)
+    quiet()
+    with process_group(1) as group:
+        yield group
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config: Any) -> Config:
+    made: Config = tiny_config({"train": {"value_warmup": 0, "max_grad_norm": CLIPPED}})
+    return made
+
+
+@pytest.fixture(scope="module")
+def rollout(config: Config, tiny_base: Path) -> Rollout:
+    """16 steps with answers of several lengths, terminations and time limits."""
+    made = make_rollout(config, sampler(tiny_base, config))
+    steps = [step for row in made.steps for step in row]
+    assert len({len(step.response.token_ids) for step in steps}) > 1
+    assert any(step.terminated for step in steps)
+    assert any(step.truncated for step in steps)
+    return made
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor], tolerance: float) -> None:
+    assert a.keys() == b.keys()
+    for name, tensor in a.items():
+        assert tensor.dtype == b[name].dtype, name
+        difference = float((tensor.double() - b[name].double()).abs().max())
+        assert difference <= tolerance * max(1.0, float(tensor.double().abs().max())), name
+
+
+def moved(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
+
+
+class Plain:
+    """The same learning written out in PyTorch, one environment step at a time and without DeepSpeed."""
+
+    def __init__(self, config: Config, base: Path) -> None:
+        self.config = config
+        self.reference = start_vlm(base, config)
+        self.vlm = sampler(base, config)
+        self.head = ValueHead(self.vlm.hidden_size, config.train.value_hidden_sizes)
+        self.shuffle = torch.Generator().manual_seed(17)
+        trained = [p for p in self.vlm.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(trained)
+        self.critic = torch.optim.Adam(self.head.parameters(), lr=config.train.value_learning_rate)
+        self.norms: list[float] = []
+
+    def update(self, rollout: Rollout, number: int) -> None:
+        train, temperature = self.config.train, self.config.rollout.temperature
+        steps = [step for row in rollout.steps for step in row]
+        columns = len(rollout.last_prompts)
+        with torch.no_grad():
+            states = torch.cat([self.vlm.states([s.prompt]) for s in steps])
+            if not self.head.fitted:
+                self.head.fit_standardisation(states.mean(0), states.var(0, unbiased=False))
+            values = self.head(states).tolist()
+            old = [self.vlm([s.prompt], [s.response.token_ids], temperature).log_probs[0] for s in steps]
+            reference = [self.reference([s.prompt], [s.response.token_ids], temperature).log_probs[0] for s in steps]
+
+            def value(prompt: Any) -> float:
+                return float(self.head(self.vlm.states([prompt])))
+
+            advantages = [0.0] * len(steps)
+            for n in range(columns):
+                running = 0.0
+                for t in reversed(range(len(rollout.steps))):
+                    i, step = t * columns + n, rollout.steps[t][n]
+                    if step.terminated:
+                        after, running = 0.0, 0.0
+                    elif step.final_prompt is not None:
+                        after, running = value(step.final_prompt), 0.0
+                    else:
+                        last = t + 1 == len(rollout.steps)
+                        after = value(rollout.last_prompts[n]) if last else values[i + columns]
+                    delta = step.reward + train.gamma * after - values[i]
+                    advantages[i] = running = delta + train.gamma * train.gae_lambda * running
+        returns = [a + v for a, v in zip(advantages, values, strict=True)]
+        mean = sum(advantages) / len(steps)
+        deviation = math.sqrt(sum((a - mean) ** 2 for a in advantages) / len(steps))
+        advantages = [(a - mean) / (deviation + 1e-8) for a in advantages]
+
+        progress = number / (self.config.updates - 1)
+        rate = train.final_learning_rate + 0.5 * (train.learning_rate - train.final_learning_rate) * (
+            1 + math.cos(math.pi * progress)
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        for _ in range(train.epochs):
+            order = torch.randperm(len(steps), generator=self.shuffle).tolist()
+            for start in range(0, len(steps), train.batch_size):
+                batch = order[start : start + train.batch_size]
+                for i in batch:
+                    step = steps[i]
+                    scores = self.vlm([step.prompt], [step.response.token_ids], temperature)
+                    new = scores.log_probs[0]
+                    ratio = (new - old[i]).exp()
+                    clipped = ratio.clamp(1 - train.clip, 1 + train.clip)
+                    gain = torch.minimum(ratio * advantages[i], clipped * advantages[i]).mean()
+                    difference = reference[i] - new
+                    penalty = (difference.exp() - difference - 1).mean()
+                    error = 0.5 * (self.head(scores.states)[0] - returns[i]) ** 2
+                    loss = -gain + train.kl_coefficient * penalty + train.value_coefficient * error
+                    (loss / len(batch)).backward()
+                trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+                self.norms.append(float(torch.nn.utils.clip_grad_norm_(trained, train.max_grad_norm)))
+                torch.nn.utils.clip_grad_norm_(self.head.parameters(), train.max_grad_norm)
+                for optimizer in (self.optimizer, self.critic):
+                    optimizer.step()
+                    optimizer.zero_grad()
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in self.vlm.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("lora_rank", [4, 0], ids=["adapter", "every weight"])
+def test_an_update_equals_the_same_update_written_out_in_plain_pytorch(
+    lora_rank: int, config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime
+) -> None:
+    config = config.model_copy(update={"model": config.model.model_copy(update={"lora_rank": lora_rank})})
+    learner, plain = make_learner(config, tiny_base, runtime), Plain(config, tiny_base)
+    start = weights_of(learner)
+    assert_same(start, plain.weights(), 0.0)
+    for number in range(UPDATES):
+        metrics = learner.update(rollout, number)
+        plain.norms.clear()
+        plain.update(rollout, number)
+        assert metrics["policy/grad_norm"] == pytest.approx(sum(plain.norms) / len(plain.norms), rel=1e-3)
+        assert min(plain.norms) > CLIPPED
+    assert moved(start, plain.weights()) > 1e-3  # so that the tolerance means something
+    assert_same(weights_of(learner), plain.weights(), 1e-5)
+    assert_same(learner.value_head.state_dict(), plain.head.state_dict(), 1e-5)
+
+
+def test_accumulated_micro_batches_equal_one_batch(
+    config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime
+) -> None:
+    ended = []
+    for micro in (8, 2):
+        train = config.train.model_copy(
+            update={"micro_batch_size": micro, "max_grad_norm": 10.0}
+        )  # nothing hides a scale
+        learner = make_learner(config.model_copy(update={"train": train}), tiny_base, runtime)
+        learner.update(rollout, 0)
+        ended.append((weights_of(learner), learner.value_head.state_dict()))
+    assert_same(ended[0][0], ended[1][0], 1e-5)
+    assert_same(ended[0][1], ended[1][1], 1e-5)
+
+
+def test_value_warm_up_trains_the_value_head_and_nothing_else(
+    config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime
+) -> None:
+    train = config.train.model_copy(update={"value_warmup": 2})
+    learner = make_learner(config.model_copy(update={"train": train}), tiny_base, runtime)
+    everything = {name: p.detach().clone() for name, p in learner.vlm.named_parameters()}
+    head = {name: tensor.clone() for name, tensor in learner.value_head.state_dict().items()}
+    for number, frozen in enumerate((1.0, 1.0, 0.0)):
+        if frozen:
+            assert learner.update(rollout, number)["train/policy_frozen"] == 1.0
+            assert all(torch.equal(p, everything[name]) for name, p in learner.vlm.named_parameters())
+            assert not torch.equal(learner.value_head.state_dict()["layers.0.weight"], head["layers.0.weight"])
+        else:
+            assert learner.update(rollout, number)["train/policy_frozen"] == 0.0
+    now = dict(learner.vlm.named_parameters())
+    changed = {name for name, p in now.items() if not torch.equal(p, everything[name])}
+    assert changed == {name for name, p in now.items() if p.requires_grad}  # and never a frozen weight
+
+
+def test_learning_raises_the_value_heads_explained_variance(
+    config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime
+) -> None:
+    train = config.train.model_copy(update={"value_warmup": 99, "max_grad_norm": 10.0, "value_learning_rate": 0.01})
+    learner = make_learner(config.model_copy(update={"train": train}), tiny_base, runtime)
+    history = [learner.update(rollout, 0) for _ in range(12)]
+    assert history[0]["critic/explained_variance"] < 0.1
+    assert history[-1]["critic/explained_variance"] > 0.2
+
+
+def test_the_first_ratio_of_every_update_is_one_and_the_sampler_agrees_with_the_learner(
+    config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime
+) -> None:
+    learner = make_learner(config, tiny_base, runtime)
+    first = learner.update(rollout, 0)
+    second = learner.update(rollout, 1)
+    assert first["health/first_ratio_error"] < 1e-5
+    assert second["health/first_ratio_error"] < 1e-5
+    assert first["health/sampler_log_prob_gap"] < 1e-5
+    assert second["health/sampler_log_prob_gap"] > 1e-5  # these samples are of the weights before
+
+
+def tamper_temperature(learner: Learner) -> None:
+    learner.scorer.temperature = 1.5
+
+
+def tamper_tokens(learner: Learner) -> None:
+    original = learner.scorer._log_probs
+
+    def other(policy: VLM, part: Any) -> Any:
+        rows, states = original(policy, part)
+        return [row + 0.01 for row in rows], states
+
+    learner.scorer._log_probs = other  # type: ignore[method-assign]  # the tampering
+
+
+@pytest.mark.parametrize("tamper", [tamper_temperature, tamper_tokens])
+def test_old_log_probs_that_contradict_the_weights_stop_the_run(
+    tamper: Any, config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime
+) -> None:
+    learner = make_learner(config, tiny_base, runtime)
+    tamper(learner)
+    with pytest.raises(HealthError, match="first ratio of this update differs from 1"):
+        learner.update(rollout, 0)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime
+) -> None:
+    learner = make_learner(config, tiny_base, runtime)
+    with torch.no_grad():
+        learner.value_head.layers[-1].bias.fill_(math.inf)  # type: ignore[union-attr]  # a Linear
+    with pytest.raises(HealthError, match="loss is nan"):
+        learner.update(rollout, 0)
+
+
+def test_the_rollouts_own_token_ids_are_what_is_learned_from(
+    config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = make_learner(config, tiny_base, runtime)
+
+    def never(*_arguments: Any, **_options: Any) -> Any:
+        raise AssertionError("text was made into tokens again")
+
+    for name in ("encode", "encode_response", "decode", "_encode_text"):
+        monkeypatch.setattr(learner.vlm, name, never, raising=False)
+    for name in ("__call__", "decode", "encode"):
+        monkeypatch.setattr(type(learner.vlm.tokenizer), name, never)
+    seen: list[Tensor] = []
+    original = VLM.forward
+
+    def forward(self: VLM, prompts: Any, responses: Any, temperature: float) -> Any:
+        seen.extend(responses)
+        return original(self, prompts, responses, temperature)
+
+    monkeypatch.setattr(VLM, "forward", forward)
+    learner.update(rollout, 0)
+    generated = {id(step.response.token_ids) for row in rollout.steps for step in row}
+    assert {id(ids) for ids in seen} == generated
+
+
+def test_two_updates_of_the_same_learner_from_the_same_seeds_are_bit_identical(
+    config: Config, tiny_base: Path, runtime: Runtime
+) -> None:
+    first, second = (run_case(config, tiny_base, runtime) for _ in range(2))
+    assert_same(first.weights, second.weights, 0.0)
+    assert_same(first.value_head, second.value_head, 0.0)
+
+
+@pytest.mark.parametrize("lora_rank", [4, 0], ids=["adapter", "every weight"])
+def test_a_loaded_learner_goes_on_bit_for_bit(
+    lora_rank: int, config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime, tmp_path: Path
+) -> None:
+    config = config.model_copy(update={"model": config.model.model_copy(update={"lora_rank": lora_rank})})
+    learner = make_learner(config, tiny_base, runtime)
+    learner.update(rollout, 0)
+    learner.save(tmp_path)
+    shuffled = learner.generator.get_state()
+    learner.update(rollout, 1)
+    other = make_learner(config, tiny_base, runtime)
+    other.load(tmp_path)
+    other.generator.set_state(shuffled)
+    other.update(rollout, 1)
+    assert_same(weights_of(other), weights_of(learner), 0.0)
+    assert_same(other.value_head.state_dict(), learner.value_head.state_dict(), 0.0)
+
+
+def test_the_learning_rate_falls_as_a_cosine_between_its_ends(tiny_config: Any) -> None:
+    config = tiny_config({"train": {"total_steps": 16 * 5}})
+    first, last = config.train.learning_rate, config.train.final_learning_rate
+    rates = [learning_rate(config, update) for update in range(6)]
+    assert rates[0] == first
+    assert rates[2] == pytest.approx((first + last) / 2)
+    assert rates[4] == rates[5] == pytest.approx(last)
+    assert rates[1] == pytest.approx(last + 0.5 * (first - last) * (1 + math.cos(math.pi / 4)))
+
+
+# Ranks and ZeRO stages, each in processes of their own
+
+
+def run_ranks(base: Path, out: Path, params: dict[str, Any]) -> list[Outcome]:
+    ranks = params["deepspeed"]["ranks"]
+    inherited = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"}}
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
+    command = [sys.executable, *launcher, learner_cases.__file__, str(base), str(out), json.dumps(params)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**inherited, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [Outcome(**torch.load(out / f"rank-{rank}.pt", weights_only=True)) for rank in range(ranks)]
+
+
+@pytest.fixture(scope="module")
+def whole_rollout(tiny_config: Any, tiny_base: Path, runtime: Runtime) -> Outcome:
+    """What one process makes of all steps at once."""
+    return run_case(tiny_config(WHOLE), tiny_base, runtime)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_two_ranks_at_every_zero_stage_learn_what_one_process_learns_from_all_steps(
+    stage: int, tiny_params: Any, tiny_base: Path, tmp_path: Path, whole_rollout: Outcome
+) -> None:
+    params = tiny_params(WHOLE)
+    params = tiny_params(
+        {
+            **WHOLE,
+            "env": {"simulators": params["env"]["simulators"] // 2},
+            "deepspeed": {"ranks": 2, "zero_stage": stage},
+        }
+    )
+    first, second = run_ranks(tiny_base, tmp_path, params)
+    assert_same(first.weights, second.weights, 0.0)
+    assert_same(first.value_head, second.value_head, 0.0)
+    assert_same(first.weights, whole_rollout.weights, 1e-5)
+    assert_same(first.value_head, whole_rollout.value_head, 1e-5)
+    for one, two, alone in zip(first.metrics, second.metrics, whole_rollout.metrics, strict=True):
+        assert ("policy/grad_norm" in one) == (stage > 0)  # DeepSpeed does not tell it at stage 0
+        names = {"policy/grad_norm", "policy/entropy", "loss/value", "policy/kl_to_reference", "critic/grad_norm"}
+        for name in names & one.keys():
+            assert one[name] == two[name]
+            assert one[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_one_rank_learns_the_same_at_every_zero_stage(
+    stage: int, tiny_params: Any, tiny_base: Path, tmp_path: Path, whole_rollout: Outcome
+) -> None:
+    (outcome,) = run_ranks(tiny_base, tmp_path, tiny_params({**WHOLE, "deepspeed": {"ranks": 1, "zero_stage": stage}}))
+    assert_same(outcome.weights, whole_rollout.weights, 1e-5)
+    assert_same(outcome.value_head, whole_rollout.value_head, 1e-5)

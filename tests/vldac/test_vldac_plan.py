@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vldac import policy, train
+from vldac.config import Config, load, parse
+from vldac.plan import plan
+from vldac.runtime import fail_readably
+
+
+def test_the_plan_counts_the_work() -> None:
+    numbers = plan(parse({"train": {"total_steps": 1000, "epochs": 3}}))
+    assert numbers["environment_steps_per_update"] == 256
+    assert numbers["updates"] == 4
+    assert numbers["environment_steps"] == 1024
+    assert numbers["optimiser_steps"] == 4 * 3 * 8
+    assert numbers["updates_of_the_value_head_alone"] == 2
+
+
+def test_the_plan_counts_the_parameters_that_the_model_has(tiny_base: Path, tiny_config: Any) -> None:
+    for rank in (0, 4):
+        config = tiny_config({"model": {"lora_rank": rank}})
+        vlm = policy.load_base(tiny_base, config.model)
+        base = sum(p.numel() for p in vlm.parameters())
+        if rank:
+            vlm.add_adapter(rank, 8)
+        memory = plan(config, str(tiny_base))["memory"]
+        assert memory["parameters"] == base
+        assert memory["trained_parameters"] == sum(p.numel() for p in vlm.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_the_default_model_has_one_to_three_million_parameters(family: str) -> None:
+    assert 1e6 < plan(parse({"model": {"tiny": {"family": family}}}))["memory"]["parameters"] < 3e6
+
+
+def test_memory_follows_the_zero_stage() -> None:
+    def memory(**deepspeed: Any) -> dict[str, float]:
+        found = plan(parse({"deepspeed": deepspeed, "train": {"micro_batch_size": 8}, "model": {"lora_rank": 0}}))[
+            "memory"
+        ]
+        assert isinstance(found, dict)
+        return found
+
+    one = memory(ranks=2, zero_stage=0)
+    shared = [memory(ranks=2, zero_stage=stage) for stage in (1, 2, 3)]
+    for stage, found in enumerate(shared, start=1):
+        for name, from_stage in (("optimiser_mib", 1), ("gradients_mib", 2), ("weights_mib", 3)):
+            ratio = 2 if stage >= from_stage else 1
+            assert found[name] == pytest.approx(one[name] / ratio, abs=0.1)
+
+
+def test_a_model_that_cannot_be_reached_leaves_its_memory_unknown(tmp_path: Path) -> None:
+    assert plan(Config(), str(tmp_path / "nowhere"))["memory"].startswith("unknown: ")
+
+
+def test_a_dry_run_prints_the_configuration_and_the_plan_as_yaml_and_does_nothing(
+    tiny_params_file: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, change = tiny_params_file(), "train.gamma=0.5"
+    before = sorted(tmp_path.iterdir())
+    places = ["--run-dir", str(tmp_path / "run"), "--out", str(tmp_path / "policy"), "--base", str(tmp_path / "base")]
+    assert train.main(["--dry-run", "--params", str(params), "--set", change, *places]) == 0
+    document = yaml.safe_load(capsys.readouterr().out)
+    assert document["plan"]["updates"] == 4
+    assert document["plan"]["memory"]["parameters"] > 1e4
+    assert parse(document["config"]) == load(params, [change])  # what it prints is a params file that means the same
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_typo_is_one_line_on_stderr(tiny_params_file: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    params = tiny_params_file({"train": {"gama": 0.9}})
+    assert fail_readably(lambda: train.main(["--params", str(params)])) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == f"error: {params}: unknown key 'train.gama'; did you mean 'train.gamma'?\n"
+
+
+@pytest.mark.slow
+def test_the_command_itself_fails_without_a_traceback(tiny_params_file: Any) -> None:
+    command = [sys.executable, "-m", "vldac.train", "--dry-run", "--params"]
+    params = tiny_params_file({"train": {"gama": 0.9}})
+    done = subprocess.run([*command, str(params)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: {params}: unknown key 'train.gama'; did you mean 'train.gamma'?\n"

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from envs.vector import VectorStep
+from vldac.rollout import Collector, Rollout
+from vldac.vlm import Prompt, Response
+
+VALID, FENCED, BROKEN = '{"action": "left"}', '```\n{"action": 2}\n```', '{"action": '
+
+
+def shown(label: str) -> Any:
+    return {"frames": np.zeros((1, 4, 4, 3), np.uint8), "prompt": label}
+
+
+class ScriptedModel:
+    """Answers with the texts it is given, in turn; a token id is a number of a text."""
+
+    def __init__(self, texts: Sequence[Sequence[str]]) -> None:
+        self.texts = [list(row) for row in texts]
+        self.written: list[str] = []
+        self.encoded: list[list[str]] = []
+
+    def encode(self, frames: Sequence[Any], prompts: Sequence[str]) -> list[Prompt]:
+        assert len(frames) == len(prompts)
+        self.encoded.append(list(prompts))
+        # The label itself stands where pixels would, so that a test can tell prompts apart.
+        return [Prompt(torch.tensor([0]), prompt, torch.tensor([[1, 2, 2]])) for prompt in prompts]  # type: ignore[arg-type]
+
+    def encode_frames(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        return list(prompts)
+
+    def generate(self, prompts: Sequence[Prompt], **_options: Any) -> list[Response]:
+        row = self.texts.pop(0)
+        assert len(row) == len(prompts)
+        self.written += row
+        first = len(self.written) - len(row)
+        return [Response(torch.tensor([first + i]), torch.tensor([-0.5])) for i in range(len(row))]
+
+    def decode(self, token_ids: torch.Tensor) -> str:
+        return self.written[int(token_ids)]
+
+
+class ScriptedSimulators:
+    """Gives the results it is given, in turn, and remembers what it was told."""
+
+    def __init__(self, results: Sequence[VectorStep]) -> None:
+        self.results = list(results)
+        self.told: list[list[str | None]] = []
+
+    def reset(self) -> list[Any]:
+        return [shown("start 0"), shown("start 1"), shown("start 2")]
+
+    def step(self, actions: Sequence[str | None]) -> VectorStep:
+        self.told.append(list(actions))
+        return self.results.pop(0)
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[Any]:
+        return [shown(f"restored {state['mark']}")] * 3
+
+
+def result(
+    rewards: Sequence[float],
+    *,
+    terminated: Sequence[int] = (),
+    truncated: Sequence[int] = (),
+    infos: dict[int, dict[str, Any]] | None = None,
+    label: str = "next",
+) -> VectorStep:
+    ended = {*terminated, *truncated}
+    return VectorStep(
+        observations=[shown(f"{label} {i}") for i in range(3)],
+        rewards=np.array(rewards),
+        terminated=np.array([i in terminated for i in range(3)]),
+        truncated=np.array([i in truncated for i in range(3)]),
+        final_observations=[shown(f"final {i}") if i in ended else None for i in range(3)],
+        infos=[{"invalid": False, **(infos or {}).get(i, {})} for i in range(3)],
+    )
+
+
+def collected(texts: Sequence[Sequence[str]], results: Sequence[VectorStep]) -> tuple[Rollout, ScriptedSimulators]:
+    model, simulators = ScriptedModel(texts), ScriptedSimulators(results)
+    collector = Collector(
+        model,  # type: ignore[arg-type]  # as much of a VLM as a rollout uses
+        simulators,
+        max_new_tokens=4,
+        temperature=1.0,
+        generator=torch.Generator(),
+    )
+    collector.start()
+    return collector.collect(len(results)), simulators
+
+
+def label(prompt: Prompt | None) -> Any:
+    return None if prompt is None else prompt.pixel_values
+
+
+def test_answers_reach_the_simulators_and_unreadable_ones_as_none() -> None:
+    _, simulators = collected([[VALID, FENCED, BROKEN], [BROKEN, VALID, "left"]], [result([0, 0, 0])] * 2)
+    assert simulators.told == [["left", "2", None], [None, "left", None]]
+
+
+def test_the_penalty_stays_with_the_text_that_earned_it() -> None:
+    rollout, _ = collected([[VALID, BROKEN, VALID]], [result([0.5, -1.0, 0.25], infos={1: {"invalid": True}})])
+    assert [step.reward for step in rollout.steps[0]] == [0.5, -1.0, 0.25]
+    assert [int(step.response.token_ids) for step in rollout.steps[0]] == [0, 1, 2]
+    assert rollout.invalid == 1
+
+
+def test_each_step_holds_what_was_shown_before_it_and_the_rollout_what_comes_after() -> None:
+    rollout, _ = collected([[VALID] * 3] * 2, [result([0, 0, 0], label="a"), result([0, 0, 0], label="b")])
+    assert [[label(step.prompt) for step in row] for row in rollout.steps] == [
+        ["start 0", "start 1", "start 2"],
+        ["a 0", "a 1", "a 2"],
+    ]
+    assert [label(prompt) for prompt in rollout.last_prompts] == ["b 0", "b 1", "b 2"]
+
+
+@pytest.mark.parametrize(
+    ("terminated", "truncated", "finals", "flags"),
+    [
+        ((), (), [None, None, None], [(False, False)] * 3),
+        ((0,), (), [None, None, None], [(True, False), (False, False), (False, False)]),
+        ((), (1, 2), [None, "final 1", "final 2"], [(False, False), (False, True), (False, True)]),
+        ((0, 1), (1, 2), [None, None, "final 2"], [(True, False), (True, False), (False, True)]),
+    ],
+)
+def test_only_an_episode_cut_by_its_time_limit_keeps_its_final_observation(
+    terminated: tuple[int, ...], truncated: tuple[int, ...], finals: list[Any], flags: list[Any]
+) -> None:
+    rollout, _ = collected([[VALID] * 3], [result([0, 0, 0], terminated=terminated, truncated=truncated)])
+    assert [label(step.final_prompt) for step in rollout.steps[0]] == finals
+    assert [(step.terminated, step.truncated) for step in rollout.steps[0]] == flags
+
+
+def test_finished_episodes_are_counted_and_lost_ones_left_out() -> None:
+    won = {"episode_return": 1.0, "episode_length": 3, "success": True, "lost": False}
+    lost = {"episode_return": 0.0, "episode_length": 1, "success": False, "lost": True}
+    rollout, _ = collected(
+        [[VALID] * 3] * 2,
+        [
+            result([1, 0, 0], terminated=(0,), truncated=(1,), infos={0: won, 1: lost}),
+            result([0, 0, 1], terminated=(2,), infos={2: won | {"episode_length": 2}}),
+        ],
+    )
+    assert [episode["episode_length"] for episode in rollout.episodes] == [3, 2]
+    assert rollout.lost == 1
+    assert rollout.steps[0][1].final_prompt is not None  # a lost episode is bootstrapped like a cut one
+
+
+def test_a_resumed_collector_goes_on_from_the_restored_observations() -> None:
+    model, simulators = ScriptedModel([[VALID] * 3]), ScriptedSimulators([result([0, 0, 0])])
+    collector = Collector(
+        model,  # type: ignore[arg-type]  # as much of a VLM as a rollout uses
+        simulators,
+        max_new_tokens=4,
+        temperature=1.0,
+        generator=torch.Generator(),
+    )
+    collector.resume({"mark": "here"})
+    assert label(collector.collect(1).steps[0][0].prompt) == "restored here"
+
+
+def test_time_is_split_between_simulator_and_generation() -> None:
+    rollout, _ = collected([[VALID] * 3], [result([0, 0, 0])])
+    assert set(rollout.seconds) == {"simulator", "generation"}
+    assert all(value >= 0 for value in rollout.seconds.values())

@@ -1,0 +1,312 @@
+"""The training command as a user runs it: resumed, killed, out of disk, on two ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from vldac import checkpoint
+from vldac.runtime import Runtime
+from vldac.train import MetricsLog
+
+REPOSITORY = Path(__file__).parents[2]
+#: Sixteen updates, long enough to be killed in the middle of.
+LONG = {"train": {"total_steps": 256}, "checkpoint": {"every": 2}}
+
+
+class Run:
+    """A directory of a run and the command that makes it."""
+
+    def __init__(self, directory: Path, params: Path, base: Path) -> None:
+        self.directory, self.params, self.base = directory, params, base
+        self.checkpoints = directory / "run" / "checkpoints"
+        self.metrics = directory / "run" / "metrics.jsonl"
+        self.policy = directory / "policy"
+        directory.mkdir()
+
+    def command(self, *extra: str) -> list[str]:
+        places = ["--base", str(self.base), "--run-dir", str(self.directory / "run"), "--out", str(self.policy)]
+        return [*extra, "--params", str(self.params), *places]
+
+    def start(self, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(sys.executable, "-m", "vldac.train"),
+            cwd=REPOSITORY,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+
+    def finish(self) -> str:
+        process = self.start()
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        return output
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+    def result(self) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+        """The policy's files, and the metrics without what a clock decides."""
+        files = {path.name: path.read_bytes() for path in sorted(self.policy.iterdir())}
+        timed = ("time", "speed/")
+        return files, [{k: v for k, v in row.items() if not k.startswith(timed)} for row in self.rows()]
+
+
+def environment() -> dict[str, str]:
+    left_out = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    kept = {k: v for k, v in os.environ.items() if k not in left_out}
+    return {**kept, "OMP_NUM_THREADS": "1"}
+
+
+def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.002)
+
+
+def session_members(session: int) -> set[int]:
+    """Processes of a session that are still running; a run starts one, so this finds all that it left behind."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.add(int(stat.parent.name))
+    return found
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the command alone, as the kernel would do it; whatever it started must end by itself."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+    until = time.monotonic() + 60
+    while left := session_members(process.pid):
+        assert time.monotonic() < until, f"processes {left} outlived the run"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def long_params(tiny_params: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    path.write_text(yaml.safe_dump(tiny_params(LONG)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(long_params: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = Run(tmp_path_factory.mktemp("uninterrupted") / "a", long_params, tiny_base)
+    run.finish()
+    return run
+
+
+@pytest.mark.slow
+def test_a_run_writes_one_line_an_update_and_a_policy(uninterrupted: Run) -> None:
+    rows = uninterrupted.rows()
+    assert [row["update"] for row in rows] == list(range(1, 17))
+    assert [row["environment_steps"] for row in rows] == [16 * i for i in range(1, 17)]
+    wanted = {
+        "health/first_ratio_error",
+        "health/sampler_log_prob_gap",
+        "policy/clip_fraction",
+        "policy/entropy",
+        "policy/kl_to_reference",
+        "policy/grad_norm",
+        "critic/explained_variance",
+        "rollout/response_tokens",
+        "rollout/invalid_actions",
+        "speed/environment_steps_per_s",
+        "speed/generated_tokens_per_s",
+        "time/simulator_share",
+        "time/generation_share",
+        "time/learning_share",
+    }
+    assert wanted <= rows[-1].keys()
+    assert max(row["health/first_ratio_error"] for row in rows) < 1e-3
+    assert max(row["health/sampler_log_prob_gap"] for row in rows) < 1e-3
+    assert 0 < sum(row["rollout/invalid_actions"] for row in rows) < 16  # both kinds of answers were met
+    assert sum(row.get("episode/count", 0) for row in rows) > 0
+    assert {"adapter_model.safetensors", "value_head.safetensors", "vldac.json"} <= uninterrupted.result()[0].keys()
+    assert len(list(uninterrupted.checkpoints.iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_the_same_command_again_changes_nothing(uninterrupted: Run) -> None:
+    before = uninterrupted.result()
+    assert "going on from update 16 of 16" in uninterrupted.finish()
+    assert uninterrupted.result() == before
+
+
+def mid_update(run: Run, process: subprocess.Popen[str]) -> None:
+    wait_for(lambda: checkpoint._all(run.checkpoints), process)
+    time.sleep(random.Random().uniform(0, 1.0))  # any moment will do
+
+
+def mid_checkpoint(run: Run, process: subprocess.Popen[str]) -> None:
+    wait_for(lambda: checkpoint._all(run.checkpoints), process)
+    wait_for(lambda: list(run.checkpoints.glob(".writing-*")), process)
+
+
+def before_any_checkpoint(run: Run, process: subprocess.Popen[str]) -> None:
+    wait_for(lambda: run.metrics.exists() and run.metrics.read_text().count("\n") >= 1, process)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moments", [[mid_update, mid_update], [mid_checkpoint], [before_any_checkpoint]])
+def test_a_killed_run_ends_as_if_it_had_never_been_killed(
+    moments: list[Any], uninterrupted: Run, tmp_path: Path, long_params: Path, tiny_base: Path
+) -> None:
+    run = Run(tmp_path / "b", long_params, tiny_base)
+    for moment in moments:
+        process = run.start()
+        moment(run, process)
+        kill(process)
+        assert not run.policy.exists()  # it was killed before its end, or this test shows nothing
+    output = run.finish()
+    assert ("going on from update" in output) == (moments != [before_any_checkpoint])
+    assert run.result() == uninterrupted.result()
+    assert not list(run.checkpoints.glob(".writing-*"))
+
+
+@pytest.mark.slow
+def test_a_run_whose_newest_checkpoint_is_broken_goes_on_from_the_one_before(
+    uninterrupted: Run, tmp_path: Path, long_params: Path, tiny_base: Path
+) -> None:
+    run = Run(tmp_path / "b", long_params, tiny_base)
+    process = run.start()
+    wait_for(lambda: len(checkpoint._all(run.checkpoints)) == 2, process)
+    kill(process)
+    before, newest = checkpoint._all(run.checkpoints)[-2:]
+    file = next(newest.glob("engine/*optim_states.pt"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    output = run.finish()
+    assert f"checkpoint {newest} is broken" in output
+    assert f"going on from update {checkpoint.update_of(before)}" in output
+    assert run.result() == uninterrupted.result()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_leaves_the_older_checkpoint_whole(
+    tmp_path: Path, long_params: Path, tiny_base: Path
+) -> None:
+    run = Run(tmp_path / "b", long_params, tiny_base)
+    process = run.start()
+    wait_for(lambda: checkpoint._all(run.checkpoints), process)
+    kill(process)
+    (good,) = checkpoint._all(run.checkpoints)[-1:]
+    # A limit on the size of a file, with its signal ignored, fails a write just as a full disk does.
+    limited = (
+        "import resource, runpy, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "sys.argv[0] = 'vldac.train'\n"
+        "runpy.run_module('vldac.train', run_name='__main__')\n"
+    )
+    command = run.command(sys.executable, "-c", limited)
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(errors) == 1
+    assert errors[0].startswith("error: could not write the checkpoint")
+    checkpoint.verify(good)
+    assert checkpoint.newest(run.checkpoints) == good
+    assert not run.policy.exists()
+    run.finish()  # with space again, the same command goes on
+
+
+@pytest.mark.slow
+def test_two_ranks_train_one_policy_and_write_each_line_once(
+    tiny_params_file: Any, tiny_base: Path, tmp_path: Path
+) -> None:
+    params = tiny_params_file({"env": {"simulators": 2}, "deepspeed": {"ranks": 2}, "train": {"micro_batch_size": 4}})
+    run = Run(tmp_path / "a", params, tiny_base)
+    output = run.finish()
+    assert output.count("update 4/4") == 1
+    assert [row["update"] for row in run.rows()] == [1, 2, 3, 4]
+    newest = checkpoint.newest(run.checkpoints)
+    assert newest is not None
+    states = [json.loads((newest / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    seeds = [{e["seed"] for e in state["simulators"]["episodes"]} for state in states]
+    assert not seeds[0] & seeds[1]  # each rank has simulators of its own
+    assert states[0]["sampling"] != states[1]["sampling"]
+    # A run that resumes on two ranks ends where one that was never stopped ends.
+    other = Run(tmp_path / "b", params, tiny_base)
+    process = other.start()
+    wait_for(lambda: checkpoint._all(other.checkpoints), process)
+    kill(process)
+    other.finish()
+    assert other.result() == run.result()
+
+
+@pytest.mark.slow
+def test_a_run_folder_that_cannot_be_made_is_one_line(tiny_params_file: Any, tiny_base: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    command = [sys.executable, "-m", "vldac.train", "--params", str(tiny_params_file()), "--base", str(tiny_base)]
+    done = subprocess.run(
+        [*command, "--run-dir", str(tmp_path / "file" / "run"), "--out", str(tmp_path / "policy")],
+        cwd=REPOSITORY,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(errors) == 1
+    assert str(tmp_path / "file") in errors[0]
+
+
+# metrics.jsonl
+
+
+ONE = Runtime(0, 1, torch.device("cpu"))
+
+
+def test_metrics_after_the_checkpoint_are_dropped_because_they_are_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "metrics.jsonl"
+    log = MetricsLog(path, ONE)
+    log.truncate(0)
+    for update in (1, 2, 3):
+        log.append({"update": update})
+    with path.open("a") as file:
+        file.write('{"update": 4, "ti')  # the line that was being written when the run was killed
+    MetricsLog(path, ONE).truncate(2)
+    assert [json.loads(line)["update"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+def test_time_goes_on_from_the_last_line_that_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"update": 1, "time_s": 1000.0}\n')
+    log = MetricsLog(path, ONE)
+    log.truncate(1)
+    log.append({"update": 2})
+    assert json.loads(path.read_text().splitlines()[1])["time_s"] >= 1000.0
+
+
+def test_only_the_first_rank_writes_metrics(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl", Runtime(1, 2, torch.device("cpu")))
+    log.truncate(0)
+    log.append({"update": 1})
+    assert not log.path.exists()
