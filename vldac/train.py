@@ -216,11 +216,15 @@ class MetricsLog:
 
 def progress_line(row: dict[str, Any], config: Config) -> str:
     """One readable line an update."""
+
+    def optional(name: str) -> str:  # nothing is said of episodes before one has ended
+        return f"{row[name]:.2f}" if name in row else "-"
+
     fields = [
         f"update {row['update']}/{config.updates}",
         f"steps {row['environment_steps']}",
-        f"success {row.get('episode/success_last_100', float('nan')):.2f}",
-        f"return {row.get('episode/return', float('nan')):.2f}",
+        f"success {optional('episode/success_last_100')}",
+        f"return {optional('episode/return')}",
         f"invalid {row['rollout/invalid_actions']:.2f}",
         f"kl {row['policy/kl_to_old']:.4f}",
         f"clipped {row['policy/clip_fraction']:.2f}",
