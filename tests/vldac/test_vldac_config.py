@@ -217,3 +217,10 @@ def test_updates_cover_all_steps() -> None:
     assert parse({"train": {"total_steps": 10_240}}).updates == 40
     assert parse({"train": {"total_steps": 10_241}}).updates == 41
     assert parse({"train": {"total_steps": 1}}).updates == 1
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "conf").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_every_preset_is_a_valid_configuration(path: Path) -> None:
+    assert load(path) != Config()
