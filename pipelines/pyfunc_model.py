@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from typing import Any
 
 import mlflow
@@ -15,6 +16,9 @@ import numpy as np
 from mlflow.pyfunc import PythonModel
 from numpy.typing import NDArray
 from PIL import Image
+
+# Type hints on `predict` would be read as a schema of their own; the signature is logged instead.
+warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method.*")
 
 
 class Policy(PythonModel):
@@ -36,7 +40,6 @@ class Policy(PythonModel):
         quiet()
         self._actor = Actor.from_pretrained(context.artifacts["policy"], context.artifacts["base"])
 
-    # Without type hints, which MLflow would read as a schema of its own; the signature is logged instead.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Answers every row. See the class."""
         params = params or {}

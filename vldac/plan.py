@@ -43,7 +43,9 @@ def plan(config: Config, base: str | None = None) -> dict[str, Any]:
 def _memory(config: Config, base: str) -> dict[str, float] | str:
     try:
         parameters, adapter = _count(config, base)
-    except (OSError, ValueError) as error:
+    except OSError:
+        return f"unknown until the model is on this machine: hf download {base}"
+    except ValueError as error:
         return f"unknown: {str(error).splitlines()[0]}"
     ranks, stage = config.deepspeed.ranks, config.deepspeed.zero_stage
     width = _BYTES[config.model.dtype]
@@ -69,7 +71,7 @@ def _count(config: Config, base: str) -> tuple[int, int]:
 
         model_configuration = model_config(config.model.tiny, rows=config.model.tiny.vocabulary)
     else:
-        model_configuration = AutoConfig.from_pretrained(base, revision=config.model.revision)
+        model_configuration = AutoConfig.from_pretrained(base, revision=config.model.revision, local_files_only=True)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(model_configuration)
     total = sum(p.numel() for p in model.parameters())

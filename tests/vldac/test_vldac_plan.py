@@ -57,7 +57,7 @@ def test_memory_follows_the_zero_stage() -> None:
 
 
 def test_a_model_that_cannot_be_reached_leaves_its_memory_unknown(tmp_path: Path) -> None:
-    assert plan(Config(), str(tmp_path / "nowhere"))["memory"].startswith("unknown: ")
+    assert plan(Config(), str(tmp_path / "nowhere"))["memory"].startswith("unknown until the model is on this machine")
 
 
 def test_a_dry_run_prints_the_configuration_and_the_plan_as_yaml_and_does_nothing(
