@@ -60,7 +60,7 @@ def learning_curve(curve: Curve, summary: Mapping[str, Any] | None, out: Path) -
     summary = summary or {}
     _series(axes[0], steps, curve, "episode/success", _BLUE)
     _reference(axes[0], summary, "success")
-    axes[0].set(ylabel="success of finished episodes", ylim=(-0.03, 1.03))
+    axes[0].set(ylabel="success of the episodes\nbegun in an update", ylim=(-0.03, 1.03))
     axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=9, borderaxespad=0.2)
     figure.suptitle(_title(summary), x=0.02, ha="left", fontsize=12)
     _series(axes[1], steps, curve, "episode/return", _GREEN)

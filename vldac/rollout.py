@@ -58,7 +58,7 @@ class Rollout:
     Attributes:
         steps: T lists of N steps.
         last_prompts: the N observations that follow the last step.
-        episodes: `info` of each episode that ended, in order; lost ones left out.
+        episodes: `info` of each episode that ended, in order, with the step it `ended_at`; lost ones left out.
         invalid: steps whose answer named no legal action.
         lost: episodes that were lost with their worker.
         seconds: time spent in "simulator" and in "generation" (encoding and decoding included).
@@ -105,7 +105,7 @@ class Collector:
         """Takes `steps` environment steps in every simulator."""
         rollout = Rollout()
         clock = _Clock(rollout.seconds)
-        for _ in range(steps):
+        for number in range(steps):
             prompts = self._encode(self.observations)
             responses = self.vlm.generate(
                 prompts,
@@ -119,7 +119,7 @@ class Collector:
             clock.lap("simulator")
             self.observations = result.observations
             rollout.steps.append(self._records(prompts, responses, result))
-            self._count(rollout, result)
+            self._count(rollout, result, number)
             clock.lap("generation")
         rollout.last_prompts = self._encode(self.observations)
         clock.lap("generation")
@@ -147,13 +147,13 @@ class Collector:
         ]
 
     @staticmethod
-    def _count(rollout: Rollout, result: Any) -> None:
+    def _count(rollout: Rollout, result: Any, number: int) -> None:
         for info in result.infos:
             rollout.invalid += bool(info.get("invalid", False))
             if info.get("lost", False):
                 rollout.lost += 1
             elif "episode_return" in info:
-                rollout.episodes.append(info)
+                rollout.episodes.append({**info, "ended_at": number})
 
 
 class _Clock:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from vldac.learner import HealthError, Learner
 from vldac.objectives import VLDAC
 from vldac.plan import plan
 from vldac.rollout import Collector, Rollout
+from vldac.run_log import RunLog
 from vldac.runtime import Runtime, derive_seed, fail_readably, launch_ranks, process_group, quiet
 
 _WINDOW = 100  # episodes of a running success rate
@@ -44,7 +46,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     Args:
         config: the run.
         base: directory of the base model.
-        run_dir: checkpoints and metrics.jsonl, one line an update.
+        run_dir: checkpoints, metrics.jsonl (one line an update) and episodes.jsonl (one line an episode).
         out: the policy directory; it appears whole or not at all.
         runtime: this rank.
     """
@@ -57,8 +59,9 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     objective = VLDAC(config.train.gamma, config.train.gae_lambda, config.train.clip)
     vlm = policy.load_base(base, config.model)
     learner = Learner(config, vlm, objective, runtime, shuffling)
-    metrics = MetricsLog(run_dir / "metrics.jsonl", runtime)
-    episodes: deque[float] = deque(maxlen=_WINDOW)
+    metrics = RunLog(run_dir / "metrics.jsonl", runtime)
+    episode_log = RunLog(run_dir / "episodes.jsonl", runtime)
+    window: deque[float] = deque(maxlen=_WINDOW)
     checkpoints = run_dir / "checkpoints"
 
     with make_simulators(config, runtime) as simulators:
@@ -69,49 +72,42 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             temperature=config.rollout.temperature,
             generator=sampling,
         )
+        experience = Experience(collector, simulators, {"sampling": sampling, "shuffling": shuffling}, window)
         update = 0
         if (whole := _agreed(checkpoint.newest(checkpoints), runtime)) is not None:
             update = checkpoint.update_of(whole)
             learner.load(whole)
-            state = json.loads((whole / f"rank-{runtime.rank}.json").read_text(encoding="utf-8"))
-            restore_generator(sampling, state["sampling"])
-            restore_generator(shuffling, state["shuffling"])
-            collector.resume(state["simulators"])
-            episodes.extend(state["episodes"])
+            experience.load(whole / f"rank-{runtime.rank}.json")
             if runtime.is_main:
                 print(f"going on from update {update} of {config.updates} ({whole})", flush=True)
         else:
             collector.start()
         metrics.truncate(update)
+        episode_log.truncate(update)
 
         while update < config.updates:
             started = time.perf_counter()
             with learner.sampling():
                 rollout = collector.collect(config.rollout.steps)
             learned = learner.update(rollout, update)
-            update += 1
             finished = _gather(rollout.episodes, runtime)
-            episodes.extend(float(e["success"]) for e in finished)
+            episode_log.append([episode_row(e, update, config) for e in finished])
+            update += 1
+            window.extend(float(e["success"]) for e in finished)
             row = {
                 "update": update,
                 "environment_steps": update * config.steps_per_update,
                 **learned,
-                **rollout_metrics(rollout, finished, episodes, time.perf_counter() - started, runtime),
+                **rollout_metrics(rollout, finished, window, time.perf_counter() - started, runtime),
             }
-            metrics.append(row)
+            metrics.append([row])
             if runtime.is_main:
                 print(progress_line(row, config), flush=True)
             if update % config.checkpoint.every == 0 or update == config.updates:
 
                 def write(directory: Path) -> None:
                     learner.save(directory)
-                    state = {
-                        "simulators": simulators.state_dict(),
-                        "sampling": generator_state(sampling),
-                        "shuffling": generator_state(shuffling),
-                        "episodes": list(episodes),
-                    }
-                    write_json(directory / f"rank-{runtime.rank}.json", state)
+                    experience.save(directory / f"rank-{runtime.rank}.json")
 
                 checkpoint.save(checkpoints, update, write, keep=config.checkpoint.keep, runtime=runtime)
 
@@ -119,6 +115,40 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
         if runtime.is_main:
             export(learner, config, out)
     runtime.barrier()
+
+
+@dataclass
+class Experience:
+    """What a checkpoint holds of a rank beside the learner: where its simulators and its randomness stand.
+
+    Attributes:
+        collector: plays the simulators.
+        simulators: their running episodes are kept as seeds and actions.
+        generators: by name.
+        window: success of the last episodes of all ranks.
+    """
+
+    collector: Collector
+    simulators: VectorWorld
+    generators: dict[str, torch.Generator]
+    window: deque[float]
+
+    def save(self, path: Path) -> None:
+        """Writes it as JSON."""
+        state = {
+            "simulators": self.simulators.state_dict(),
+            "generators": {name: generator_state(generator) for name, generator in self.generators.items()},
+            "window": list(self.window),
+        }
+        write_json(path, state)
+
+    def load(self, path: Path) -> None:
+        """Puts everything back where `save` found it."""
+        state = json.loads(path.read_text(encoding="utf-8"))
+        for name, generator in self.generators.items():
+            restore_generator(generator, state["generators"][name])
+        self.window.extend(state["window"])
+        self.collector.resume(state["simulators"])
 
 
 def make_simulators(config: Config, runtime: Runtime) -> VectorWorld:
@@ -180,38 +210,21 @@ def rollout_metrics(
     return metrics
 
 
-class MetricsLog:
-    """metrics.jsonl: one JSON object an update, on disk before anything else sees it. Rank 0 writes."""
+def episode_row(episode: dict[str, Any], updates_before: int, config: Config) -> dict[str, Any]:
+    """One finished episode, and when it began, in environment steps of the run over all ranks.
 
-    def __init__(self, path: Path, runtime: Runtime) -> None:
-        self.path, self.runtime, self.started = path, runtime, time.time()
-
-    def truncate(self, update: int) -> None:
-        """Drops the lines after `update`: they are about to be made again."""
-        if not self.runtime.is_main:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = []
-        if self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:  # the line that was being written when the run was killed
-                    break
-                if row["update"] > update:
-                    break
-                kept.append(line)
-                self.started = time.time() - row["time_s"]
-        aside = self.path.with_suffix(".writing")
-        aside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        aside.replace(self.path)
-
-    def append(self, row: dict[str, Any]) -> None:
-        """Adds one line."""
-        if self.runtime.is_main:
-            row["time_s"] = time.time() - self.started
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+    A learning curve is drawn over beginnings. Over endings it starts too high, because the episodes that end first
+    are the quick successes.
+    """
+    ended = updates_before * config.rollout.steps + episode["ended_at"] + 1
+    return {
+        "update": updates_before + 1,
+        "began": (ended - episode["episode_length"]) * config.env.simulators * config.deepspeed.ranks,
+        "success": bool(episode["success"]),
+        "return": episode["episode_return"],
+        "length": episode["episode_length"],
+        "seed": episode["episode_seed"],
+    }
 
 
 def progress_line(row: dict[str, Any], config: Config) -> str:

@@ -7,7 +7,8 @@ and turns its run directory into the stage's results.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,10 @@ from pipelines.project import content_hash, stage_inputs, write_json
 from pipelines.stages.common import arguments, require, run_module
 from vldac.config import Config, load
 
-#: What a learning curve is drawn from; a run on the same machine gives the same values again, so no timings.
-CURVE = (
-    "environment_steps",
-    "episode/count",
-    "episode/success",
-    "episode/return",
-    "episode/length",
-    "rollout/invalid_actions",
-    "rollout/response_tokens",
-)
+#: Columns of a learning curve, of the episodes that began in an update and of its answers. A run on the same machine
+#: gives the same values again, so there are no timings.
+EPISODES = ("episode/count", "episode/success", "episode/return", "episode/length")
+ANSWERS = ("rollout/invalid_actions", "rollout/response_tokens")
 #: Share of a run whose mean is reported as its end.
 TAIL = 0.1
 
@@ -49,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             delivered = forwarder.close(status, timeout=30.0 if status == "FINISHED" else GRACE / 3)
         rows = tracking.read_metrics(require(run.metrics))
-        write_curve(root / "plots/learning_curve.csv", rows)
+        write_curve(root / "plots/learning_curve.csv", rows, read_lines(run.path / "episodes.jsonl"))
         write_json(root / "metrics/train.json", summary(rows))
         write_json(
             root / "runs/train.json",
@@ -94,18 +89,38 @@ def _forwarder(root: Path, config: Config, run: rundir.RunDirectory) -> tracking
     )
 
 
-def write_curve(path: Path, rows: Sequence[tracking.Row]) -> None:
-    """Writes the learning curve as CSV, one line an update; what an update does not have stays empty."""
+def write_curve(path: Path, rows: Sequence[tracking.Row], episodes: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the learning curve as CSV, one line an update; what an update does not have stays empty.
+
+    Args:
+        path: of the CSV.
+        rows: of metrics.jsonl.
+        episodes: of episodes.jsonl, each in the line of the update in which it began.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = [name for name in CURVE if any(name in row for row in rows)]
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer = csv.DictWriter(file, ("environment_steps", *EPISODES, *ANSWERS), extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(rows)
+        start = 0
+        for row in rows:
+            end = int(row["environment_steps"])
+            begun = [episode for episode in episodes if start <= episode["began"] < end]
+            line = {"environment_steps": end, **{name: row[name] for name in ANSWERS if name in row}}
+            line["episode/count"] = len(begun)
+            if begun:
+                for name in ("success", "return", "length"):
+                    line[f"episode/{name}"] = sum(float(episode[name]) for episode in begun) / len(begun)
+            writer.writerow(line)
+            start = end
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Every object of a JSON Lines file that is complete."""
+    return [json.loads(line) for line in require(path).read_text(encoding="utf-8").splitlines()]
 
 
 def summary(rows: Sequence[tracking.Row]) -> dict[str, Any]:
-    """Where a run ended: means over the last tenth of its updates of what the learning curve shows.
+    """Where a run ended: means over the last tenth of its updates, of the episodes that ended in them.
 
     Raises:
         PipelineError: there is no update.
@@ -114,7 +129,7 @@ def summary(rows: Sequence[tracking.Row]) -> dict[str, Any]:
         raise cli.PipelineError("training wrote no update; delete its directory under runs/ and run again")
     last = rows[-max(1, round(TAIL * len(rows))) :]
     means: dict[str, Any] = {"environment_steps": int(rows[-1]["environment_steps"]), "updates": len(rows)}
-    for name in CURVE[1:]:
+    for name in (*EPISODES, *ANSWERS):
         values = [float(row[name]) for row in last if row.get(name) is not None]
         if values:
             means[name.replace("/", "_")] = sum(values) / len(values)

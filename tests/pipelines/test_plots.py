@@ -32,14 +32,18 @@ def test_smoothing_is_the_weighted_mean_of_the_window(window: int) -> None:
 
 
 def test_a_curve_is_drawn_from_what_a_run_wrote(tmp_path: Path) -> None:
-    rows = [
-        {"environment_steps": 10 * i, "episode/success": i / 10, "episode/count": 3, "time_s": 1.0} for i in range(10)
-    ]
-    del rows[4]["episode/success"]  # an update in which no episode ended
-    write_curve(tmp_path / "curve.csv", rows)
+    rows = [{"environment_steps": 10 * i, "episode/success": 1.0, "time_s": 1.0} for i in range(1, 11)]
+    # An episode counts where it began: two in the first update, none in the second, one in each later one.
+    begun = [(0, True), (9, False), *((10 * i, True) for i in range(2, 10))]
+    episodes = [{"began": at, "success": won, "return": 2.0 * won, "length": 4} for at, won in begun]
+    write_curve(tmp_path / "curve.csv", rows, episodes)
     curve = plots.read_curve(tmp_path / "curve.csv")
     assert "time_s" not in curve
-    assert np.isnan(curve["episode/success"][4])
+    assert curve["environment_steps"].tolist() == [10.0 * i for i in range(1, 11)]
+    assert curve["episode/count"].tolist() == [2, 0, *[1] * 8]
+    assert curve["episode/success"][0] == 0.5
+    assert curve["episode/return"][2] == 2.0
+    assert np.isnan(curve["episode/success"][1])
 
     scores = {"random": {"success": 0.5, "return": 0.1}, "base": {"success": 0.4}}
     for scored in (None, scores):

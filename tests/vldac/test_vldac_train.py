@@ -17,8 +17,9 @@ import torch
 import yaml
 
 from vldac import checkpoint
+from vldac.run_log import RunLog
 from vldac.runtime import Runtime
-from vldac.train import MetricsLog
+from vldac.train import episode_row
 
 REPOSITORY = Path(__file__).parents[2]
 #: Sixteen updates, long enough to be killed in the middle of.
@@ -286,27 +287,37 @@ ONE = Runtime(0, 1, torch.device("cpu"))
 
 def test_metrics_after_the_checkpoint_are_dropped_because_they_are_made_again(tmp_path: Path) -> None:
     path = tmp_path / "run" / "metrics.jsonl"
-    log = MetricsLog(path, ONE)
+    log = RunLog(path, ONE)
     log.truncate(0)
     for update in (1, 2, 3):
-        log.append({"update": update})
+        log.append([{"update": update}])
     with path.open("a") as file:
         file.write('{"update": 4, "ti')  # the line that was being written when the run was killed
-    MetricsLog(path, ONE).truncate(2)
+    RunLog(path, ONE).truncate(2)
     assert [json.loads(line)["update"] for line in path.read_text().splitlines()] == [1, 2]
 
 
 def test_time_goes_on_from_the_last_line_that_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"update": 1, "time_s": 1000.0}\n')
-    log = MetricsLog(path, ONE)
+    log = RunLog(path, ONE)
     log.truncate(1)
-    log.append({"update": 2})
+    log.append([{"update": 2}])
     assert json.loads(path.read_text().splitlines()[1])["time_s"] >= 1000.0
 
 
 def test_only_the_first_rank_writes_metrics(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "metrics.jsonl", Runtime(1, 2, torch.device("cpu")))
+    log = RunLog(tmp_path / "metrics.jsonl", Runtime(1, 2, torch.device("cpu")))
     log.truncate(0)
-    log.append({"update": 1})
+    log.append([{"update": 1}])
     assert not log.path.exists()
+
+
+def test_an_episode_is_dated_by_its_beginning_in_steps_of_all_simulators(tiny_config: Any) -> None:
+    config = tiny_config()  # 4 steps of 4 simulators an update
+    ended = {"success": True, "episode_return": 0.5, "episode_length": 3, "episode_seed": 7, "ended_at": 1}
+    # Two updates are 8 steps of each simulator; it ended at the second one after them, so it took steps 7, 8 and 9
+    # (counted from 0), and before step 7 the four simulators had taken 7 x 4.
+    row = episode_row(ended, 2, config)
+    assert row == {"update": 3, "began": 28, "success": True, "return": 0.5, "length": 3, "seed": 7}
+    assert episode_row({**ended, "episode_length": 10}, 2, config)["began"] == 0
