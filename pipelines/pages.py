@@ -60,6 +60,8 @@ def free(port: int, page: str) -> None:
 
 
 def _prefect(port: int) -> list[str]:
+    # The page asks port 4200 for its data unless it is told, whatever port it was itself served from.
+    os.environ.setdefault("PREFECT_UI_API_URL", f"http://{HOST}:{port}/api")
     return ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
 
 
