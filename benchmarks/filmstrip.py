@@ -31,7 +31,7 @@ def draw(path: Path, title: str, policies: Mapping[str, Sequence[Any]]) -> None:
     seed = next((e.seed for e in last if e.success and e.length in _GOOD_LENGTH), last[0].seed)
     rows = {label: e for label, episodes in filmed.items() for e in episodes if e.seed == seed}
     columns = min(_MOST_FRAMES, max(len(e.frames) for e in rows.values()))
-    figure = Figure(figsize=(1.75 * columns, 2.5 * len(rows) + 0.6), layout="constrained")
+    figure = Figure(figsize=(1.75 * columns, 2.1 * len(rows) + 0.4), layout="constrained")
     figure.suptitle(f"{title}, evaluation seed {seed}", fontsize=12)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, (label, episode) in zip(axes, rows.items(), strict=True):

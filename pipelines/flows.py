@@ -112,7 +112,8 @@ def _failure(name: str, code: int, lines: Sequence[str]) -> StageError:
         return StageError("another dvc command works in this project; wait for it or stop it")
     if interrupted:
         return StageError(f"stage {name} was ended by a signal (exit code {exited}); run it again", interrupted=True)
-    before = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
+    # DVC's last line follows from the one before it, unless it is the only one: then it holds the cause itself.
+    before = [line for line in lines if not line.startswith("ERROR: failed to reproduce")] or lines
     last = before[-1].removeprefix("ERROR: ") if before else f"exit code {code}"
     return StageError(f"stage {name}: {last}")
 

@@ -68,6 +68,7 @@ class Learner:
             config=deepspeed_config(config, sum(p.numel() for p in trained)),
         )
         self.engine.eval()
+        self.vlm.lockstep = config.deepspeed.zero_stage == 3 and runtime.world_size > 1
         self.scorer = Scorer(
             self.vlm,
             self.value_head,
@@ -219,8 +220,8 @@ class Learner:
         return worst
 
     @contextlib.contextmanager
-    def sampling(self) -> Iterator[VLM]:
-        """Yields the policy with whole weights on every rank, for generation and saving."""
+    def gathered(self) -> Iterator[VLM]:
+        """Yields the policy with whole weights on every rank, for saving."""
         sharded = self.config.deepspeed.zero_stage == 3
         gather = deepspeed.zero.GatheredParameters(list(self.vlm.parameters())) if sharded else contextlib.nullcontext()
         with gather:

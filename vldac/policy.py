@@ -55,7 +55,14 @@ def save(directory: Path, vlm: VLM, value_head: ValueHead, description: dict[str
     directory.mkdir(parents=True, exist_ok=True)
     vlm.model.save_pretrained(directory, safe_serialization=True)
     (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    if not description["adapter"]:
+    if description["adapter"]:
+        # PEFT names the base by where it lay; the same run in another directory must give the same files.
+        path = directory / "adapter_config.json"
+        adapter = json.loads(path.read_text(encoding="utf-8"))
+        base = description["config"]["model"]["base"]
+        adapter["base_model_name_or_path"] = None if base == "tiny" or Path(base).exists() else base
+        path.write_text(json.dumps(adapter, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    else:
         vlm.tokenizer.save_pretrained(directory)
         vlm.image_processor.save_pretrained(directory)
     save_file(

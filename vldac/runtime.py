@@ -68,6 +68,7 @@ def quiet() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # DeepSpeed reads every attribute
+    warnings.filterwarnings("ignore", message=".*torch.distributed.* is deprecated.*")  # DeepSpeed calls them
     from transformers.utils import logging as transformers_logging  # noqa: PLC0415  # reads its variables at import
 
     transformers_logging.set_verbosity_error()

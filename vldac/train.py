@@ -87,8 +87,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
 
         while update < config.updates:
             started = time.perf_counter()
-            with learner.sampling():
-                rollout = collector.collect(config.rollout.steps)
+            rollout = collector.collect(config.rollout.steps)
             learned = learner.update(rollout, update)
             finished = _gather(rollout.episodes, runtime)
             episode_log.append([episode_row(e, update, config) for e in finished])
@@ -111,7 +110,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
 
                 checkpoint.save(checkpoints, update, write, keep=config.checkpoint.keep, runtime=runtime)
 
-    with learner.sampling():
+    with learner.gathered():
         if runtime.is_main:
             export(learner, config, out)
     runtime.barrier()

@@ -99,6 +99,9 @@ class VLM(nn.Module):
         forbidden[[tokenizer.convert_tokens_to_ids(token) for token in self.family.forbidden_tokens]] = True
         forbidden[len(tokenizer) :] = True  # rows that only pad the embedding matrix
         self.register_buffer("forbidden", forbidden, persistent=False)
+        #: Every rank makes the same forward passes, because each of them waits for weights that other ranks hold
+        #: (ZeRO stage 3).
+        self.lockstep = False
         self._encode_text = lru_cache(maxsize=4096)(self._encode_text_uncached)
 
     @classmethod
@@ -199,7 +202,7 @@ class VLM(nn.Module):
 
         An update reads each prompt six times or more; without this, a frozen tower would be run as often.
         """
-        if not isinstance(self.model, PeftModel) or not prompts:
+        if not isinstance(self.model, PeftModel) or not prompts or self.lockstep:
             return list(prompts)
         grids = torch.cat([p.image_grid_thw for p in prompts]).to(self.device)
         pixels = torch.cat([p.pixel_values for p in prompts]).to(self.device)
@@ -292,7 +295,6 @@ class VLM(nn.Module):
         max_new_tokens: int,
         temperature: float,
         generator: torch.Generator | None = None,
-        synced_gpus: bool = False,
     ) -> list[Response]:
         """Samples one response a prompt from exactly `token_log_probs`; no top-k, no top-p.
 
@@ -301,7 +303,6 @@ class VLM(nn.Module):
             max_new_tokens: a response that has not ended by then is cut off.
             temperature: 0 takes the likeliest token.
             generator: source of all randomness; its state alone decides the samples.
-            synced_gpus: every rank makes the same number of forward passes (ZeRO stage 3 needs it).
         """
         inputs, width = self.collate(prompts)
         sampler = _Sampler(self, temperature, generator)
@@ -313,7 +314,7 @@ class VLM(nn.Module):
             logits_processor=[sampler],
             eos_token_id=self.end_id,
             pad_token_id=self.pad_id,
-            synced_gpus=synced_gpus,
+            synced_gpus=self.lockstep,
         )[:, width:].cpu()
         log_probs = torch.stack(sampler.log_probs, dim=1).cpu()
         ended = (output == self.end_id).int()

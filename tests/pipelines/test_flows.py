@@ -45,6 +45,7 @@ def test_the_table_says_what_the_base_model_is() -> None:
             True,
         ),
         (["Traceback", "KeyError: 'a'", "ERROR: failed to reproduce 'x': exited with 1"], 1, "KeyError: 'a'", False),
+        (["ERROR: failed to reproduce 'x': Parameters 'a.b' are missing"], 255, "Parameters 'a.b' are missing", False),
         (["ERROR: 'dvc.yaml' validation failed."], 255, "stage x: 'dvc.yaml' validation failed.", False),
         (["ERROR: '/p/models' is busy, it is being blocked by:"], 255, "another dvc command", False),
         ([], -9, "stage x was ended by a signal", True),

@@ -119,7 +119,7 @@ def make_learner(config: Config, base: Path, runtime: Runtime) -> Learner:
 
 
 def weights_of(learner: Learner) -> dict[str, Tensor]:
-    with learner.sampling() as vlm:
+    with learner.gathered() as vlm:
         return {name: p.detach().clone() for name, p in vlm.named_parameters() if p.requires_grad}
 
 

@@ -250,7 +250,7 @@ def test_two_ranks_train_one_policy_and_write_each_line_once(
     states = [json.loads((newest / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
     seeds = [{e["seed"] for e in state["simulators"]["episodes"]} for state in states]
     assert not seeds[0] & seeds[1]  # each rank has simulators of its own
-    assert states[0]["sampling"] != states[1]["sampling"]
+    assert states[0]["generators"]["sampling"] != states[1]["generators"]["sampling"]
     # A run that resumes on two ranks ends where one that was never stopped ends.
     other = Run(tmp_path / "b", params, tiny_base)
     process = other.start()
@@ -258,6 +258,21 @@ def test_two_ranks_train_one_policy_and_write_each_line_once(
     kill(process)
     other.finish()
     assert other.result() == run.result()
+
+
+@pytest.mark.slow
+def test_ranks_that_hold_shards_of_the_weights_sample_and_save_in_step(
+    tiny_params_file: Any, tiny_base: Path, tmp_path: Path
+) -> None:
+    changes = {"env": {"simulators": 2}, "train": {"micro_batch_size": 4, "total_steps": 32}}
+    outcomes = []
+    for stage in (1, 3):
+        params = tiny_params_file({**changes, "deepspeed": {"ranks": 2, "zero_stage": stage}})
+        run = Run(tmp_path / f"stage-{stage}", params, tiny_base)
+        run.finish()
+        outcomes.append([row["episode/return"] for row in run.rows() if "episode/return" in row])
+    # The same responses were sampled, whatever number of tokens each rank's took.
+    assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.slow
