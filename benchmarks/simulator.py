@@ -83,11 +83,7 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
         workers=min(env.workers, count),
         seeds=evaluation_seeds(episodes, count),
         step_deadline=env.step_deadline,
-        width=env.width,
-        height=env.height,
-        frames=env.frames,
-        prompt=env.prompt,
-        invalid_reward=env.invalid_reward,
+        **env.make_options,
     ) as simulators:
         bar = tqdm(total=episodes, desc=label, unit="episode", disable=not sys.stderr.isatty())
         observations = simulators.reset()
@@ -151,7 +147,7 @@ def vlm_policy(vlm: VLM, config: Config, seed: int) -> Policy:
 
 def random_policy(config: Config, seed: int) -> Policy:
     """Names each of the world's actions with equal probability."""
-    env = registry.make(config.env.id, width=config.env.width, height=config.env.height, prompt=config.env.prompt)
+    env = registry.make(config.env.id, **config.env.make_options)
     names = cast(World, env.unwrapped).action_names
     env.close()
     rng = np.random.default_rng(seed)

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
 from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow.pyfunc import PythonModel
 from numpy.typing import NDArray
 from PIL import Image
-
-# Type hints on `predict` would be read as a schema of their own; the signature is logged instead.
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method.*")
 
 
 class Policy(PythonModel):
@@ -40,15 +37,13 @@ class Policy(PythonModel):
         quiet()
         self._actor = Actor.from_pretrained(context.artifacts["policy"], context.artifacts["base"])
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # MLflow reads the type of `model_input`: a table leaves the schema to the signature that was logged.
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """Answers every row. See the class."""
         params = params or {}
-        actor = type(self._actor)(
-            self._actor.vlm,
-            max_new_tokens=self._actor.max_new_tokens,
-            temperature=float(params.get("temperature", 0.0)),
-            seed=int(params.get("seed", 0)),
-        )
+        actor = self._actor.sampling(float(params.get("temperature", 0.0)), int(params.get("seed", 0)))
         answers = []
         for row in model_input.to_dict(orient="records"):
             decision = actor.act(_frames(row["image"]), row["instruction"])

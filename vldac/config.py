@@ -81,6 +81,11 @@ class EnvConfig(_Section):
     workers: Positive = 2
     step_deadline: PositiveFloat = 60.0
 
+    @property
+    def make_options(self) -> dict[str, Any]:
+        """Keyword arguments of `envs.registry.make`, which makes one simulator."""
+        return self.model_dump(include={"width", "height", "frames", "prompt", "invalid_reward"})
+
 
 class WarmStartConfig(_Section):
     """Supervised warm start: true descriptions, uniformly random actions."""
@@ -187,10 +192,13 @@ class Config(_Section):
         """Rollouts of the whole run; the last one completes `train.total_steps`."""
         return -(-self.train.total_steps // self.steps_per_update)
 
+    def deciding(self) -> dict[str, Any]:
+        """Every value that decides the weights, as JSON values."""
+        return self.model_dump(mode="json", exclude={"evaluate": True, "checkpoint": True, "env": {"step_deadline"}})
+
     def fingerprint(self, *extra: str) -> str:
         """A 16-digit hash of every value that decides the weights, with `extra` (such as the base model's hash)."""
-        fields = self.model_dump(exclude={"evaluate": True, "checkpoint": True, "env": {"step_deadline"}})
-        text = json.dumps([fields, *extra], sort_keys=True)
+        text = json.dumps([self.deciding(), *extra], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -6,6 +6,7 @@ weights, the value head, and vldac.json, which says what it is.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,17 @@ def write_pointer(directory: Path, base: str, revision: str | None) -> None:
     """Makes `directory` stand for a model that lies elsewhere: a hub id, or a directory."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / POINTER).write_text(json.dumps({"base": base, "revision": revision}, indent=1) + "\n")
+
+
+def digest(base: Path) -> str:
+    """A hash that tells base directories apart: names, sizes, and the content of files below 64 MiB."""
+    found = hashlib.sha256()
+    for file in sorted(p for p in base.rglob("*") if p.is_file()):
+        size = file.stat().st_size
+        found.update(f"{file.relative_to(base)} {size}\n".encode())
+        if size < 2**26:
+            found.update(file.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def load_base(directory: str | Path, config: ModelConfig) -> VLM:
@@ -128,6 +140,10 @@ class Actor:
         config = describe(Path(directory))["config"]
         options.setdefault("max_new_tokens", config["rollout"]["max_new_tokens"])
         return cls(load(directory, base, ModelConfig.model_validate(config["model"])), **options)
+
+    def sampling(self, temperature: float, seed: int) -> Actor:
+        """The same policy with another temperature and a generator of its own."""
+        return Actor(self.vlm, max_new_tokens=self.max_new_tokens, temperature=temperature, seed=seed)
 
     def act(self, frames: NDArray[np.uint8], prompt: str) -> Decision:
         """Answers one observation: frames (K, H, W, 3) uint8 and the prompt text."""

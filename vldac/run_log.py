@@ -1,4 +1,4 @@
-"""What a run writes as it goes: JSON Lines, on disk before anything else sees them."""
+"""The directory of a run: whose it is, and what is written there as the run goes, before anything else sees it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vldac import policy
+from vldac.checkpoint import write_json
+from vldac.config import Config, ConfigError
 from vldac.runtime import Runtime
 
 
@@ -48,3 +51,31 @@ class RunLog:
             elapsed = time.time() - self.started
             with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps({**row, "time_s": elapsed}) + "\n" for row in rows)
+
+
+def claim(run_dir: Path, config: Config, base: Path, runtime: Runtime) -> None:
+    """Makes `run_dir` this run's, or finds that it is: another run's checkpoint must never be continued by mistake."""
+    path, mine = run_dir / "run-config.json", {"base": policy.digest(base), **config.deciding()}
+    runtime.barrier()
+    if path.exists():
+        other = json.loads(path.read_text(encoding="utf-8"))
+        if changed := differences(other, mine):
+            raise ConfigError(
+                f"{run_dir} holds a run that differs in {', '.join(changed)}; choose another --run-dir, or delete it"
+            )
+    runtime.barrier()
+    if runtime.is_main:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_json(path, mine)
+
+
+def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
+    """The keys, section by section, at which two configurations differ."""
+    found = []
+    for key in sorted(a.keys() | b.keys()):
+        x, y = a.get(key), b.get(key)
+        if isinstance(x, dict) and isinstance(y, dict):
+            found += differences(x, y, f"{prefix}{key}.")
+        elif x != y:
+            found.append(prefix + key)
+    return found

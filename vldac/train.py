@@ -33,11 +33,10 @@ from vldac.learner import HealthError, Learner
 from vldac.objectives import VLDAC
 from vldac.plan import plan
 from vldac.rollout import Collector, Rollout
-from vldac.run_log import RunLog
+from vldac.run_log import RunLog, claim
 from vldac.runtime import Runtime, derive_seed, fail_readably, launch_ranks, process_group, quiet
 
 _WINDOW = 100  # episodes of a running success rate
-log = logging.getLogger("vldac")
 
 
 def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime) -> None:
@@ -49,7 +48,12 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
         run_dir: checkpoints, metrics.jsonl (one line an update) and episodes.jsonl (one line an episode).
         out: the policy directory; it appears whole or not at all.
         runtime: this rank.
+
+    Raises:
+        ConfigError: `run_dir` holds a run with other parameters or another base model.
+        CheckpointError: a checkpoint could not be written; those before it are whole.
     """
+    claim(run_dir, config, base, runtime)
     torch.use_deterministic_algorithms(runtime.device.type == "cpu")
     torch.manual_seed(derive_seed(config.seed, "weights"))  # the adapter and the value head, alike on every rank
     sampling, shuffling = torch.Generator(runtime.device), torch.Generator()
@@ -73,6 +77,11 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             generator=sampling,
         )
         experience = Experience(collector, simulators, {"sampling": sampling, "shuffling": shuffling}, window)
+
+        def write(directory: Path) -> None:
+            learner.save(directory)
+            experience.save(directory / f"rank-{runtime.rank}.json")
+
         update = 0
         if (whole := _agreed(checkpoint.newest(checkpoints), runtime)) is not None:
             update = checkpoint.update_of(whole)
@@ -103,11 +112,6 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             if runtime.is_main:
                 print(progress_line(row, config), flush=True)
             if update % config.checkpoint.every == 0 or update == config.updates:
-
-                def write(directory: Path) -> None:
-                    learner.save(directory)
-                    experience.save(directory / f"rank-{runtime.rank}.json")
-
                 checkpoint.save(checkpoints, update, write, keep=config.checkpoint.keep, runtime=runtime)
 
     with learner.gathered():
@@ -159,11 +163,7 @@ def make_simulators(config: Config, runtime: Runtime) -> VectorWorld:
         workers=env.workers,
         seeds=training_seeds(config.seed, runtime.rank),
         step_deadline=env.step_deadline,
-        width=env.width,
-        height=env.height,
-        frames=env.frames,
-        prompt=env.prompt,
-        invalid_reward=env.invalid_reward,
+        **env.make_options,
     )
 
 

@@ -52,14 +52,7 @@ class Example:
 def collect_examples(config: Config, count: int, seed: int) -> list[Example]:
     """Walks at random through one simulator and describes what is seen."""
     rng = np.random.default_rng(seed)
-    env = registry.make(
-        config.env.id,
-        width=config.env.width,
-        height=config.env.height,
-        frames=config.env.frames,
-        prompt=config.env.prompt,
-        invalid_reward=config.env.invalid_reward,
-    )
+    env = registry.make(config.env.id, **config.env.make_options)
     world = cast(World, env.unwrapped)
     examples: list[Example] = []
     try:

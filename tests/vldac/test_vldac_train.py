@@ -17,7 +17,8 @@ import torch
 import yaml
 
 from vldac import checkpoint
-from vldac.run_log import RunLog
+from vldac.config import ConfigError
+from vldac.run_log import RunLog, claim
 from vldac.runtime import Runtime
 from vldac.train import episode_row
 
@@ -336,3 +337,16 @@ def test_an_episode_is_dated_by_its_beginning_in_steps_of_all_simulators(tiny_co
     row = episode_row(ended, 2, config)
     assert row == {"update": 3, "began": 28, "success": True, "return": 0.5, "length": 3, "seed": 7}
     assert episode_row({**ended, "episode_length": 10}, 2, config)["began"] == 0
+
+
+def test_a_folder_of_another_run_is_not_continued(tiny_config: Any, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "model").write_text("one")
+    claim(tmp_path / "run", tiny_config(), base, ONE)
+    claim(tmp_path / "run", tiny_config({"checkpoint": {"every": 7}}), base, ONE)  # decides no weight
+    with pytest.raises(ConfigError, match=r"differs in train\.gamma; choose another --run-dir"):
+        claim(tmp_path / "run", tiny_config({"train": {"gamma": 0.5}}), base, ONE)
+    (base / "model").write_text("two")
+    with pytest.raises(ConfigError, match="differs in base"):
+        claim(tmp_path / "run", tiny_config(), base, ONE)

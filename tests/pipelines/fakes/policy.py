@@ -24,6 +24,9 @@ class Actor:
         assert (Path(base) / "model.safetensors").exists()
         return cls((Path(policy) / "adapter_model.safetensors").read_bytes())
 
+    def sampling(self, temperature: float, seed: int) -> Actor:
+        return Actor(self.vlm, temperature=temperature, seed=seed)
+
     def act(self, frames: Any, prompt: str) -> Decision:
         text = f"{'x'.join(map(str, frames.shape))} t={self.temperature} seed={self.seed}"
         if prompt == "nonsense":
