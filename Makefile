@@ -1,7 +1,7 @@
 # Two commands: `make run` and `make test`. Both set up what is missing first; everything else is one line each.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test perf lint prefect mlflow setup system
+.PHONY: help run test perf study lint prefect mlflow setup system
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -23,6 +23,9 @@ test: setup ## set up, then run every test (`make test ARGS='-m "not slow"'` lea
 perf: setup ## measure speed: environment steps/s, tokens/s, shares of time, memory
 	@$(PYTHON) -m perf $(ARGS)
 
+study: setup ## several seeds from the base model to the table (ARGS='--params conf/numberline.yaml --seeds 0 1 2')
+	@$(PYTHON) -m benchmarks.study $(ARGS)
+
 lint: setup ## ruff and mypy
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
@@ -34,7 +37,7 @@ prefect: setup ## open the pages of past runs (PORT=4200)
 mlflow: setup ## open metrics and the model registry (PORT=5000)
 	@$(PYTHON) -m pipelines.pages mlflow $(if $(PORT),--port $(PORT))
 
-setup: system $(VENV)/.ready ## system libraries and $(VENV), without running anything
+setup: system $(VENV)/.ready ## system libraries and .venv, without running anything
 
 system:
 	@scripts/system-libraries
