@@ -28,6 +28,14 @@ class SimulatorError(RuntimeError):
     """A simulator that cannot run on this machine, or whose process keeps failing. The message is one line."""
 
 
+class UnknownWorldError(SimulatorError, ValueError):
+    """No world has this id; the message names the nearest ones."""
+
+
+class MissingSimulatorError(ModuleNotFoundError, SimulatorError):
+    """The package of a world is not installed; the message names the command that installs it."""
+
+
 class Observation(TypedDict):
     """What the model is shown at one step.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from envs.base import Observation, PromptStyle, World
+from envs.base import MissingSimulatorError, Observation, PromptStyle, UnknownWorldError, World
 from envs.miniworld_tasks import TASKS as MINIWORLD_TASKS
 from envs.wrappers import FrameWindow
 
@@ -72,8 +72,8 @@ def make(
         An environment whose `unwrapped` is the `World`.
 
     Raises:
-        ValueError: no world has this id; the message names the nearest ones.
-        ModuleNotFoundError: the simulator is not installed; the message names the command that installs it.
+        UnknownWorldError: no world has this id; the message names the nearest ones.
+        MissingSimulatorError: the simulator is not installed; the message names the command that installs it.
         SimulatorError: the simulator cannot run on this machine.
     """
     found = spec(env_id)
@@ -82,7 +82,7 @@ def make(
         world_class = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         package = "vldac" if found.extra is None else f"vldac[{found.extra}]"
-        raise ModuleNotFoundError(
+        raise MissingSimulatorError(
             f"{env_id} needs the package {error.name!r}, which is not installed: pip install '{package}'",
             name=error.name,
         ) from error
@@ -96,7 +96,7 @@ def spec(env_id: str) -> EnvSpec:
     """Where a world is.
 
     Raises:
-        ValueError: no world has this id; the message names the nearest ones.
+        UnknownWorldError: no world has this id; the message names the nearest ones.
     """
     if env_id in _SPECS:
         return _SPECS[env_id]
@@ -104,4 +104,4 @@ def spec(env_id: str) -> EnvSpec:
         return EnvSpec(env_id)
     nearest = difflib.get_close_matches(env_id, _SPECS, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(nearest)}?" if nearest else f"the worlds are {', '.join(registered())}"
-    raise ValueError(f"unknown world {env_id!r}; {hint}")
+    raise UnknownWorldError(f"unknown world {env_id!r}; {hint}")

@@ -277,6 +277,23 @@ def test_ranks_that_hold_shards_of_the_weights_sample_and_save_in_step(
 
 
 @pytest.mark.slow
+def test_a_world_that_does_not_exist_is_one_line(tiny_params_file: Any, tiny_base: Path, tmp_path: Path) -> None:
+    params = tiny_params_file({"env": {"id": "GymCards-NumberLin-v0"}})
+    command = [sys.executable, "-m", "vldac.train", "--params", str(params), "--base", str(tiny_base)]
+    done = subprocess.run(
+        [*command, "--run-dir", str(tmp_path / "run"), "--out", str(tmp_path / "policy")],
+        cwd=REPOSITORY,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "error: unknown world 'GymCards-NumberLin-v0'; did you mean GymCards-NumberLine-v0" in done.stderr
+
+
+@pytest.mark.slow
 def test_a_run_folder_that_cannot_be_made_is_one_line(tiny_params_file: Any, tiny_base: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     command = [sys.executable, "-m", "vldac.train", "--params", str(tiny_params_file()), "--base", str(tiny_base)]
