@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import cli, rundir, tracking
+from pipelines import cli, forwarder, rundir, tracking
 from pipelines.process import GRACE
 from pipelines.project import content_hash, stage_inputs, write_json
 from pipelines.stages.common import arguments, require, run_module
@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     root: Path = options.root
     config = load(root / options.params)
     with rundir.opened(root / "runs", fingerprint(root, config)) as run:
-        forwarder = _forwarder(root, config, run)
-        forwarder.start()
+        carrier = _forwarder(root, config, run)
+        carrier.start()
         status = "FAILED"
         try:
             _train(root, options.params, run)
@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = "KILLED"
             raise
         finally:
-            delivered = forwarder.close(status, timeout=30.0 if status == "FINISHED" else GRACE / 3)
-        rows = tracking.read_metrics(require(run.metrics))
+            delivered = carrier.close(status, timeout=30.0 if status == "FINISHED" else GRACE / 3)
+        rows = forwarder.read_metrics(require(run.metrics))
         write_curve(root / "plots/learning_curve.csv", rows, read_lines(run.path / "episodes.jsonl"))
         write_json(root / "metrics/train.json", summary(rows))
         write_json(
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "run_key": run.identity.run_key,
                 "fingerprint": run.identity.fingerprint,
                 "started_ms": run.identity.started_ms,
-                "mlflow_run_id": forwarder.server.run_id if delivered and forwarder.server else None,
+                "mlflow_run_id": carrier.server.run_id if delivered and carrier.server else None,
                 "mlflow_tracking_uri": tracking.without_credentials(tracking.tracking_uri(root)),
             },
         )
@@ -80,16 +80,16 @@ def _train(root: Path, params: Path, run: rundir.RunDirectory) -> None:
     require(policy)
 
 
-def _forwarder(root: Path, config: Config, run: rundir.RunDirectory) -> tracking.MetricsForwarder:
+def _forwarder(root: Path, config: Config, run: rundir.RunDirectory) -> forwarder.MetricsForwarder:
     about = tracking.details(root, config)
-    return tracking.MetricsForwarder(
+    return forwarder.MetricsForwarder(
         run.metrics,
         lambda: tracking.MlflowRun(tracking.client(root), run.identity, about),
         where=tracking.without_credentials(tracking.tracking_uri(root)),
     )
 
 
-def write_curve(path: Path, rows: Sequence[tracking.Row], episodes: Sequence[Mapping[str, Any]]) -> None:
+def write_curve(path: Path, rows: Sequence[forwarder.Row], episodes: Sequence[Mapping[str, Any]]) -> None:
     """Writes the learning curve as CSV, one line an update; what an update does not have stays empty.
 
     Args:
@@ -119,7 +119,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in require(path).read_text(encoding="utf-8").splitlines()]
 
 
-def summary(rows: Sequence[tracking.Row]) -> dict[str, Any]:
+def summary(rows: Sequence[forwarder.Row]) -> dict[str, Any]:
     """Where a run ended: means over the last tenth of its updates, of the episodes that ended in them.
 
     Raises:

@@ -17,8 +17,9 @@ import pytest
 
 from pipelines import rundir, tracking
 from pipelines.cli import PipelineError
+from pipelines.forwarder import MetricsFile, MetricsForwarder, Row, read_metrics
 from pipelines.rundir import RunIdentity
-from pipelines.tracking import MetricsFile, MetricsForwarder, MlflowRun, RunDetails, without_credentials
+from pipelines.tracking import MlflowRun, RunDetails, without_credentials
 
 IDENTITY = RunIdentity(run_key="0123", fingerprint="abcd", started_ms=1_000_000)
 DETAILS = RunDetails(name="a run", tags={"env": "X"}, params={"seed": "0", "train.gamma": "0.9"})
@@ -47,7 +48,7 @@ class FakeServer:
         self._answer()
         return max(self.steps, default=-1)
 
-    def send(self, rows: Sequence[tracking.Row]) -> None:
+    def send(self, rows: Sequence[Row]) -> None:
         self._answer()
         self.steps += [row["environment_steps"] for row in rows]
         if self.replies_lost:
@@ -188,7 +189,7 @@ def test_a_file_that_was_cut_back_is_read_from_its_start(metrics: Path, grown: l
 
 def test_a_damaged_line_is_passed_over(metrics: Path) -> None:
     metrics.write_text('{"environment_steps": 1}\nnot json\n{"no": "steps"}\n{"environment_steps": 2}\n')
-    assert [row["environment_steps"] for row in tracking.read_metrics(metrics)] == [1, 2]
+    assert [row["environment_steps"] for row in read_metrics(metrics)] == [1, 2]
 
 
 @pytest.mark.parametrize(
