@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from vldac.config import Config
+from vldac.families import LORA_TARGETS
 
 _BYTES = {"float32": 4, "bfloat16": 2}
-_LORA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def plan(config: Config, base: str | None = None) -> dict[str, Any]:
@@ -79,6 +80,6 @@ def _count(config: Config, base: str) -> tuple[int, int]:
     adapter = sum(
         rank * (module.in_features + module.out_features)
         for name, module in model.named_modules()
-        if rank and "language_model" in name and name.rpartition(".")[2] in _LORA_MODULES
+        if rank and re.fullmatch(LORA_TARGETS, name)
     )
     return total, adapter
