@@ -32,6 +32,10 @@ class UnknownWorldError(SimulatorError, ValueError):
     """No world has this id; the message names the nearest ones."""
 
 
+class UnknownOptionError(SimulatorError, ValueError):
+    """A world's class has no such option; the message names those that it has."""
+
+
 class MissingSimulatorError(ModuleNotFoundError, SimulatorError):
     """The package of a world is not installed; the message names the command that installs it."""
 
@@ -53,8 +57,10 @@ class World(gym.Env[Observation, Any], ABC):
     """A simulator that shows frames and a prompt, and takes one of its own actions a step.
 
     Subclasses set `action_space` to the simulator's native space and implement `parse_action`, `describe` and
-    Gymnasium's `reset`, `step` and `render`. `info` of the last step of an episode holds `success` (bool), and of
-    every step `invalid` (bool: the step was taken with None).
+    Gymnasium's `reset`, `step` and `render`. `info` of every step holds `invalid` (bool: the step was taken with None),
+    and of the last step of an episode `success` (bool) and, where a world has several kinds of task, `task` (str).
+    Whatever a world draws comes from `np_random`, and a world with separate tasks for training and for evaluation
+    takes them by the seed of `reset`: see `held_out`.
 
     Args:
         prompt_style: "full" spells the task out for a pretrained model; "terse" is for models of a few million
@@ -76,7 +82,10 @@ class World(gym.Env[Observation, Any], ABC):
     @property
     @abstractmethod
     def action_names(self) -> tuple[str, ...]:
-        """The actions accepted now, in the words the model must use; empty where any text of a grammar is."""
+        """The actions accepted now, in the words the model must use.
+
+        Where a grammar accepts more than can be listed, such as a search for any words, examples of it stand for it.
+        """
 
     @abstractmethod
     def parse_action(self, text: str) -> Any | None:
@@ -89,6 +98,11 @@ class World(gym.Env[Observation, Any], ABC):
     def expert_action(self) -> str | None:
         """What a competent player would answer now, or None where no expert is known."""
         return None
+
+
+def held_out(seed: int | None) -> bool:
+    """Whether an episode with this seed is one of evaluation; an episode without a seed is one of training."""
+    return seed is not None and seed in EVALUATION_SEEDS
 
 
 def match_action(text: str, names: Sequence[str]) -> int | None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
 
-from envs.base import MissingSimulatorError, Observation, PromptStyle, UnknownWorldError, World
+from envs.base import MissingSimulatorError, Observation, PromptStyle, UnknownOptionError, UnknownWorldError, World
 from envs.miniworld_tasks import TASKS as MINIWORLD_TASKS
-from envs.wrappers import FrameWindow
+from envs.wrappers import FrameWindow, RewardScale, TimeLimit
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,19 @@ class EnvSpec:
     extra: str | None = None
 
 
+#: The task types of ALFWorld by the names that their worlds have here.
+_ALFWORLD_TASKS = {
+    "PickAndPlace": "pick_and_place_simple",
+    "LookAtObjInLight": "look_at_obj_in_light",
+    "PickCleanThenPlace": "pick_clean_then_place_in_recep",
+    "PickHeatThenPlace": "pick_heat_then_place_in_recep",
+    "PickCoolThenPlace": "pick_cool_then_place_in_recep",
+    "PickTwo": "pick_two_obj_and_place",
+}
+#: What every world's class takes, and `make` names apart.
+_COMMON = frozenset({"width", "height", "prompt_style", "invalid_reward"})
+_ALFWORLD, _WEBSHOP = "envs.alfworld:ALFWorld", "envs.webshop:WebShop"
+
 _SPECS: dict[str, EnvSpec] = {
     **{
         f"MiniWorld-{name}-v0": EnvSpec("envs.miniworld:MiniWorld", {"env_id": f"MiniWorld-{name}-v0"})
@@ -41,6 +56,13 @@ _SPECS: dict[str, EnvSpec] = {
         f"GymCards-{name}-v0": EnvSpec(f"envs.gym_cards:{name}")
         for name in ("NumberLine", "EZPoints", "Points24", "Blackjack")
     },
+    "ALFWorld-v0": EnvSpec(_ALFWORLD, {}, "alfworld"),
+    **{
+        f"ALFWorld-{name}-v0": EnvSpec(_ALFWORLD, {"tasks": task}, "alfworld") for name, task in _ALFWORLD_TASKS.items()
+    },
+    "ALFWorld-Small-v0": EnvSpec(_ALFWORLD, {"tasks": "pick_and_place_simple", "rooms": "small"}, "alfworld"),
+    "WebShop-v0": EnvSpec(_WEBSHOP, {}, "webshop"),
+    "WebShop-Small-v0": EnvSpec(_WEBSHOP, {"catalogue": "small", "pictures": "drawn"}, "webshop"),
 }
 
 
@@ -57,6 +79,9 @@ def make(
     frames: int = 1,
     prompt: PromptStyle = "full",
     invalid_reward: float | None = None,
+    reward_scale: float = 1.0,
+    max_steps: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> gym.Env[Observation, Any]:
     """Makes a world that shows its last `frames` frames.
 
@@ -67,12 +92,16 @@ def make(
         frames: K, how many frames an observation holds.
         prompt: "full" or "terse", see `World`.
         invalid_reward: see `World`.
+        reward_scale: see `RewardScale`.
+        max_steps: see `TimeLimit`; None leaves the world its own limit.
+        options: further keyword arguments of the world's class, such as {"solvable_only": True}.
 
     Returns:
         An environment whose `unwrapped` is the `World`.
 
     Raises:
         UnknownWorldError: no world has this id; the message names the nearest ones.
+        UnknownOptionError: the world's class has no such option; the message names those that it has.
         MissingSimulatorError: the simulator is not installed; the message names the command that installs it.
         SimulatorError: the simulator cannot run on this machine.
     """
@@ -86,10 +115,27 @@ def make(
             f"{env_id} needs the package {error.name!r}, which is not installed: pip install '{package}'",
             name=error.name,
         ) from error
+    _check_options(env_id, world_class, found, options or {})
     world: World = world_class(
-        width=width, height=height, prompt_style=prompt, invalid_reward=invalid_reward, **found.options
+        width=width,
+        height=height,
+        prompt_style=prompt,
+        invalid_reward=invalid_reward,
+        **found.options,
+        **(options or {}),
     )
-    return FrameWindow(world, frames)
+    env: gym.Env[Observation, Any] = FrameWindow(world, frames)
+    if max_steps is not None:
+        env = TimeLimit(env, max_steps)
+    return env if reward_scale == 1.0 else RewardScale(env, reward_scale)
+
+
+def _check_options(env_id: str, world_class: type[World], found: EnvSpec, options: Mapping[str, Any]) -> None:
+    own = sorted(set(inspect.signature(world_class).parameters) - _COMMON - set(found.options))
+    for name in options:
+        if name not in own:
+            known = f"its options are {', '.join(own)}" if own else "it has none"
+            raise UnknownOptionError(f"{env_id} has no option {name!r}; {known}")
 
 
 def spec(env_id: str) -> EnvSpec:

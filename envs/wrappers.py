@@ -51,3 +51,65 @@ class FrameWindow(gym.Wrapper[Observation, Any, Observation, Any]):
 
     def _observation(self, observation: Observation) -> Observation:
         return {"frames": np.stack(self._window), "prompt": observation["prompt"]}
+
+
+class TimeLimit(gym.Wrapper[Observation, Any, Observation, Any]):
+    """Truncates episodes after a number of steps, for a shorter limit than the world's own.
+
+    Rewards stay the world's: where they depend on its own limit (MiniWorld), they go on to.
+
+    Args:
+        env: a world, wrapped or not.
+        max_steps: environment steps after which an episode that has not terminated is truncated, without success.
+
+    Raises:
+        ValueError: `max_steps` is less than 1.
+    """
+
+    def __init__(self, env: gym.Env[Observation, Any], max_steps: int) -> None:
+        super().__init__(env)
+        if max_steps < 1:
+            raise ValueError(f"max_steps is {max_steps}; an episode has at least 1 step")
+        self.max_steps = max_steps
+        self._steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Starts an episode and its count of steps."""
+        self._steps = 0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Takes a step; the last one allowed is truncated unless it ended the task."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._steps += 1
+        if self._steps >= self.max_steps and not (terminated or truncated):
+            truncated = True
+            info = {**info, "success": False}
+        return observation, float(reward), terminated, truncated, info
+
+
+class RewardScale(gym.Wrapper[Observation, Any, Observation, Any]):
+    """Multiplies rewards by a constant, for worlds whose rewards are of another size than 1.
+
+    What the world gave stays in `info["unscaled_reward"]`, so that returns are reported as published.
+
+    Args:
+        env: a world, wrapped or not.
+        scale: more than 0.
+
+    Raises:
+        ValueError: `scale` is not more than 0.
+    """
+
+    def __init__(self, env: gym.Env[Observation, Any], scale: float) -> None:
+        super().__init__(env)
+        if not scale > 0:
+            raise ValueError(f"scale is {scale}; it must be more than 0")
+        self.scale = scale
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Takes a step and scales its reward."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, self.scale * float(reward), terminated, truncated, {**info, "unscaled_reward": float(reward)}
