@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.filmstrip import draw
-from envs import registry
-from envs.base import Observation, World
+from envs.base import Observation
 from envs.vector import VectorWorld, evaluation_seeds
 from vldac import answers, policy
 from vldac.checkpoint import write_json
@@ -42,8 +41,8 @@ class Reply:
     action: str | None
 
 
-#: Replies to a batch of observations.
-Policy = Callable[[Sequence[Observation]], list[Reply]]
+#: Replies to a batch of observations, each with the actions that its world accepts now.
+Policy = Callable[[Sequence[Observation], Sequence[Sequence[str]]], list[Reply]]
 
 
 @dataclass
@@ -56,6 +55,7 @@ class Episode:
         episode_return: undiscounted sum of rewards.
         length: environment steps.
         invalid: answers that named no legal action.
+        task: the kind of task, None where the world has one only.
         replies: the texts, in order.
         frames: the newest frame before each reply, and the last one; empty unless it was filmed.
     """
@@ -65,6 +65,7 @@ class Episode:
     episode_return: float
     length: int
     invalid: int
+    task: str | None
     replies: list[str]
     frames: list[NDArray[np.uint8]] = field(default_factory=list, repr=False)
 
@@ -93,7 +94,8 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
         while active := [i for i, observation in enumerate(observations) if observation is not None]:
             actions: list[str | None] = [None] * count
             shown = [cast(Observation, observations[i]) for i in active]
-            for i, observation, reply in zip(active, shown, act(shown), strict=True):
+            replied = act(shown, [simulators.action_names[i] for i in active])
+            for i, observation, reply in zip(active, shown, replied, strict=True):
                 actions[i] = reply.action
                 replies[i].append(reply.text)
                 frames[i].append(observation["frames"][-1].copy())
@@ -113,6 +115,7 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
                             episode_return=float(info["episode_return"]),
                             length=int(info["episode_length"]),
                             invalid=invalid[i],
+                            task=info.get("task"),
                             replies=replies[i],
                             frames=[*frames[i], final["frames"][-1].copy()],
                         )
@@ -131,7 +134,7 @@ def vlm_policy(vlm: VLM, config: Config, seed: int) -> Policy:
     """Samples answers at the training temperature."""
     generator = torch.Generator(vlm.device).manual_seed(seed)
 
-    def act(observations: Sequence[Observation]) -> list[Reply]:
+    def act(observations: Sequence[Observation], action_names: Sequence[Sequence[str]]) -> list[Reply]:
         prompts = vlm.encode([o["frames"] for o in observations], [o["prompt"] for o in observations])
         responses = vlm.generate(
             prompts,
@@ -145,22 +148,19 @@ def vlm_policy(vlm: VLM, config: Config, seed: int) -> Policy:
     return act
 
 
-def random_policy(config: Config, seed: int) -> Policy:
-    """Names each of the world's actions with equal probability."""
-    env = registry.make(config.env.id, **config.env.make_options)
-    names = cast(World, env.unwrapped).action_names
-    env.close()
+def random_policy(seed: int) -> Policy:
+    """Names each of the actions that are accepted now with equal probability."""
     rng = np.random.default_rng(seed)
 
-    def act(observations: Sequence[Observation]) -> list[Reply]:
-        chosen = [str(name) for name in rng.choice(names, size=len(observations))]
+    def act(observations: Sequence[Observation], action_names: Sequence[Sequence[str]]) -> list[Reply]:
+        chosen = [names[int(rng.integers(len(names)))] for names in action_names]
         return [Reply(name, name) for name in chosen]
 
     return act
 
 
 def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """Success with its 95% Wilson interval, mean return and mean steps.
+    """Success with its 95% Wilson interval, mean return and mean steps; success by task where there are several.
 
     `steps_to_goal` is the mean length of all episodes: one that fails counts with every step it took.
     """
@@ -169,7 +169,7 @@ def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
         raise RuntimeError("every evaluation episode was lost with its simulator; nothing can be said of this policy")
     successes = sum(e.success for e in episodes)
     returns = np.array([e.episode_return for e in episodes])
-    return {
+    summary = {
         "success": successes / count,
         "success_ci": list(wilson_interval(successes, count)),
         "return": float(returns.mean()),
@@ -178,6 +178,14 @@ def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
         "invalid_actions": sum(e.invalid for e in episodes) / sum(e.length for e in episodes),
         "episodes": count,
     }
+    if tasks := sorted({e.task for e in episodes if e.task is not None}):
+        summary["tasks"] = {task: _of_task([e.success for e in episodes if e.task == task]) for task in tasks}
+    return summary
+
+
+def _of_task(successes: Sequence[bool]) -> dict[str, Any]:
+    count, total = len(successes), sum(successes)
+    return {"success": total / count, "success_ci": list(wilson_interval(total, count)), "episodes": count}
 
 
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:
@@ -205,7 +213,7 @@ def run(config: Config, base: Path, policy_dir: Path, episodes_dir: Path, filmst
     summary: dict[str, Any] = {"env": config.env.id, "seed": config.seed, "temperature": config.rollout.temperature}
     played: dict[str, list[Episode]] = {}
     makers: dict[str, Callable[[], Policy]] = {
-        "random": lambda: random_policy(config, seed("random")),
+        "random": lambda: random_policy(seed("random")),
         "base": lambda: vlm_policy(policy.load_base(base, config.model), config, seed("base")),
         "trained": lambda: vlm_policy(policy.load(policy_dir, base, config.model), config, seed("trained")),
     }

@@ -73,6 +73,8 @@ class VectorWorld:
         self._blocks = [[int(i) for i in block] for block in np.array_split(np.arange(num_envs), workers)]
         self._episodes = [Episode() for _ in range(num_envs)]
         self._observations: list[Observation | None] = [None] * num_envs
+        #: What each simulator accepts now, see `World.action_names`; empty for one that has stopped.
+        self.action_names: list[tuple[str, ...]] = [()] * num_envs
         self._failures = [0] * workers  # of each worker, since its last completed step
         self._memory = anonymous_memory()
         self._workers: list[WorkerProcess] = []
@@ -209,14 +211,16 @@ class VectorWorld:
     def _record_one(self, i: int, action: str | None, answer: dict[str, Any], step: VectorStep) -> None:
         episode = self._episodes[i]
         episode.actions.append(action)
-        episode.total += answer["reward"]
+        episode.total += answer["unscaled_reward"]
         step.rewards[i] = answer["reward"]
         step.terminated[i], step.truncated[i] = answer["terminated"], answer["truncated"]
         step.infos[i]["invalid"] = answer["invalid"]
         if answer["terminated"] or answer["truncated"]:
             step.final_observations[i] = self._read(1, i, answer["final_prompt"])
+            if answer["task"] is not None:
+                step.infos[i]["task"] = answer["task"]
             self._finish(i, step, success=answer["success"], lost=False)
-        self._observations[i] = self._read(0, i, answer["prompt"])
+        self._take_over(i, answer["next"])
 
     def _finish(self, i: int, step: VectorStep, *, success: bool, lost: bool) -> None:
         """Notes the end of an episode and moves on to the next one."""
@@ -230,8 +234,13 @@ class VectorWorld:
         )
         self._episodes[i] = Episode(episode.index + 1, self._seeds(i, episode.index + 1))
 
-    def _read(self, which: int, i: int, prompt: str | None) -> Observation | None:
-        return None if prompt is None else {"frames": self._frames[which, i].copy(), "prompt": prompt}
+    def _take_over(self, i: int, situation: dict[str, Any] | None) -> None:
+        """Notes what simulator i shows and accepts now; None: it has stopped."""
+        self._observations[i] = None if situation is None else self._read(0, i, situation["prompt"])
+        self.action_names[i] = () if situation is None else tuple(situation["action_names"])
+
+    def _read(self, which: int, i: int, prompt: str) -> Observation:
+        return {"frames": self._frames[which, i].copy(), "prompt": prompt}
 
     def _running(self, number: int) -> list[int]:
         """The simulators of a worker that have an episode to run."""
@@ -264,10 +273,11 @@ class VectorWorld:
         self._workers[number].send("start", episodes)
 
     def _receive_start(self, number: int) -> None:
-        prompts = self._workers[number].receive(time.monotonic() + START_DEADLINE)
-        self._observations[self._blocks[number][0] : self._blocks[number][-1] + 1] = [None] * len(self._blocks[number])
-        for i, prompt in zip(self._running(number), prompts, strict=True):
-            self._observations[i] = self._read(0, i, prompt)
+        situations = self._workers[number].receive(time.monotonic() + START_DEADLINE)
+        for i in self._blocks[number]:
+            self._take_over(i, None)
+        for i, situation in zip(self._running(number), situations, strict=True):
+            self._take_over(i, situation)
 
     def _each_worker(self, receive: Callable[[int], None]) -> None:
         for number in range(len(self._workers)):

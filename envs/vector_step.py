@@ -22,8 +22,9 @@ class VectorStep:
         truncated: (N,) bool, the episode was cut off by its step limit or lost.
         final_observations: the last observation of an episode that ended in this step, else None.
         infos: of every step `invalid` (bool); of the last step of an episode also `success` (bool), `lost` (bool, its
-            worker was replaced: leave it out of success rates), `episode_return` (float), `episode_length` (int) and
-            `episode_seed` (int). Empty for a simulator that has stopped.
+            worker was replaced: leave it out of success rates), `episode_return` (float, of unscaled rewards),
+            `episode_length` (int), `episode_seed` (int) and, where the world has several, `task` (str). Empty for a
+            simulator that has stopped.
     """
 
     observations: list[Observation | None]

@@ -46,8 +46,8 @@ class Simulators:
         if self._frames is None:
             self._frames = map_frames(memory, self._num_envs, self.shape)
 
-    def start(self, index: int, seed: int, actions: list[str | None]) -> str:
-        """Starts an episode, replays `actions` and returns the prompt.
+    def start(self, index: int, seed: int, actions: list[str | None]) -> dict[str, Any]:
+        """Starts an episode, replays `actions` and returns the prompt and the actions that are accepted now.
 
         Raises:
             RuntimeError: the episode ended within the replay, so it is not the episode that was recorded.
@@ -60,23 +60,25 @@ class Simulators:
                     f"the episode of seed {seed} ended at step {number} of {len(actions)} in its replay: the world is "
                     "not determined by its seed and actions, or it has changed"
                 )
-        return self._show(0, index, observation)
+        return self._situation(index, observation)
 
     def step(self, index: int, action: str | None, next_seed: int | None) -> dict[str, Any]:
         """One step, and the reset with `next_seed` where it ended the episode."""
         observation, reward, terminated, truncated, info = self._envs[index].step(self._parse(index, action))
         reply: dict[str, Any] = {
             "reward": float(reward),
+            "unscaled_reward": float(info.get("unscaled_reward", reward)),
             "terminated": bool(terminated),
             "truncated": bool(truncated),
             "invalid": bool(info["invalid"]),
         }
         if terminated or truncated:
             reply["success"] = bool(info["success"])
+            reply["task"] = info.get("task")
             reply["final_prompt"] = self._show(1, index, observation)
-            reply["prompt"] = None if next_seed is None else self.start(index, next_seed, [])
+            reply["next"] = None if next_seed is None else self.start(index, next_seed, [])
         else:
-            reply["prompt"] = self._show(0, index, observation)
+            reply["next"] = self._situation(index, observation)
         return reply
 
     def close(self) -> None:
@@ -84,10 +86,16 @@ class Simulators:
         for env in self._envs.values():
             env.close()
 
-    def _parse(self, index: int, action: str | None) -> Any | None:
+    def _world(self, index: int) -> World:
         world = self._envs[index].unwrapped
         assert isinstance(world, World)
-        return None if action is None else world.parse_action(action)
+        return world
+
+    def _parse(self, index: int, action: str | None) -> Any | None:
+        return None if action is None else self._world(index).parse_action(action)
+
+    def _situation(self, index: int, observation: Observation) -> dict[str, Any]:
+        return {"prompt": self._show(0, index, observation), "action_names": self._world(index).action_names}
 
     def _show(self, which: int, index: int, observation: Observation) -> str:
         assert self._frames is not None

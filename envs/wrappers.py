@@ -112,4 +112,10 @@ class RewardScale(gym.Wrapper[Observation, Any, Observation, Any]):
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Takes a step and scales its reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, self.scale * float(reward), terminated, truncated, {**info, "unscaled_reward": float(reward)}
+        return (
+            observation,
+            self.scale * float(reward),
+            terminated,
+            truncated,
+            {**info, "unscaled_reward": float(reward)},
+        )

@@ -80,11 +80,15 @@ class EnvConfig(_Section):
     simulators: Positive = 16
     workers: Positive = 2
     step_deadline: PositiveFloat = 60.0
+    max_steps: Positive | None = None
+    reward_scale: PositiveFloat = 1.0
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
 
     @property
     def make_options(self) -> dict[str, Any]:
         """Keyword arguments of `envs.registry.make`, which makes one simulator."""
-        return self.model_dump(include={"width", "height", "frames", "prompt", "invalid_reward"})
+        names = {"width", "height", "frames", "prompt", "invalid_reward", "max_steps", "reward_scale", "options"}
+        return self.model_dump(include=names)
 
 
 class WarmStartConfig(_Section):

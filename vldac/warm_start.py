@@ -41,7 +41,7 @@ class Example:
     Attributes:
         observation: what the model is shown.
         description: the true scene description.
-        actions: the legal actions, one of which is drawn at random each time the example is used.
+        actions: those that are accepted, one of which is drawn at random each time the example is used.
     """
 
     observation: Observation

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from envs.base import World
 
 #: Packages that decide what a simulator shows.
-PACKAGES = ("gymnasium", "miniworld", "pyglet", "pillow", "numpy")
+PACKAGES = ("gymnasium", "miniworld", "pyglet", "pillow", "numpy", "alfworld", "textworld", "playwright")
 SEEDS = (0, 1, 2)
 #: Steps of each seed that are rendered, the first action of the world again and again.
 STEPS = 4
@@ -51,27 +51,20 @@ def manifest(config: Config) -> dict[str, Any]:
 
     env = config.env
     try:
-        world = registry.make(
-            env.id,
-            width=env.width,
-            height=env.height,
-            frames=env.frames,
-            prompt=env.prompt,
-            invalid_reward=env.invalid_reward,
-        )
+        world = registry.make(env.id, **env.make_options)
     except (SimulatorError, ModuleNotFoundError, ValueError) as error:
         raise cli.PipelineError(f"env.id {env.id}: {error}") from error
     try:
         inner = cast("World", world.unwrapped)
         pictures = cast(gym.spaces.Dict, world.observation_space)["frames"]
+        traces = {str(seed): _trace(world, inner, seed) for seed in SEEDS}
         return {
             "id": env.id,
-            "actions": list(inner.action_names),
             "action_space": str(world.action_space),
             "frames": list(pictures.shape or ()),
             "versions": {name: _version(name) for name in PACKAGES},
             "sources": _sources(world, Path(registry.__file__).parents[1]),
-            "seeds": {str(seed): _trace(world, inner, seed) for seed in SEEDS},
+            "seeds": traces,
         }
     finally:
         world.close()

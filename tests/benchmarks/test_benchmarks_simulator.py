@@ -25,7 +25,7 @@ def test_the_wilson_interval_is_that_of_scipy(count: int) -> None:
         assert wilson_interval(successes, count) == pytest.approx((other.low, other.high), abs=1e-12)
 
 
-def expert(observations: Sequence[Observation]) -> list[Reply]:
+def expert(observations: Sequence[Observation], action_names: object = None) -> list[Reply]:
     """Reads the picture by comparing it with every picture that there is."""
     return [Reply("", "+" if PICTURES[o["frames"][-1].tobytes()] > 0 else "-") for o in observations]
 
@@ -41,7 +41,7 @@ def pictures() -> dict[bytes, int]:
 PICTURES = pictures()
 
 
-def silent(observations: Sequence[Observation]) -> list[Reply]:
+def silent(observations: Sequence[Observation], action_names: object = None) -> list[Reply]:
     return [Reply("no idea", None) for _ in observations]
 
 
@@ -76,7 +76,8 @@ def test_only_the_first_episodes_keep_their_frames_one_more_than_steps(tiny_conf
 def test_an_idle_simulator_is_not_asked(tiny_config: Any) -> None:
     asked: list[int] = []
 
-    def counting(observations: Sequence[Observation]) -> list[Reply]:
+    def counting(observations: Sequence[Observation], action_names: Sequence[Sequence[str]]) -> list[Reply]:
+        assert list(action_names) == [("-", "+")] * len(observations)
         asked.append(len(observations))
         return expert(observations)
 
@@ -94,7 +95,7 @@ def test_unreadable_answers_cost_the_penalty_and_are_counted(tiny_config: Any) -
 
 def test_the_random_policy_succeeds_as_often_as_a_random_walk(tiny_config: Any) -> None:
     config = tiny_config()
-    summary = summarise(evaluate(config, random_policy(config, 0), 200, "random"))
+    summary = summarise(evaluate(config, random_policy(0), 200, "random"))
     # Exactly: the chance of a lazy-walled walk on 0..5 to hit its target in ten steps, over the evaluated seeds.
     chance = np.mean([hitting_chance(*start(seed)) for seed in EVALUATION_SEEDS[:200]])
     low, high = summary["success_ci"]
@@ -123,8 +124,23 @@ def hitting_chance(current: int, target: int, steps: int = 10) -> float:
     return hit
 
 
+def test_success_is_told_apart_by_task() -> None:
+    episodes = [episode(i, task="a" if i < 3 else "b", success=i != 1) for i in range(5)]
+    tasks = summarise(episodes)["tasks"]
+    assert {name: (t["success"], t["episodes"]) for name, t in tasks.items()} == {"a": (2 / 3, 3), "b": (1.0, 2)}
+    assert tasks["b"]["success_ci"] == list(wilson_interval(2, 2))
+    assert "tasks" not in summarise([episode(0)])
+
+
 def episode(seed: int, **changes: Any) -> Episode:
-    values = {"success": True, "episode_return": 1.0, "length": 4, "invalid": 1, "replies": ['{"action": "+"}'] * 4}
+    values = {
+        "success": True,
+        "episode_return": 1.0,
+        "length": 4,
+        "invalid": 1,
+        "task": None,
+        "replies": ['{"action": "+"}'] * 4,
+    }
     return Episode(seed=seed, **{**values, **changes})
 
 
@@ -152,7 +168,7 @@ def test_episodes_are_written_one_a_line_without_their_frames(tmp_path: Path) ->
     write_episodes(path, [episode(1, frames=[np.zeros((4, 4, 3), np.uint8)]), episode(2)])
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["seed"] for row in rows] == [1, 2]
-    assert rows[0].keys() == {"seed", "success", "episode_return", "length", "invalid", "replies"}
+    assert rows[0].keys() == {"seed", "success", "episode_return", "length", "invalid", "task", "replies"}
 
 
 def filmed(seed: int, length: int, *, success: bool = True, text: str = '{"action": "+"}') -> Episode:

@@ -72,3 +72,18 @@ class CrashesAtReset(Counter):
 
     def reset(self, **options: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Choosy(Counter):
+    """Accepts other actions at every step, and has a task for each number of steps that it is won in."""
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return (*("go",) * self.count, f"win{self.count}")
+
+    def step(self, action: int | None) -> Any:
+        won, count = action is not None and action == self.count, self.count
+        observation, reward, _, truncated, info = super().step(0 if action is not None else None)
+        if won:
+            info |= {"success": True, "task": f"winning {count}"}
+        return observation, reward, won, truncated, info

@@ -11,10 +11,13 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs import registry
-from envs.base import EVALUATION_SEEDS, World
+from envs.base import EVALUATION_SEEDS, UnknownOptionError, World
 from envs.registry import make, registered
+from envs.wrappers import FrameWindow
 
 SIZE: dict[str, Any] = {"width": 32, "height": 24}
+# Worlds whose few actions are the same at every step. The others have test files of their own for what differs.
+FIXED = [env_id for env_id in registered() if env_id.startswith(("MiniWorld-", "GymCards-"))]
 
 
 def test_registered() -> None:
@@ -23,7 +26,7 @@ def test_registered() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("env_id", registered())
+@pytest.mark.parametrize("env_id", FIXED)
 def test_follows_gymnasium(env_id: str) -> None:
     env = make(env_id, **SIZE)
     check_env(env.unwrapped, skip_render_check=True)
@@ -50,7 +53,7 @@ def flat(record: list[Any]) -> list[Any]:
     return [(o["prompt"], o["frames"].tobytes()) for o in steps] + [step[1:] for step in record[1:]]
 
 
-@pytest.mark.parametrize("env_id", registered())
+@pytest.mark.parametrize("env_id", FIXED)
 def test_seed_and_actions_determine_everything(env_id: str) -> None:
     env, other = (make(env_id, **SIZE, frames=2, prompt="terse") for _ in range(2))
     seed = EVALUATION_SEEDS[7]
@@ -66,7 +69,7 @@ def test_seed_and_actions_determine_everything(env_id: str) -> None:
     other.close()
 
 
-@pytest.mark.parametrize("env_id", registered())
+@pytest.mark.parametrize("env_id", FIXED)
 @pytest.mark.parametrize("prompt", ["full", "terse"])
 def test_prompts(env_id: str, prompt: Any) -> None:
     env = make(env_id, **SIZE, prompt=prompt)
@@ -90,7 +93,7 @@ def test_prompts(env_id: str, prompt: Any) -> None:
     env.close()
 
 
-@pytest.mark.parametrize("env_id", registered())
+@pytest.mark.parametrize("env_id", FIXED)
 def test_invalid_answers_cost_and_pass_time(env_id: str) -> None:
     env = make(env_id, **SIZE, invalid_reward=-0.5)
     observation, _ = env.reset(seed=3)
@@ -119,6 +122,34 @@ def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(registry._SPECS, "Nowhere-v0", missing)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'vldac\[nowhere\]'"):
         make("Nowhere-v0", **SIZE)
+
+
+def test_options_reach_the_world() -> None:
+    world = make("GymCards-Points24-v0", **SIZE, options={"solvable_only": True}).unwrapped
+    assert world.solvable_only  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "option", "known"),
+    [
+        ("GymCards-Points24-v0", "solveable", "its options are solvable_only"),
+        ("GymCards-NumberLine-v0", "max", "it has none"),
+        ("GymCards-NumberLine-v0", "width", "it has none"),
+        ("MiniWorld-Hallway-v0", "env_id", "it has none"),  # what makes it this world is not to be changed
+    ],
+)
+def test_an_unknown_option_names_those_that_there_are(env_id: str, option: str, known: str) -> None:
+    with pytest.raises(UnknownOptionError, match=f"{env_id} has no option '{option}'; {known}"):
+        make(env_id, **SIZE, options={option: 1})
+
+
+def test_wrappers_are_made_where_they_are_asked_for() -> None:
+    plain = make("GymCards-NumberLine-v0", **SIZE)
+    assert isinstance(plain, FrameWindow)
+    env = make("GymCards-NumberLine-v0", **SIZE, max_steps=2, reward_scale=0.5, invalid_reward=-3.0)
+    env.reset(seed=0)
+    assert env.step(None)[1:] == (-1.5, False, False, {"invalid": True, "unscaled_reward": -3.0})
+    assert env.step(None)[2:] == (False, True, {"invalid": True, "success": False, "unscaled_reward": -3.0})
 
 
 def test_world_outside_the_package() -> None:

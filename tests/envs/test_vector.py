@@ -45,6 +45,28 @@ def counters(num_envs: int = 4, *, workers: int = 2, deadline: float = 60.0, nam
     )
 
 
+def test_returns_are_of_unscaled_rewards_and_tasks_and_actions_arrive() -> None:
+    with VectorWorld(
+        "misbehaving_worlds:Choosy", 2, workers=1, seeds=lambda i, k: k if k < 2 else None, reward_scale=0.5, **SIZE
+    ) as pool:
+        pool.reset()
+        assert pool.action_names == [("win0",)] * 2
+        step = pool.step(["win0", "no such action"])
+        assert step.rewards.tolist() == [0.05, 0.05]
+        assert step.infos[0]["task"] == "winning 0"
+        assert step.infos[0]["episode_return"] == 0.1
+        assert pool.action_names == [("win0",), ("go", "win1")]
+        assert "task" not in step.infos[1]
+        assert pool.step(["win0", "win1"]).infos[0]["task"] == "winning 0"
+        assert pool.action_names == [(), ("win0",)]  # simulator 0 has no episode left
+
+        with VectorWorld("misbehaving_worlds:Choosy", 1, workers=1, seeds=lambda i, k: k, **SIZE) as restored:
+            restored.load_state_dict(
+                {"env_id": restored.env_id, "episodes": [{"index": 0, "seed": 0, "actions": ["x"], "total": 1.0}]}
+            )
+            assert restored.action_names == [("go", "win1")]
+
+
 def same(a: Any, b: Any) -> bool:
     if a is None or b is None:
         return a is b

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from misbehaving_worlds import Counter
 
-from envs.wrappers import FrameWindow
+from envs.wrappers import FrameWindow, RewardScale, TimeLimit
 
 
 def counts(observation: dict) -> list[int]:
@@ -39,3 +41,40 @@ def test_earlier_windows_keep_their_pixels() -> None:
 def test_window_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         FrameWindow(Counter(width=4, height=4), 0)
+
+
+def play(env: Any, actions: list[int]) -> list[tuple[float, bool, bool, dict[str, Any]]]:
+    env.reset(seed=1)
+    return [env.step(action)[1:] for action in actions]
+
+
+def test_the_time_limit_truncates_its_last_step_and_counts_every_episode_anew() -> None:
+    env = TimeLimit(Counter(width=4, height=4), 3)
+    for _ in range(2):
+        steps = play(env, [0, 0, 0])
+        assert [step[1:3] for step in steps] == [(False, False), (False, False), (False, True)]
+        assert "success" not in steps[1][3]
+        assert steps[2][3]["success"] is False
+
+
+def test_the_time_limit_leaves_the_worlds_own_endings_alone() -> None:
+    won = play(TimeLimit(Counter(width=4, height=4), 2), [0, 1])[-1]
+    assert won[1:] == (True, False, {"invalid": False, "success": True})
+    cut = play(TimeLimit(Counter(width=4, height=4), 7), [0] * Counter.limit)[-1]
+    assert cut[1:] == (False, True, {"invalid": False, "success": False})
+
+
+def test_rewards_are_scaled_and_the_worlds_own_are_kept() -> None:
+    plain = play(Counter(width=4, height=4), [0, 0, 1])
+    scaled = play(RewardScale(Counter(width=4, height=4), 0.25), [0, 0, 1])
+    for (reward, *_), (smaller, *_, info) in zip(plain, scaled, strict=True):
+        assert smaller == 0.25 * reward
+        assert info["unscaled_reward"] == reward
+
+
+def test_limits_and_scales_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1 step"):
+        TimeLimit(Counter(width=4, height=4), 0)
+    for scale in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="more than 0"):
+            RewardScale(Counter(width=4, height=4), scale)

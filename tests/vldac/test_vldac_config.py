@@ -170,6 +170,8 @@ def changed(value: Any, key: str) -> Any:
         "env.id": "GymCards-NumberLine-v0",
         "env.prompt": "full",
         "env.invalid_reward": -0.5,
+        "env.max_steps": 9,
+        "env.options": {"solvable_only": True},
         "env.simulators": 32,
         "rollout.steps": 32,
         "train.batch_size": 64,
