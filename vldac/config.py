@@ -97,6 +97,8 @@ class WarmStartConfig(_Section):
     updates: NonNegative = 600
     batch_size: Positive = 32
     learning_rate: PositiveFloat = 5e-4
+    expert_walk: UnitInterval = 0.0
+    expert_actions: UnitInterval = 0.0
 
 
 class RolloutConfig(_Section):

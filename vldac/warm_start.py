@@ -42,16 +42,19 @@ class Example:
         observation: what the model is shown.
         description: the true scene description.
         actions: those that are accepted, one of which is drawn at random each time the example is used.
+        expert: what the world's expert would do; None where it has none, or where it is not asked.
     """
 
     observation: Observation
     description: str
     actions: tuple[str, ...]
+    expert: str | None = None
 
 
 def collect_examples(config: Config, count: int, seed: int) -> list[Example]:
-    """Walks at random through one simulator and describes what is seen."""
-    rng = np.random.default_rng(seed)
+    """Walks through one simulator, at random or in part as its expert would, and describes what is seen."""
+    rng, settings = np.random.default_rng(seed), config.warm_start
+    asked = settings.expert_walk > 0 or settings.expert_actions > 0
     env = registry.make(config.env.id, **config.env.make_options)
     world = cast(World, env.unwrapped)
     examples: list[Example] = []
@@ -59,9 +62,12 @@ def collect_examples(config: Config, count: int, seed: int) -> list[Example]:
         while len(examples) < count:
             observation, _ = env.reset(seed=int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
             for _ in range(int(rng.integers(1, _LONGEST_WALK + 1))):
-                examples.append(Example(observation, world.describe(), world.action_names))
-                action = world.parse_action(str(rng.choice(world.action_names)))
-                observation, _, terminated, truncated, _ = env.step(action)
+                expert = world.expert_action() if asked else None
+                examples.append(Example(observation, world.describe(), world.action_names, expert))
+                name = str(rng.choice(world.action_names))
+                if expert is not None and rng.random() < settings.expert_walk:
+                    name = expert
+                observation, _, terminated, truncated, _ = env.step(world.parse_action(name))
                 if terminated or truncated:
                     break
     finally:
@@ -77,8 +83,15 @@ def corpus(examples: Sequence[Example]) -> list[str]:
 
 
 def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> None:
-    """Supervised learning on the examples, each time with a fresh random action."""
+    """Supervised learning on the examples, each time with a fresh random action (or the expert's, where asked for)."""
     settings = config.warm_start
+
+    def target(example: Example) -> list[int]:
+        action = str(rng.choice(example.actions))
+        if example.expert is not None and rng.random() < settings.expert_actions:
+            action = example.expert
+        return vlm.encode_response(answers.render(Answer(example.description, action)))
+
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(vlm.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     order: list[int] = []
@@ -87,10 +100,7 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
         if len(order) < settings.batch_size:
             order += rng.permutation(len(examples)).tolist()
         batch = [examples[order.pop()] for _ in range(settings.batch_size)]
-        targets = [
-            vlm.encode_response(answers.render(Answer(e.description, str(rng.choice(e.actions))))) for e in batch
-        ]
-        scores = vlm(_prompts(vlm, batch), targets, temperature=1.0)
+        scores = vlm(_prompts(vlm, batch), [target(example) for example in batch], temperature=1.0)
         loss = -step_mean(scores.log_probs, scores.mask)
         optimizer.param_groups[0]["lr"] = settings.learning_rate * _schedule(update, settings.updates)
         loss.backward()

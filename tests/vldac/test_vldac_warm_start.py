@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chisquare
+from scipy.stats import binomtest, chisquare
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from envs.gym_cards.number_line import NumberLine
@@ -85,6 +85,28 @@ def test_actions_of_the_targets_are_uniformly_random_not_an_experts(tiny_config:
     # Whatever the scene is, both moves are as frequent as each other.
     for relation in ("higher", "lower"):
         assert chisquare([chosen[relation, "+"], chosen[relation, "-"]]).pvalue > 1e-3
+
+
+def test_the_expert_is_taught_as_often_as_asked_for(tiny_config: Any) -> None:
+    config = tiny_config({"warm_start": {"expert_actions": 0.5}})
+    recorder = Recorder()
+    warm_start.train(config, recorder, collect_examples(config, 200, seed=1), seed=0)  # type: ignore[arg-type]
+    better = {"higher": "+", "lower": "-"}
+    read = [answer for text in recorder.targets if (answer := answers.parse(text))]
+    right = sum(better[answer.thoughts.rpartition(" ")[2]] == answer.action for answer in read)
+    assert binomtest(right, len(read), 0.75).pvalue > 1e-3  # half of them the expert's, half of the rest by chance
+
+
+def test_an_expert_leads_the_walk_as_often_as_asked_for(tiny_config: Any) -> None:
+    def closer(share: float) -> float:
+        """Of the steps within an episode, those that brought the number nearer to its target."""
+        examples = collect_examples(tiny_config({"warm_start": {"expert_walk": share}}), 400, seed=1)
+        pairs = [[int(word) for word in e.description.split() if word.isdigit()] for e in examples]
+        steps = [(abs(t - c), abs(t - d)) for (t, c), (u, d) in itertools.pairwise(pairs) if t == u and abs(c - d) == 1]
+        return sum(after < before for before, after in steps) / len(steps)
+
+    assert closer(1.0) > 0.95  # neighbouring episodes can look like a step
+    assert closer(0.0) < closer(0.5) < closer(1.0)
 
 
 def test_the_corpus_holds_every_prompt_and_every_kind_of_answer(examples: list[Example]) -> None:
