@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from envs.base import Observation
 from envs.gym_cards.drawing import SUITS, Card, draw_row, fit_font, table
@@ -17,6 +19,18 @@ def hand_value(cards: Sequence[Card]) -> int:
     """What a hand counts; one ace counts 11 where that does not exceed 21."""
     total = sum(card.value for card in cards)
     return total + 10 if any(card.rank == 1 for card in cards) and total <= 11 else total
+
+
+_TOPS = (0.02, 0.52)  # of the dealer's half and the player's, as shares of the height
+
+
+@lru_cache(maxsize=8)
+def _empty_table(width: int, height: int) -> Image.Image:
+    image, draw = table(width, height)
+    font = fit_font("Dealer", round(width * 0.4), round(height * 0.055))
+    for name, top in zip(("Dealer", "Player"), _TOPS, strict=True):
+        draw.text((width * 0.02, height * (top + 0.04)), name, "white", font, anchor="lm")
+    return image
 
 
 class Blackjack(Game):
@@ -88,17 +102,13 @@ class Blackjack(Game):
 
     def render(self) -> NDArray[np.uint8]:
         """The picture as it is now, (height, width, 3) uint8; the dealer's other cards stay hidden to the end."""
-        image, draw = table(self.width, self.height)
-        font = fit_font("Dealer", round(self.width * 0.4), round(self.height * 0.055))
+        image = _empty_table(self.width, self.height).copy()
         size = min(self.width * 0.22, self.height * 0.24)
         # Hands of more than four cards are drawn narrower, so that every card stays in the picture.
         own = min(size, self.width * 0.96 / (1.08 * max(len(self.player), 1)))
-        for text, top, cards, width in (
-            ("Dealer", 0.02, [*self.dealer[:1], None], size),
-            ("Player", 0.52, list(self.player), own),
-        ):
-            draw.text((self.width * 0.02, self.height * (top + 0.04)), text, "white", font, anchor="lm")
-            draw_row(draw, cards, self.width * 0.02, self.height * (top + 0.09), width)
+        left, (upper, lower) = self.width * 0.02, _TOPS
+        draw_row(image, [*self.dealer[:1], None], left, self.height * (upper + 0.09), size)
+        draw_row(image, self.player, left, self.height * (lower + 0.09), own)
         return np.asarray(image, dtype=np.uint8).copy()
 
     def describe(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -34,29 +35,41 @@ class Card(NamedTuple):
         return {1: "A", 11: "J", 12: "Q", 13: "K"}.get(self.rank, str(self.rank))
 
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
 @lru_cache(maxsize=256)
-def fit_font(text: str, width: int, height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def fit_font(text: str, width: int, height: int) -> Font:
     """The bundled font at the largest whole size at which `text` fits into width x height pixels, at least 4."""
-    size = 4
-    while True:
-        left, top, right, bottom = ImageFont.load_default(size=size + 1).getbbox(text)
-        if right - left > width or bottom - top > height:
-            return ImageFont.load_default(size=size)
-        size += 1
+
+    def too_large(size: int) -> bool:
+        left, top, right, bottom = _font(size).getbbox(text)
+        return right - left > width or bottom - top > height
+
+    sizes = range(5, 5 + width + height)
+    return _font(4 + bisect(sizes, x=False, key=too_large))
 
 
-def draw_card(draw: ImageDraw.ImageDraw, card: Card | None, x: float, y: float, width: float) -> None:
-    """Draws a card, face down where it is None, with its upper left corner at (x, y); it is 7/5 as high as wide."""
-    height = width * 1.4
-    frame = (round(x), round(y), round(x + width), round(y + height))
-    draw.rounded_rectangle(frame, radius=width * 0.08, fill="white", outline="black")
+@lru_cache(maxsize=256)  # Pillow unpacks the font anew each time
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size=size)
+
+
+@lru_cache(maxsize=256)
+def _card_picture(card: Card | None, width: int) -> Image.Image:
+    """A card of `width` pixels, 7/5 as high as wide, face down where it is None; clear outside its round corners."""
+    height = round(width * 1.4)
+    image = Image.new("RGBA", (width + 1, height + 1))
+    draw = ImageDraw.Draw(image)
+    draw.rounded_rectangle((0, 0, width, height), radius=width * 0.08, fill="white", outline="black")
     if card is None:
         inset = max(width * 0.1, 1)
-        draw.rectangle((x + inset, y + inset, x + width - inset, y + height - inset), fill="#2a4b8d")
-        return
+        draw.rectangle((inset, inset, width - inset, height - inset), fill="#2a4b8d")
+        return image
     font = fit_font("10", round(width * 0.8), round(height * 0.42))
-    draw.text((x + width / 2, y + height * 0.3), card.face, _color(card.suit), font, anchor="mm")
-    _draw_suit(draw, card.suit, x + width / 2, y + height * 0.74, width * 0.22)
+    draw.text((width / 2, height * 0.3), card.face, _color(card.suit), font, anchor="mm")
+    _draw_suit(draw, card.suit, width / 2, height * 0.74, width * 0.22)
+    return image
 
 
 def _color(suit: str) -> str:
@@ -94,7 +107,8 @@ def table(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     return image, ImageDraw.Draw(image)
 
 
-def draw_row(draw: ImageDraw.ImageDraw, cards: Sequence[Card | None], x: float, y: float, width: float) -> None:
-    """Draws cards of one width side by side."""
+def draw_row(image: Image.Image, cards: Sequence[Card | None], x: float, y: float, width: float) -> None:
+    """Draws cards of one width side by side, the first with its upper left corner at (x, y); None is face down."""
     for number, card in enumerate(cards):
-        draw_card(draw, card, x + number * width * 1.08, y, width)
+        picture = _card_picture(card, round(width))
+        image.paste(picture, (round(x + number * width * 1.08), round(y)), picture)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from envs.base import Observation, PromptStyle
 from envs.gym_cards.arithmetic import FormulaError, evaluate, solve
@@ -14,6 +16,17 @@ from envs.gym_cards.drawing import SUITS, Card, draw_row, fit_font, table
 from envs.gym_cards.game import Game
 
 _NUMBERS = tuple(str(number) for number in range(1, 11))
+
+
+@lru_cache(maxsize=64)  # the picture of a deal does not change within an episode
+def _deal_picture(cards: tuple[Card, ...], width: int, height: int) -> Image.Image:
+    """The cards on the table, over an empty formula."""
+    image, draw = table(width, height)
+    size = min(width * 0.9 / len(cards), height * 0.42)
+    draw_row(image, cards, width * 0.02, height * 0.08, size)
+    label = fit_font("Formula:", round(width * 0.4), round(height * 0.09))
+    draw.text((width * 0.03, height * 0.76), "Formula:", "white", label, anchor="lm")
+    return image
 
 
 class _Points(Game):
@@ -87,14 +100,10 @@ class _Points(Game):
 
     def render(self) -> NDArray[np.uint8]:
         """The picture as it is now, (height, width, 3) uint8."""
-        image, draw = table(self.width, self.height)
-        size = min(self.width * 0.9 / len(self.cards), self.height * 0.42)
-        draw_row(draw, self.cards, self.width * 0.02, self.height * 0.08, size)
+        image = _deal_picture(self.cards, self.width, self.height).copy()
         text = " ".join(self.formula)
         font = fit_font(text.strip() or "0", round(self.width * 0.94), round(self.height * 0.09))
-        label = fit_font("Formula:", round(self.width * 0.4), round(self.height * 0.09))
-        draw.text((self.width * 0.03, self.height * 0.76), "Formula:", "white", label, anchor="lm")
-        draw.text((self.width * 0.03, self.height * 0.9), text, "white", font, anchor="lm")
+        ImageDraw.Draw(image).text((self.width * 0.03, self.height * 0.9), text, "white", font, anchor="lm")
         return np.asarray(image, dtype=np.uint8).copy()
 
     def describe(self) -> str:

@@ -1,0 +1,213 @@
+"""`make worlds-table`: every world measured: success of a random player and of its expert, episode lengths, speed.
+
+    python -m perf.worlds [--episodes 100] [--worlds GymCards-NumberLine-v0 ...]
+
+Prints Markdown tables. Success is over the first evaluation seeds, one episode each; speed is of random play, resets
+included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.simulator import wilson_interval
+from envs import registry
+from envs.base import EVALUATION_SEEDS, World
+from envs.vector import VectorWorld, training_seeds
+from vldac.runtime import fail_readably
+
+#: Picture sizes (width, height) that the worlds are published with, by the first part of their ids.
+SIZES = {"MiniWorld": (80, 60), "GymCards": (300, 300), "ALFWorld": (300, 300), "WebShop": (640, 480)}
+#: What a simulator is made of besides this project.
+PACKAGES = ("miniworld", "pyglet", "OpenGL", "alfworld", "textworld", "fast_downward", "tatsu", "playwright")
+
+Player = Callable[[World], str | None]
+
+
+@dataclass(frozen=True)
+class Played:
+    """Episodes of one player.
+
+    Attributes:
+        successes: one a finished episode.
+        returns: undiscounted.
+        lengths: in environment steps.
+    """
+
+    successes: list[bool]
+    returns: list[float]
+    lengths: list[int]
+
+
+def random_player(seed: int) -> Player:
+    """Names each of the actions that are accepted with equal probability."""
+    rng = np.random.default_rng(seed)
+
+    def choose(world: World) -> str:
+        return world.action_names[int(rng.integers(len(world.action_names)))]
+
+    return choose
+
+
+def play(env: Any, player: Player, episodes: int, label: str) -> Played | None:
+    """Plays the first evaluation seeds; None if the player has no answer at the start of an episode."""
+    world = cast(World, env.unwrapped)
+    played = Played([], [], [])
+    for seed in tqdm(EVALUATION_SEEDS[:episodes], desc=label, leave=False, disable=not sys.stderr.isatty()):
+        env.reset(seed=seed)
+        total, length = 0.0, 0
+        while True:
+            name = player(world)
+            if name is None and length == 0:
+                return None
+            _, reward, terminated, truncated, info = env.step(None if name is None else world.parse_action(name))
+            total, length = total + float(reward), length + 1
+            if terminated or truncated:
+                break
+        played.successes.append(bool(info["success"]))
+        played.returns.append(total)
+        played.lengths.append(length)
+    return played
+
+
+def single(env: Any, seconds: float) -> tuple[float, float]:
+    """Steps/s of random play in this process, and the share of time inside the simulator's packages."""
+    world, player, steps, seed = cast(World, env.unwrapped), random_player(0), 0, 0
+    env.reset(seed=seed)
+    with Sampler(PACKAGES) as sampler:
+        started = time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            name = player(world)
+            _, _, terminated, truncated, _ = env.step(None if name is None else world.parse_action(name))
+            steps += 1
+            if terminated or truncated:
+                seed += 1
+                env.reset(seed=seed)
+        elapsed = time.perf_counter() - started
+    return steps / elapsed, sampler.share
+
+
+class Sampler:
+    """Looks at the stack of the calling thread a few hundred times a second.
+
+    Args:
+        packages: `share` is of the looks that found a frame of one of these (top-level names below site-packages).
+    """
+
+    def __init__(self, packages: Sequence[str]) -> None:
+        self._marks = tuple(f"site-packages{os.sep}{package}" for package in packages)
+        self._thread = threading.Thread(target=self._look, args=(threading.get_ident(),), daemon=True)
+        self._stop = threading.Event()
+        self._looks = self._hits = 0
+
+    @property
+    def share(self) -> float:
+        """Of the looks so far, 0 to 1; 0 before the first."""
+        return self._hits / self._looks if self._looks else 0.0
+
+    def __enter__(self) -> Sampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self, ident: int) -> None:
+        while not self._stop.wait(0.003):
+            frame = sys._current_frames().get(ident)
+            self._looks += 1
+            while frame is not None:
+                if any(mark in frame.f_code.co_filename for mark in self._marks):
+                    self._hits += 1
+                    break
+                frame = frame.f_back
+
+
+def pooled(env_id: str, make_options: dict[str, Any], num_envs: int, workers: int, seconds: float) -> float:
+    """Steps/s of random play of `num_envs` simulators in `workers` processes."""
+    rng = np.random.default_rng(0)
+    with VectorWorld(env_id, num_envs, workers=workers, seeds=training_seeds(0), **make_options) as pool:
+        pool.reset()
+        steps, started = 0, time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            pool.step([names[int(rng.integers(len(names)))] for names in pool.action_names])
+            steps += num_envs
+        return steps / (time.perf_counter() - started)
+
+
+def success_cell(played: Played | None) -> str:
+    """Success with its interval, mean return."""
+    if played is None:
+        return "none"
+    count, total = len(played.successes), sum(played.successes)
+    low, high = wilson_interval(total, count)
+    return f"{total / count:.2f} [{low:.2f}, {high:.2f}], return {np.mean(played.returns):.2f}"
+
+
+def length_cell(played: Played | None) -> str:
+    """Mean and range of episode lengths."""
+    if played is None:
+        return "-"
+    return f"{np.mean(played.lengths):.1f} ({min(played.lengths)}-{max(played.lengths)})"
+
+
+def measure(env_id: str, episodes: int, seconds: float) -> tuple[list[str], list[str]]:
+    """The two table rows of one world: what players reach, and how fast it is."""
+    width, height = SIZES.get(env_id.split("-", maxsplit=1)[0], (300, 300))
+    options = {"width": width, "height": height}
+    env = registry.make(env_id, **options)
+    try:
+        random = play(env, random_player(0), episodes, f"{env_id} random")
+        expert = play(env, lambda world: world.expert_action(), episodes, f"{env_id} expert")
+        per_second, inside = single(env, seconds)
+    finally:
+        env.close()
+    one_worker = pooled(env_id, options, 1, 1, seconds)
+    both = pooled(env_id, options, 16, 2, seconds)
+    score = [env_id, success_cell(random), length_cell(random), success_cell(expert), length_cell(expert)]
+    transport = max(0.0, 1 - one_worker / per_second)
+    speed = [env_id, f"{width}x{height}", f"{per_second:,.0f}", f"{inside:.0%}", f"{transport:.0%}", f"{both:,.0f}"]
+    return score, speed
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m perf.worlds", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--worlds", nargs="+", default=registry.registered(), metavar="ID", help="default: all")
+    parser.add_argument("--episodes", type=int, default=100, help="of each player (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each timing (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    rows = []
+    for env_id in options.worlds:
+        rows.append(measure(env_id, options.episodes, options.seconds))
+        print(f"measured {env_id}", file=sys.stderr, flush=True)
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {options.episodes} evaluation seeds; "
+        f"95% Wilson intervals; load {os.getloadavg()[0]:.1f}\n"
+    )
+    print(table(["world", "random player", "its steps", "expert", "its steps"], [row[0] for row in rows]) + "\n")
+    speed = ["world", "picture", "steps/s, one", "in its packages", "passing it on", "steps/s, 16 in 2 workers"]
+    print(table(speed, [row[1] for row in rows]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(fail_readably(main))
