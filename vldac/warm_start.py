@@ -86,7 +86,7 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
     """Supervised learning on the examples, each time with a fresh random action (or the expert's, where asked for)."""
     settings = config.warm_start
 
-    def target(example: Example) -> list[int]:
+    def target(example: Example) -> torch.Tensor:
         action = str(rng.choice(example.actions))
         if example.expert is not None and rng.random() < settings.expert_actions:
             action = example.expert
