@@ -1,7 +1,7 @@
 # Two commands: `make run` and `make test`. Both set up what is missing first; everything else is one line each.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test perf study lint prefect mlflow setup system
+.PHONY: help run test perf study gallery serve worlds lint prefect mlflow setup system
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -17,7 +17,7 @@ help: ## list the commands
 run: setup ## set up, then train, evaluate and register a policy; a second run finds everything cached
 	@$(PYTHON) -m pipelines.run $(ARGS)
 
-test: setup ## set up, then run every test (`make test ARGS='-m "not slow"'` leaves the long ones out)
+test: setup $(VENV)/.dev ## set up, then run every test (`make test ARGS='-m "not slow"'` leaves the long ones out)
 	@$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
 perf: setup ## measure speed: environment steps/s, tokens/s, shares of time, memory
@@ -26,10 +26,16 @@ perf: setup ## measure speed: environment steps/s, tokens/s, shares of time, mem
 study: setup ## several seeds from the base model to the table (ARGS='--params conf/numberline.yaml --seeds 0 1 2')
 	@$(PYTHON) -m benchmarks.study $(ARGS)
 
-lint: setup ## ruff and mypy
+gallery: worlds ## draw a page with a filmstrip of each world: gallery/index.html
+	@$(PYTHON) -m benchmarks.gallery $(ARGS)
+
+lint: setup $(VENV)/.dev ## ruff and mypy
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
+
+serve: setup ## Prefect, MLflow and a worker together until Ctrl-C (ARGS='--prefect-port 4300')
+	@$(PYTHON) -m pipelines.serve $(ARGS)
 
 prefect: setup ## open the pages of past runs (PORT=4200)
 	@$(PYTHON) -m pipelines.pages prefect $(if $(PORT),--port $(PORT))
@@ -42,6 +48,17 @@ setup: system $(VENV)/.ready ## system libraries and .venv, without running anyt
 system:
 	@scripts/system-libraries
 
+worlds: setup $(VENV)/.worlds ## add what ALFWorld and WebShop need: two extras, a compiler and a browser
+
+$(VENV)/.worlds: $(VENV)/.ready
+	@scripts/system-libraries chromium-headless-shell g++
+	@scripts/packages $(PYTHON) alfworld,webshop
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.worlds
+	@scripts/packages $(PYTHON) alfworld,webshop,dev
+	@touch $@
+
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or newer is needed, this is $$(python3 --version 2>&1); put one first on PATH" >&2; exit 1; }
@@ -49,7 +66,5 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	  { rm -rf $(VENV); echo "error: python3 cannot make $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || \
 	  { echo "error: $(VENV) holds no pip; remove it (rm -r $(VENV)) and run make again" >&2; exit 1; }
-	@echo "installing into $(VENV) (a few minutes, once)"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt || \
-	  { echo "error: pip could not install the packages; see above, then run make again" >&2; exit 1; }
+	@scripts/packages $(PYTHON)
 	@touch $@

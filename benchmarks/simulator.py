@@ -204,8 +204,28 @@ def write_episodes(path: Path, episodes: Sequence[Episode]) -> None:
             file.write(json.dumps({k: v for k, v in asdict(episode).items() if k != "frames"}) + "\n")
 
 
-def run(config: Config, base: Path, policy_dir: Path, episodes_dir: Path, filmstrip: Path | None) -> dict[str, Any]:
-    """Examines the random policy, the base model and the trained model on the same seeds."""
+def run(
+    config: Config,
+    base: Path,
+    policy_dir: Path,
+    episodes_dir: Path,
+    filmstrip: Path | None,
+    *,
+    checkpoints: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """Examines the random policy, the base model and the trained model on the same seeds.
+
+    Args:
+        config: of the run.
+        base: directory of the base model.
+        policy_dir: the trained policy.
+        episodes_dir: takes one JSON Lines file a policy.
+        filmstrip: PNG of one episode before and after training; None for none.
+        checkpoints: policies on the way there, each examined on the first `evaluate.checkpoint_episodes` of the seeds.
+
+    Returns:
+        What metrics/summary.json holds: an entry a policy, and a list of entries for the checkpoints, in order.
+    """
 
     def seed(name: str) -> int:
         return derive_seed(config.seed, "evaluation", name)
@@ -222,9 +242,21 @@ def run(config: Config, base: Path, policy_dir: Path, episodes_dir: Path, filmst
         summary[name] = summarise(played[name])
         write_episodes(episodes_dir / f"{name}.jsonl", played[name])
         print(f"{name}: success {summary[name]['success']:.3f} over {summary[name]['episodes']} episodes", flush=True)
+    summary["checkpoints"] = [_checkpoint(config, base, path, episodes_dir) for path in checkpoints]
     if filmstrip is not None:
         draw(filmstrip, config.env.id, {"base model": played["base"], "trained model": played["trained"]})
     return summary
+
+
+def _checkpoint(config: Config, base: Path, directory: Path, episodes_dir: Path) -> dict[str, Any]:
+    name = directory.name
+    seed = derive_seed(config.seed, "evaluation", name)
+    act = vlm_policy(policy.load(directory, base, config.model), config, seed)
+    episodes = evaluate(config, act, config.evaluate.checkpoint_episodes, name)
+    write_episodes(episodes_dir / f"{name}.jsonl", episodes)
+    scores = summarise(episodes)
+    print(f"{name}: success {scores['success']:.3f} over {scores['episodes']} episodes", flush=True)
+    return {"name": name, "environment_steps": policy.describe(directory)["environment_steps"], **scores}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -237,11 +269,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("metrics/summary.json"))
     parser.add_argument("--episodes-dir", type=Path, default=Path("evaluations"), help="one JSON line an episode")
     parser.add_argument("--filmstrip", type=Path, help="PNG of one episode before and after training")
+    parser.add_argument("--checkpoints", type=Path, nargs="*", default=[], help="earlier policies, with fewer episodes")
     options = parser.parse_args(arguments)
     config = load(options.params, options.set)
     quiet()
     set_threads(config.deepspeed.threads)
-    summary = run(config, options.base, options.policy, options.episodes_dir, options.filmstrip)
+    summary = run(
+        config, options.base, options.policy, options.episodes_dir, options.filmstrip, checkpoints=options.checkpoints
+    )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, summary)
     return 0

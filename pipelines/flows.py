@@ -1,54 +1,46 @@
-"""The Prefect flow: what runs when, retried how, and what a person sees of it.
+"""The Prefect flows: what runs when, retried how, and what a person sees of it.
 
 DVC decides whether a stage has anything to do and what its result is; a task here wraps one `dvc repro --single-item`.
-Registration and promotion are tasks of their own, idempotent on the content of the weights.
+Registration and promotion are tasks of their own, idempotent on the content of the weights. What only Prefect's pages
+need is never a reason to fail: a run goes on, and keeps its results, while the Prefect server is away.
 """
 
 from __future__ import annotations
 
-import base64
 import os
-import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from pydantic import Field
 
-from pipelines import process, registry, report, tracking
-from pipelines.cli import PipelineError
+from pipelines import artifacts, process, readable, registry, report, tracking, versions
+from pipelines.cli import PipelineError, explain
+from pipelines.forwarder import reason
+from pipelines.live import LiveProgress
 from pipelines.project import read_json
-from vldac.config import Config, load
+from pipelines.repro import StageError, repro
+from vldac.config import ConfigError, load
+
+readable.install()
 
 Step = Literal["worlds", "base", "train", "register", "evaluate", "promote"]
 STEPS: tuple[Step, ...] = ("worlds", "base", "train", "register", "evaluate", "promote")
 
-#: What DVC prints for a person who types `dvc repro`: of no use in a pipeline's log.
-_CHATTER = re.compile(
-    r"(Updating|Generating) lock file|To (track|enable) |\tgit add |\tdvc config |Use `dvc push`"
-    r"|Data and pipelines are up|Stage '\w+' didn't change|WARNING: Process .* had been killed. Auto removed it"
-)
-_EXITED = re.compile(r"exited with (-?\d+)\s*$")
-
-
-class StageError(PipelineError):
-    """A stage failed.
-
-    Attributes:
-        interrupted: a signal ended it; another attempt continues where this one stopped.
-    """
-
-    def __init__(self, message: str, *, interrupted: bool = False) -> None:
-        super().__init__(message)
-        self.interrupted = interrupted
+# Prefect's form takes each parameter's type, default and bounds from here, its description from the docstring. "" and 0
+# stand for "not given": of `str | None` the form makes a switch between two types.
+Model = Annotated[str, Field(pattern=r"^(vldac-[a-z0-9._-]+)?$")]
+Selector = Annotated[str, Field(pattern=r"^(@?[A-Za-z][A-Za-z0-9_-]*|[1-9][0-9]*)$")]
+Preset = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+\.yaml)?$")]
+Episodes = Annotated[int, Field(ge=0, le=100_000)]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of the flow came to.
+    """What a run of `train_pipeline` came to.
 
     Attributes:
         summary: metrics/summary.json, if the run evaluated.
@@ -63,59 +55,19 @@ class Outcome:
     registry_error: str | None = None
 
 
-def repro(root: Path, name: str, say: Callable[[str], None], *, force: bool = False) -> bool:
-    """Runs one DVC stage if it is out of date.
-
-    Args:
-        root: the project.
-        name: of the stage.
-        say: takes every line that the stage prints.
-        force: run it even if it is up to date.
-
-    Returns:
-        Whether it ran; False where its results were there already, or were restored from DVC's cache.
-
-    Raises:
-        StageError: it failed; the message is the last `error: ...` line that it printed.
-    """
-    lines: list[str] = []
-
-    def on_line(line: str) -> None:
-        if line and not _CHATTER.match(line):
-            lines.append(line)
-            if not line.startswith("ERROR: failed to reproduce"):  # what follows from the line before
-                say(line)
-
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", name, *(["--force"] if force else [])]
-    code = process.stream(command, on_line, cwd=root, env=_environment())
-    if code:
-        raise _failure(name, code, lines)
-    return any(line.startswith("Running stage") for line in lines)
+def _begin() -> None:
+    """Ties a run that a worker started to that worker: once it is gone, nobody could cancel the run any more."""
+    if "PREFECT__FLOW_RUN_ID" in os.environ:
+        process.die_with_parent()
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment for a child: no flow-run context, this interpreter first, and output at once."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT__")}
-    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
-    env["PYTHONUNBUFFERED"] = "1"
-    return env
-
-
-def _failure(name: str, code: int, lines: Sequence[str]) -> StageError:
-    """The one line that says what went wrong, out of all that was printed."""
-    exited = next((int(match[1]) for line in reversed(lines) if (match := _EXITED.search(line))), code)
-    interrupted = code < 0 or exited < 0 or 128 < exited <= 128 + 64  # 128 + n: a shell's word for signal n
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    if said:
-        return StageError(said[-1], interrupted=interrupted)
-    if any("is busy" in line for line in lines):
-        return StageError("another dvc command works in this project; wait for it or stop it")
-    if interrupted:
-        return StageError(f"stage {name} was ended by a signal (exit code {exited}); run it again", interrupted=True)
-    # DVC's last line follows from the one before it, unless it is the only one: then it holds the cause itself.
-    before = [line for line in lines if not line.startswith("ERROR: failed to reproduce")] or lines
-    last = before[-1].removeprefix("ERROR: ") if before else f"exit code {code}"
-    return StageError(f"stage {name}: {last}")
+@contextmanager
+def _shown() -> Iterator[None]:
+    """What is within is only shown: a Prefect server that cannot take it is a line in the log."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # whatever the client raises, the results are there
+        get_run_logger().warning("not all of this run is shown on its page: %s", reason(error))
 
 
 def _resumable(_task: Any, _run: Any, state: Any) -> bool:
@@ -127,8 +79,10 @@ def _resumable(_task: Any, _run: Any, state: Any) -> bool:
 @task(task_run_name="{name}", retries=1, retry_delay_seconds=2, retry_condition_fn=_resumable, persist_result=False)
 def stage(name: str, *, force: bool) -> bool:
     """One DVC stage; see `repro`. A second attempt of training resumes from its last checkpoint."""
-    log = get_run_logger()
-    ran = repro(Path.cwd(), name, lambda line: log.info("%s", line), force=force)
+    log, root = get_run_logger(), Path.cwd()
+    live = LiveProgress(root, load("params.yaml"), log.warning) if name == "train" else nullcontext()
+    with live:
+        ran = repro(root, name, lambda line: log.info("%s", line), force=force)
     if not ran:
         log.info("%s: up to date", name)
     return ran
@@ -146,23 +100,35 @@ def register() -> registry.Registered:
 @task(task_run_name="promote", persist_result=False)
 def promote() -> registry.Promotion:
     """See `registry.promote`."""
-    log = get_run_logger()
     done = registry.promote(Path.cwd(), load("params.yaml"))
-    verb = "is now" if done.decision.promote else "is"
-    log.info("promote: version %s %s @%s (%s)", done.champion, verb, registry.CHAMPION, done.decision.reason)
+    _log_promotion(done, dry_run=False)
     return done
 
 
+def _log_promotion(done: registry.Promotion, *, dry_run: bool) -> None:
+    if done.decision.promote and dry_run:
+        what = f"version {done.registered.version} would become @{registry.CHAMPION}"
+    elif done.champion is None:
+        what = f"there is no @{registry.CHAMPION}"
+    else:
+        what = f"version {done.champion} {'is now' if done.decision.promote else 'is'} @{registry.CHAMPION}"
+    get_run_logger().info("promote: %s (%s)", what, done.decision.reason)
+
+
 @flow(name="train-pipeline", persist_result=False, validate_parameters=True)
-def train_pipeline(steps: Sequence[Step] = STEPS, force: bool = False) -> Outcome:
-    """Worlds, base model, training, registration, evaluation, promotion; what is up to date is left alone.
+def train_pipeline(
+    steps: Annotated[list[Step], Field(min_length=1)] = list(STEPS),  # noqa: B006  # shown in the form, never changed
+    force: bool = False,
+) -> Outcome:
+    """Worlds, base model, training, registration, evaluation, promotion by params.yaml; what is up to date is kept.
 
     Args:
-        steps: which of them; they always run in the order above.
-        force: run the stages among them even if they are up to date.
+        steps: Steps to take. They run in the order of the default, whatever the order here.
+        force: Run the stages among them even if they are up to date.
     """
+    _begin()
     config = load("params.yaml")  # a wrong key stops here, before any stage
-    log = get_run_logger()
+    log, root = get_run_logger(), Path.cwd()
     registered = promotion = error = None
     for step in (name for name in STEPS if name in steps):
         try:
@@ -179,33 +145,125 @@ def train_pipeline(steps: Sequence[Step] = STEPS, force: bool = False) -> Outcom
             log.warning("%s: %s", step, error)
     summary = read_json(Path("metrics/summary.json")) if "evaluate" in steps else None
     outcome = Outcome(summary, registered, promotion, error)
-    _artifacts(config, outcome)
+    with _shown():
+        artifacts.run_report(
+            root, config, summary=summary, registered=registered, promotion=promotion, registry_error=error
+        )
     return outcome
 
 
-def _artifacts(config: Config, outcome: Outcome) -> None:
-    """What the Prefect page of a run shows."""
-    warm_started = config.model.base == "tiny"
-    if outcome.summary is not None:
-        cells = report.rows(outcome.summary, warm_started=warm_started)
-        create_table_artifact(
-            key="comparison",
-            table=[dict(zip(("policy", *report.COLUMNS[1:]), row, strict=True)) for row in cells],
-            description=f"{config.env.id}, seed {config.seed}",
-        )
-    for key in ("learning-curve", "filmstrip"):
-        path = Path("plots") / f"{key.replace('-', '_')}.png"
-        if path.exists():  # embedded: a page opened later, or elsewhere, cannot read this directory
-            data = base64.b64encode(path.read_bytes()).decode()
-            create_image_artifact(f"data:image/png;base64,{data}", key=key, description=str(path))
-    lines = [f"# {config.env.id}, seed {config.seed}", ""]
-    if outcome.summary is not None:
-        lines += [report.markdown(outcome.summary, warm_started=warm_started), ""]
-    if outcome.registered is not None:
-        lines.append(f"- registered: `models:/{outcome.registered.name}/{outcome.registered.version}` (@candidate)")
-    if outcome.promotion is not None:
-        lines.append(f"- champion: version {outcome.promotion.champion} ({outcome.promotion.decision.reason})")
-    if outcome.registry_error is not None:
-        lines.append(f"- not registered: {outcome.registry_error}")
-    lines.append(f"- MLflow: `{tracking.without_credentials(tracking.tracking_uri(Path.cwd()))}`")
-    create_markdown_artifact("\n".join(lines), key="report", description="What this run came to")
+@task(task_run_name="examine {version}", retries=1, retry_condition_fn=_resumable, persist_result=False)
+def examine(version: versions.Version, preset: str, episodes: int) -> Path:
+    """See `versions.examine`."""
+    log, root = get_run_logger(), Path.cwd()
+    config = versions.exam_config(root, version, preset or None, episodes or None)
+    log.info("%s in %s, %d episodes a policy", version, config.env.id, config.evaluate.episodes)
+    return versions.examine(root, version, config, lambda line: log.info("%s", line))
+
+
+def _selected(model: str | None, version: str) -> versions.Version:
+    root = Path.cwd()
+    return versions.find(root, model or registry.model_name(root, load("params.yaml")), version)
+
+
+@flow(name="evaluate-model", persist_result=False, validate_parameters=True)
+def evaluate_model(
+    model: Model = "", version: Selector = "champion", preset: Preset = "", episodes: Episodes = 0
+) -> dict[str, Any]:
+    """Examines a registered version on episodes that training never saw; the registry is not changed.
+
+    Args:
+        model: Registered model, such as vldac-miniworld-onerooms6fast-v0-qwen2_vl. Empty: the one of params.yaml.
+        version: Number of a version, or an alias such as champion or candidate.
+        preset: Params file of the project, such as conf/numberline.yaml, whose world and evaluation settings take the
+            place of the version's own. Empty: the version's own.
+        episodes: Episodes of each policy. 0: as many as the parameters say.
+    """
+    _begin()
+    found = _selected(model, version)
+    directory = examine(found, preset, episodes)
+    summary = versions.read_exam(directory)
+    warm_started = found.config.model.base == "tiny"
+    with _shown():
+        artifacts.table("exam", artifacts.comparison(summary, warm_started=warm_started), str(found))
+        artifacts.picture(directory / "filmstrip.png", "filmstrip")
+        _link(found)
+    get_run_logger().info("%s\n%s", found, report.text(summary, warm_started=warm_started))
+    return summary
+
+
+def _link(version: versions.Version) -> None:
+    uri = tracking.tracking_uri(Path.cwd())
+    registered = registry.Registered(version.name, version.number, new=False)
+    artifacts.link("registered-version", artifacts.version_page(uri, registered), str(version))
+
+
+@flow(name="promote-model", persist_result=False, validate_parameters=True)
+def promote_model(model: Model = "", version: Selector = "candidate", dry_run: bool = False) -> registry.Promotion:
+    """Lets a version become @champion if it beats the present one beyond doubt; a second run changes nothing more.
+
+    Args:
+        model: Registered model, such as vldac-miniworld-onerooms6fast-v0-qwen2_vl. Empty: the one of params.yaml.
+        version: Number of a version, or an alias such as candidate.
+        dry_run: Only say what would happen.
+    """
+    _begin()
+    found = _selected(model, version)
+    done = registry.promote_version(Path.cwd(), found.name, found.number, dry_run=dry_run)
+    _log_promotion(done, dry_run=dry_run)
+    with _shown():
+        verdict = "is promoted" if done.decision.promote else "is not promoted"
+        mode = " (dry run: nothing was changed)" if dry_run else ""
+        artifacts.markdown("promotion", f"{found} {verdict}: {done.decision.reason}{mode}", str(found))
+        _link(found)
+    return done
+
+
+@flow(name="nightly", persist_result=False, validate_parameters=True)
+def nightly(episodes: Episodes = 0) -> list[dict[str, str]]:
+    """Examines every @champion again and posts how it does beside how it did when it was registered.
+
+    Args:
+        episodes: Episodes of each policy. 0: as many as each version's own parameters say.
+    """
+    _begin()
+    log = get_run_logger()
+    rows, failed = [], []
+    for version in versions.champions(Path.cwd()):
+        try:
+            directory = examine(version, "", episodes)
+        except (PipelineError, ConfigError) as error:  # one model must not hide the others
+            log.error("%s: %s", version, explain(error))  # noqa: TRY400  # the one line is what a person needs
+            failed.append(str(version))
+            continue
+        now = registry.Score.of(versions.read_exam(directory)["trained"])
+        rows.append(_compared(version, now))
+        log.info("%s", ", ".join(f"{key} {value}" for key, value in rows[-1].items()))
+    with _shown():
+        if rows:
+            artifacts.table("champions", rows, "success on unseen episodes [95% interval]")
+    if failed:
+        raise PipelineError(f"not examined: {', '.join(failed)}; see the log above")
+    if not rows:
+        log.info("there is no @%s yet; train-pipeline makes the first", registry.CHAMPION)
+    return rows
+
+
+def _compared(version: versions.Version, now: registry.Score) -> dict[str, str]:
+    """A row of the nightly table."""
+    then = version.score
+    if then is None:
+        verdict = "was never scored"
+    elif now.high < then.low:
+        verdict = "WORSE: the 95% intervals do not overlap"
+    elif now.low > then.high:
+        verdict = "better: the 95% intervals do not overlap"
+    else:
+        verdict = "as before"
+    return {
+        "model": version.name,
+        "version": version.number,
+        "registered with": str(then) if then else "-",
+        "tonight": str(now),
+        "verdict": verdict,
+    }

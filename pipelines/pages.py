@@ -34,15 +34,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if elsewhere.startswith("http"):
         print(f"the runs are on a server of their own: {tracking.without_credentials(elsewhere)}")
         return 0
-    free(port, options.page)
+    free(port, HOST, f"make {options.page} PORT={port + 1}")
     home(root).mkdir(parents=True, exist_ok=True)
     print(f"http://{HOST}:{port}{'/#/models' if options.page == 'mlflow' else ''}  (Ctrl-C stops it)", flush=True)
     command = _prefect(port) if options.page == "prefect" else _mlflow(root, port)
     os.execv(sys.executable, [sys.executable, "-m", *command])  # noqa: S606  # becomes the server; no shell
 
 
-def free(port: int, page: str) -> None:
+def free(port: int, host: str, other: str) -> None:
     """Checks that a server may listen on a port.
+
+    Args:
+        port: that is wanted.
+        host: address to listen on.
+        other: what to type for another port.
 
     Raises:
         PipelineError: something else does, or the port is not for this user.
@@ -50,11 +55,9 @@ def free(port: int, page: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
-            raise cli.PipelineError(
-                f"port {port} cannot be used ({error.strerror}); choose another: make {page} PORT={port + 1}"
-            ) from None
+            raise cli.PipelineError(f"port {port} cannot be used ({error.strerror}); choose another: {other}") from None
         except OverflowError:
             raise cli.PipelineError(f"{port} is no port; choose one from 1024 to 65535") from None
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 #: Seconds between the request to stop and the kill.
-GRACE = 10.0
+GRACE = 6.0
 
 
 def die_with_parent(parent: int | None = None) -> None:
@@ -83,10 +83,18 @@ def stop_group(process: subprocess.Popen[str]) -> None:
 
 def kill_when_parent_dies(pid: int) -> subprocess.Popen[bytes]:
     """Ties a process that something else started to this one: a watcher kills it once this process is gone."""
-    watcher = "import os,signal,sys;f=os.pidfd_open(int(sys.argv[1]));sys.stdin.read();signal.pidfd_send_signal(f,9)"
+    return _watch("f=os.pidfd_open(int(sys.argv[1]));sys.stdin.read();signal.pidfd_send_signal(f,9)", pid)
+
+
+def kill_group_when_parent_dies(leader: int) -> subprocess.Popen[bytes]:
+    """Ties a process group to this process; `leader` must be a child that this process has not yet waited for."""
+    return _watch("sys.stdin.read();os.killpg(int(sys.argv[1]),9)", leader)
+
+
+def _watch(code: str, pid: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", watcher, str(pid)],
-        stdin=subprocess.PIPE,
+        [sys.executable, "-I", "-S", "-c", f"import os,signal,sys;{code}", str(pid)],
+        stdin=subprocess.PIPE,  # its end is this process's end, however that comes
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

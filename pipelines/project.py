@@ -16,13 +16,18 @@ import yaml
 from pipelines.cli import PipelineError
 
 #: What a stage writes and git tracks: a change there says nothing about the code that made it.
-_RESULTS = ("dvc.lock", "metrics", "plots", "evaluations", "models", "data", "runs")
+_RESULTS = ("dvc.lock", "config.yaml", "metrics", "plots", "evaluations", "models", "data", "runs")
 _IGNORED = {"__pycache__", ".gitignore", ".DS_Store"}
 
 
+def workspace(root: Path) -> Path:
+    """The project itself, where `root` is a directory in which DVC runs a queued experiment and then deletes."""
+    return Path(os.environ.get("DVC_ROOT") or root).resolve()
+
+
 def home(root: Path) -> Path:
-    """Where servers keep their state (`.local`); DVC's temporary experiments share that of the project."""
-    return Path(os.environ.get("DVC_ROOT") or root).resolve() / ".local"
+    """Where servers keep their state (`.local`), which all experiments share."""
+    return workspace(root) / ".local"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -6,20 +6,21 @@ never made twice. Aliases say what a version is for: @candidate is the last one 
 
 from __future__ import annotations
 
-import base64
-import io
+import fcntl
 import json
 import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import tracking
+from pipelines import checkpoints, packaging, tracking
+from pipelines.checkpoints import CONTENT
 from pipelines.cli import PipelineError
-from pipelines.project import content_hash, family, read_json, read_lock, revision
+from pipelines.datasets import evaluation_set, log_input
+from pipelines.project import content_hash, family, home, read_json, read_lock, revision, workspace
+from pipelines.promotion import Decision, Score, decide
 from pipelines.rundir import RunIdentity
 from vldac.config import Config
 
@@ -28,12 +29,9 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CANDIDATE, CHAMPION = "candidate", "champion"
-CONTENT = "content.sha256"
-#: What a model needs beside its own files, at the versions that trained it.
-REQUIREMENTS = (
-    *("mlflow", "torch", "transformers", "peft", "safetensors", "tokenizers"),
-    *("numpy", "pillow", "pydantic", "pyyaml", "gymnasium"),
-)
+#: Tag of a registered model: the numbers of its champions, the present one last.
+HISTORY = "champion.history"
+_REMEMBERED = 50  # champions
 
 
 @dataclass(frozen=True)
@@ -52,60 +50,12 @@ class Registered:
 
 
 @dataclass(frozen=True)
-class Score:
-    """Success of a policy on unseen episodes.
-
-    Attributes:
-        success: share of episodes, in [0, 1].
-        low, high: its 95% confidence interval.
-    """
-
-    success: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, result: Mapping[str, Any]) -> Score:
-        """From one policy's entry of metrics/summary.json."""
-        low, high = result["success_ci"]
-        return cls(float(result["success"]), float(low), float(high))
-
-    def __str__(self) -> str:
-        return f"{self.success:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether a candidate becomes the champion, and why."""
-
-    promote: bool
-    reason: str
-
-
-@dataclass(frozen=True)
 class Promotion:
     """What became of a candidate."""
 
     registered: Registered
     decision: Decision
     champion: str | None
-
-
-def decide(candidate: Score, champion: Score | None) -> Decision:
-    """The rule of promotion: a champion is only replaced by what is better beyond doubt.
-
-    Args:
-        candidate: the new policy's score.
-        champion: that of the present champion on the same kind of episodes; None where there is no champion.
-    """
-    if champion is None:
-        return Decision(True, f"there was no champion; success {candidate}")
-    compared = f"success {candidate} against the champion's {champion}"
-    if candidate.success <= champion.success:
-        return Decision(False, f"not better: {compared}")
-    if candidate.low <= champion.high:
-        return Decision(False, f"better, but the 95% intervals overlap: {compared}")
-    return Decision(True, f"better, and the 95% intervals do not overlap: {compared}")
 
 
 def model_name(root: Path, config: Config) -> str:
@@ -123,17 +73,20 @@ def register(root: Path, config: Config) -> Registered:
     Raises:
         PipelineError: a stage has not run, or MLflow cannot be used.
     """
-    policy, base = root / "models/policy", root / "models/base"
-    name, content = model_name(root, config), content_hash(policy)
+    name, content = model_name(root, config), content_hash(root / "models/policy")
     train = read_json(root / "runs/train.json")
     identity = RunIdentity(train["run_key"], train["fingerprint"], train["started_ms"])
-    with tracking.reachable(root):
+    with _alone(root), tracking.reachable(root):
         client = tracking.client(root)
         version = _find(client, name, content)
         if version is None:
             run_id = tracking.send_all(client, _metrics(root, identity), identity, tracking.details(root, config))
-            tags = _lineage(root, config, content, identity)
-            model_id = _logged_model(client, content) or _log_model(root, run_id, policy, base, tags)
+            experiment = {k: v for k, v in client.get_run(run_id).data.tags.items() if k.startswith("dvc.exp.")}
+            tags = {**_lineage(root, config, content, identity), **experiment}
+            checkpoints.log(client, root, run_id, tags)
+            logged = checkpoints.find(client, content)
+            step = config.updates * config.steps_per_update
+            model_id = logged.model_id if logged else packaging.log_model(root, run_id, tags, step)
             _create_registered_model(client, name)
             made = client.create_model_version(
                 name, source=f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id
@@ -147,8 +100,9 @@ def register(root: Path, config: Config) -> Registered:
 
 def _metrics(root: Path, identity: RunIdentity) -> Path:
     """The run's metrics: in its directory, or where a later run of the same fingerprint has moved them."""
-    archived = root / "runs" / f"{identity.fingerprint}-{identity.run_key[:8]}"
-    return (archived if archived.exists() else root / "runs" / identity.fingerprint) / "metrics.jsonl"
+    runs = workspace(root) / "runs"
+    archived = runs / f"{identity.fingerprint}-{identity.run_key[:8]}"
+    return (archived if archived.exists() else runs / identity.fingerprint) / "metrics.jsonl"
 
 
 def _find(client: MlflowClient, name: str, content: str) -> ModelVersion | None:
@@ -157,18 +111,12 @@ def _find(client: MlflowClient, name: str, content: str) -> ModelVersion | None:
     return min(found, key=lambda version: int(version.version), default=None)
 
 
-def _logged_model(client: MlflowClient, content: str) -> str | None:
-    """A model that was logged by a registration that did not get as far as its version."""
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
-    found = client.search_logged_models([experiment.experiment_id], f"tags.`{CONTENT}` = '{content}'")
-    return next((model.model_id for model in found if str(model.status) == "READY"), None)
-
-
 def _lineage(root: Path, config: Config, content: str, identity: RunIdentity) -> dict[str, str]:
     """From a version back to its data: what `git checkout` and `dvc repro` need to make it again."""
     lock, at = read_lock(root), revision(root)
     return {
         CONTENT: content,
+        "base.sha256": content_hash(root / "models/base"),
         "dvc.md5": lock.out("train", "models/policy") or "",
         "dvc.path": "models/policy",
         "dvc.lock.md5": lock.md5,
@@ -191,43 +139,6 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
         client.create_registered_model(name, description="A vision-language policy trained by VL-DAC.")
 
 
-def _log_model(root: Path, run_id: str, policy: Path, base: Path, tags: Mapping[str, str]) -> str:
-    """Logs the policy with its base (of a hub model: its name and revision) and the code that runs it."""
-    import mlflow  # noqa: PLC0415
-    from mlflow.models import ModelSignature  # noqa: PLC0415
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema  # noqa: PLC0415
-    from mlflow.types.schema import AnyType  # noqa: PLC0415
-
-    text = DataType.string
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(AnyType(), "image"), ColSpec(text, "instruction")]),
-        outputs=Schema([ColSpec(text, "action", False), ColSpec(text, "thoughts", False), ColSpec(text, "text")]),
-        params=ParamSchema([ParamSpec("temperature", DataType.double, 0.0), ParamSpec("seed", DataType.long, 0)]),
-    )
-    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow tries the model on the example, and libraries chatter as they load it
-        logged = mlflow.pyfunc.log_model(
-            name="policy",
-            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={"policy": str(policy), "base": str(base)},
-            code_paths=[str(root / "vldac"), str(root / "envs")],
-            pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
-            signature=signature,
-            input_example={"image": _blank_png(), "instruction": "Which action leads to the red box?"},
-            tags=dict(tags),
-        )
-    return str(logged.model_id)
-
-
-def _blank_png(width: int = 64, height: int = 48) -> str:
-    """A grey picture as base64 text, to show the form of an input."""
-    from PIL import Image  # noqa: PLC0415
-
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (128, 128, 128)).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
 def promote(root: Path, config: Config) -> Promotion:
     """Writes the evaluation's scores on the version of models/policy and lets it become @champion if it is better.
 
@@ -238,25 +149,100 @@ def promote(root: Path, config: Config) -> Promotion:
     if lock.dep("evaluate", "models/policy") != lock.out("train", "models/policy"):
         raise PipelineError("metrics/summary.json is not of the present models/policy; run `dvc repro evaluate`")
     name, content = model_name(root, config), content_hash(root / "models/policy")
-    with tracking.reachable(root):
+    with _alone(root), tracking.reachable(root):
         client = tracking.client(root)
         version = _find(client, name, content)
         if version is None:
             raise PipelineError(f"models/policy has no version in {name}; run the register step first")
-        number = str(version.version)
-        _record(client, version, summary, lock.md5)
-        champion = _champion(client, name)
-        if champion is not None and str(champion.version) == number:
-            reason = champion.tags.get("promotion.reason", "it is the champion already")
-            decision = Decision(False, reason)
-        else:
-            decision = decide(Score.of(summary["trained"]), _score(champion))
-            client.set_model_version_tag(name, number, "promotion.reason", decision.reason)
-            client.set_model_version_tag(name, number, "promotion.promoted", str(decision.promote).lower())
-            if decision.promote:
-                client.set_registered_model_alias(name, CHAMPION, number)
-        now = number if decision.promote else str(champion.version) if champion else None
-    return Promotion(Registered(name, number, new=False), decision, now)
+        _record(client, root, config, version=version, summary=summary, lock_md5=lock.md5)
+        return _promote(client, name, str(version.version), dry_run=False)
+
+
+def promote_version(root: Path, name: str, number: str, *, dry_run: bool = False) -> Promotion:
+    """Lets a version that has its scores become @champion if the rule says so.
+
+    Args:
+        root: the project.
+        name: of the registered model.
+        number: of the version.
+        dry_run: only say what would happen.
+
+    Raises:
+        PipelineError: the version was never evaluated, or MLflow cannot be used.
+    """
+    with _alone(root), tracking.reachable(root):
+        client = tracking.client(root)
+        if score_of(client.get_model_version(name, number)) is None:
+            raise PipelineError(
+                f"{name} version {number} has no score; run the evaluate and promote steps on its weights"
+            )
+        return _promote(client, name, number, dry_run=dry_run)
+
+
+def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool) -> Promotion:
+    registered = Registered(name, number, new=False)
+    version, champion = client.get_model_version(name, number), _champion(client, name)
+    if champion is not None and str(champion.version) == number:
+        reason = champion.tags.get("promotion.reason", "it is the champion already")
+        return Promotion(registered, Decision(False, reason), number)
+    if "rollback.reason" in version.tags:  # the rule would bring back what a person has just taken away
+        decision = Decision(False, f"it was rolled back: {version.tags['rollback.reason']}")
+    else:
+        score = score_of(version)
+        assert score is not None
+        decision = decide(score, score_of(champion), baselines=_baselines(version))
+    if not dry_run:
+        client.set_model_version_tag(name, number, "promotion.reason", decision.reason)
+        client.set_model_version_tag(name, number, "promotion.promoted", str(decision.promote).lower())
+        if decision.promote:
+            _crown(client, name, [*history(client, name), number])
+    now = number if decision.promote and not dry_run else str(champion.version) if champion else None
+    return Promotion(registered, decision, now)
+
+
+def rollback(root: Path, name: str, reason: str) -> tuple[str, str]:
+    """Makes the champion before the present one @champion again; the rule does not promote the present one any more.
+
+    Returns:
+        The version that was champion, and the one that is now.
+
+    Raises:
+        PipelineError: there was none before, or MLflow cannot be used.
+    """
+    with _alone(root), tracking.reachable(root):
+        client = tracking.client(root)
+        champions = history(client, name)
+        if len(champions) < 2:
+            raise PipelineError(f"{name} has had no champion before the present one; promote another version instead")
+        gone, back = champions[-1], champions[-2]
+        client.set_model_version_tag(name, gone, "rollback.reason", reason)
+        client.set_model_version_tag(name, gone, "rollback.to", back)
+        _crown(client, name, champions[:-1])
+    return gone, back
+
+
+def history(client: MlflowClient, name: str) -> list[str]:
+    """Numbers of the champions of a registered model, the present one last."""
+    model = client.get_registered_model(name)
+    numbers = [str(number) for number in json.loads(model.tags.get(HISTORY, "[]"))]
+    now = model.aliases.get(CHAMPION)
+    if now is not None and numbers[-1:] != [str(now)]:  # a person set the alias in the registry's own pages
+        numbers.append(str(now))
+    return numbers
+
+
+def _crown(client: MlflowClient, name: str, champions: Sequence[str]) -> None:
+    client.set_registered_model_alias(name, CHAMPION, champions[-1])
+    client.set_registered_model_tag(name, HISTORY, json.dumps(list(champions[-_REMEMBERED:])))
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One process of this machine at a time: to look for a version and to make it are two requests."""
+    home(root).mkdir(parents=True, exist_ok=True)
+    with (home(root) / "registry.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
@@ -264,14 +250,27 @@ def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
     return client.get_model_version(name, str(number)) if number is not None else None
 
 
-def _score(version: ModelVersion | None) -> Score | None:
+def score_of(version: ModelVersion | None, policy: str = "trained") -> Score | None:
     """The score that a version was tagged with; a champion that nobody evaluated counts as none."""
-    text = version.tags.get("evaluate.trained") if version is not None else None
+    text = version.tags.get(f"evaluate.{policy}") if version is not None else None
     return Score.of(json.loads(text)) if text else None
 
 
-def _record(client: MlflowClient, version: ModelVersion, summary: Mapping[str, Any], lock_md5: str) -> None:
-    """Tags the version with each policy's scores and gives its run the same numbers as metrics, once an evaluation."""
+def _baselines(version: ModelVersion) -> dict[str, Score]:
+    named = {"the base model": score_of(version, "base"), "the random policy": score_of(version, "random")}
+    return {name: score for name, score in named.items() if score is not None}
+
+
+def _record(
+    client: MlflowClient,
+    root: Path,
+    config: Config,
+    *,
+    version: ModelVersion,
+    summary: Mapping[str, Any],
+    lock_md5: str,
+) -> None:
+    """Tags the version with each policy's scores and gives runs and logged models the same numbers, once each."""
     tags = {
         **{f"evaluate.{policy}": json.dumps(summary[policy]) for policy in ("random", "base", "trained")},
         "evaluate.success": str(summary["trained"]["success"]),
@@ -279,9 +278,25 @@ def _record(client: MlflowClient, version: ModelVersion, summary: Mapping[str, A
     }
     if all(version.tags.get(key) == value for key, value in tags.items()):
         return
+    run_id, step = version.run_id, config.updates * config.steps_per_update
+    exam = evaluation_set(root, config, config.evaluate.episodes)
+    log_input(client, run_id, exam)
     for policy in ("random", "base", "trained"):
         for key, value in summary[policy].items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                client.log_metric(version.run_id, f"evaluate/{policy}/{key}", float(value), model_id=version.model_id)
+                client.log_metric(run_id, f"evaluate/{policy}/{key}", float(value), step=step)
+    logged = checkpoints.find(client, version.tags[CONTENT])  # a version that a search found does not name its model
+    if logged is not None:
+        checkpoints.score(client, logged.model_id, run_id, step=step, result=summary["trained"], data=exam)
+    earlier = summary.get("checkpoints", [])
+    if earlier:
+        short = evaluation_set(root, config, config.evaluate.checkpoint_episodes)
+        log_input(client, run_id, short)
+        lineage = {key: value for key, value in version.tags.items() if not key.startswith(("evaluate", "promotion"))}
+        ids = checkpoints.log(client, root, run_id, lineage)
+        for model_id, result in zip(ids, earlier, strict=True):
+            checkpoints.score(
+                client, model_id, run_id, step=int(result["environment_steps"]), result=result, data=short
+            )
     for key, value in tags.items():
         client.set_model_version_tag(version.name, str(version.version), key, value)

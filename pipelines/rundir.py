@@ -2,8 +2,9 @@
 
 `runs/<fingerprint>/` is named by everything that decides the weights, so the same command finds the same directory
 again and goes on from its checkpoints. It is not an output of DVC, which deletes outputs before a stage: a run that
-was killed keeps all it had. Once the stage has delivered its results the directory is marked complete, and the next
-run of the same fingerprint (`dvc repro --force`) starts from nothing.
+was killed keeps all it had. It lies in the project even where DVC runs an experiment in a directory of its own, which
+it deletes: an experiment that was killed there goes on too. Once the stage has delivered its results the directory is
+marked complete, and the next run of the same fingerprint (`dvc repro --force`) starts from nothing.
 """
 
 from __future__ import annotations
@@ -54,9 +55,15 @@ class RunDirectory:
         """Whether the stage has delivered this run's results."""
         return (self.path / "complete.json").exists()
 
+    @property
+    def exports(self) -> Path:
+        """A policy directory for each update of `checkpoint.export_every`, written by `vldac.train`."""
+        return self.path / "exports"
+
     def mark_complete(self, environment_steps: int) -> None:
         """To be called after the last result is written."""
         write_json(self.path / "complete.json", {"environment_steps": environment_steps})
+        shutil.rmtree(self.exports, ignore_errors=True)  # DVC has them
 
 
 def find(runs: Path, fingerprint: str) -> RunDirectory | None:

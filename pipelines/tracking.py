@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pipelines.cli import PipelineError
 from pipelines.forwarder import STEPS, Row, read_metrics, reason, unsent
-from pipelines.project import home, revision
+from pipelines.project import home, revision, workspace
 from pipelines.rundir import RunIdentity
 from vldac.config import Config
 
@@ -45,8 +45,15 @@ _DEFAULTS = {
 
 
 def tracking_uri(root: Path) -> str:
-    """`MLFLOW_TRACKING_URI`, or the SQLite file of the project, as an absolute address."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home(root) / 'mlflow.db'}"
+    """`MLFLOW_TRACKING_URI`, or the SQLite file of the project, as an absolute address.
+
+    A relative SQLite file is one of the project's, not of the directory in which DVC runs a queued experiment.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home(root) / 'mlflow.db'}"
+    scheme, separator, path = uri.partition(":///")
+    if scheme == "sqlite" and separator and not Path(path).is_absolute():
+        return f"sqlite:///{workspace(root) / path}"
+    return uri
 
 
 def without_credentials(uri: str) -> str:
@@ -121,12 +128,19 @@ def details(root: Path, config: Config) -> RunDetails:
             "git.dirty": str(at.dirty).lower(),
             "dvc.stage": "train",
             "dvc.out": "models/policy",
+            **_experiment(),
             "env": config.env.id,
             "model": config.model.base,
             "seed": str(config.seed),
         },
         params=flatten(values),
     )
+
+
+def _experiment() -> dict[str, str]:
+    """Which of DVC's experiments this process works for, where it does."""
+    variables = {"dvc.exp.name": "DVC_EXP_NAME", "dvc.exp.baseline": "DVC_EXP_BASELINE_REV"}
+    return {tag: value for tag, variable in variables.items() if (value := os.environ.get(variable))}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -6,7 +6,6 @@ Every field is checked before any work starts. An unknown key, a wrong type or a
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,10 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vldac import presets
+from vldac.config_errors import explain
+from vldac.presets import PresetError
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -139,10 +142,11 @@ class DeepSpeedConfig(_Section):
 
 
 class CheckpointConfig(_Section):
-    """How often a run can be resumed from."""
+    """How often a run can be resumed from, and which of its policies are kept for good."""
 
     every: Positive = 5
     keep: Positive = 2
+    export_every: NonNegative = 0
 
 
 class EvaluateConfig(_Section):
@@ -150,6 +154,7 @@ class EvaluateConfig(_Section):
 
     episodes: Positive = 200
     simulators: Positive = 32
+    checkpoint_episodes: Positive = 32
 
 
 class Config(_Section):
@@ -198,6 +203,12 @@ class Config(_Section):
         """Rollouts of the whole run; the last one completes `train.total_steps`."""
         return -(-self.train.total_steps // self.steps_per_update)
 
+    @property
+    def exported_updates(self) -> list[int]:
+        """Updates after which a policy is exported besides the last one."""
+        every = self.checkpoint.export_every
+        return list(range(every, self.updates, every)) if every else []
+
     def deciding(self) -> dict[str, Any]:
         """Every value that decides the weights, as JSON values."""
         return self.model_dump(mode="json", exclude={"evaluate": True, "checkpoint": True, "env": {"step_deadline"}})
@@ -206,6 +217,14 @@ class Config(_Section):
         """A 16-digit hash of every value that decides the weights, with `extra` (such as the base model's hash)."""
         text = json.dumps([self.deciding(), *extra], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+#: Keys of a params file that may name a preset.
+_SECTIONS = frozenset(
+    name
+    for name, field in Config.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+)
 
 
 def parse(values: Mapping[str, Any]) -> Config:
@@ -217,14 +236,17 @@ def parse(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(_tuples(values))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(e) for e in error.errors())) from None
+        raise ConfigError("\n".join(explain(e, Config) for e in error.errors())) from None
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads a params file and applies `section.key=value` overrides to it.
+    """Reads a params file, applies `section.key=value` overrides to it and reads the presets that it names.
+
+    `vldac.presets` has the rule; an override such as `env=numberline` names a preset, one such as `env.frames=2` after
+    it changes a value of it.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, or holds wrong keys or values.
+        ConfigError: the file is missing, is not YAML, or holds wrong keys, values or presets.
     """
     path = Path(path)
     try:
@@ -240,8 +262,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _apply_override(values, override)
     try:
-        return parse(values)
-    except ConfigError as error:
+        return parse(presets.resolve(values, _SECTIONS))
+    except (ConfigError, PresetError) as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
 
@@ -252,6 +274,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     *sections, leaf = key.split(".")
     node = values
     for section in sections:
+        if isinstance(node.get(section), str) and section in _SECTIONS and node is values:
+            node[section] = {presets.KEY: node[section]}
         node = node.setdefault(section, {})
         if not isinstance(node, dict):
             raise ConfigError(f"override {override!r}: {section} is a value, not a section")
@@ -268,41 +292,3 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_tuples(item) for item in value)
     return value
-
-
-def _explain(error: Any) -> str:
-    location = [str(part) for part in error["loc"]]
-    key = ".".join(location)
-    if error["type"] == "extra_forbidden":
-        nearest = _nearest(location)
-        return f"unknown key {key!r}" + (f"; did you mean {nearest!r}?" if nearest else "")
-    if error["type"] == "value_error":
-        message = str(error["ctx"]["error"])
-        return f"{key}: {message}" if key else message
-    hint = ""
-    if error["type"] == "float_type" and isinstance(error["input"], str):
-        hint = " (YAML reads a number such as 5e-4 as text: write 5.0e-4)"
-    message = error["msg"].replace("Input should", "should")
-    return f"{key}: {message}, but is {error['input']!r}{hint}"
-
-
-def _nearest(location: Sequence[str]) -> str | None:
-    section, _, name = ".".join(location).rpartition(".")
-    everything = [(*key.rpartition(".")[::2], key) for key in _keys(Config)]
-    moved = {leaf: key for _, leaf, key in reversed(everything)}  # the first section wins
-    if name in moved:  # a known name in the wrong section
-        return moved[name]
-    siblings = {leaf: key for parent, leaf, key in everything if parent == section}
-    for candidates, cutoff in ((siblings, 0.5), (moved, 0.6)):
-        if match := difflib.get_close_matches(name, candidates, n=1, cutoff=cutoff):
-            return candidates[match[0]]
-    return None
-
-
-def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in section.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _keys(field.annotation, f"{prefix}{name}.")
-    return keys

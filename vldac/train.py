@@ -12,7 +12,6 @@ import argparse
 import json
 import logging
 import os
-import shutil
 import sys
 import time
 from collections import deque
@@ -26,7 +25,7 @@ import torch.distributed as dist
 import yaml
 
 from envs.vector import VectorWorld, training_seeds
-from vldac import checkpoint, policy
+from vldac import checkpoint, exports, policy
 from vldac.checkpoint import generator_state, restore_generator, write_json
 from vldac.config import Config, ConfigError, load
 from vldac.learner import HealthError, Learner
@@ -45,12 +44,14 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     Args:
         config: the run.
         base: directory of the base model.
-        run_dir: checkpoints, metrics.jsonl (one line an update) and episodes.jsonl (one line an episode).
+        run_dir: checkpoints, metrics.jsonl (one line an update), episodes.jsonl (one line an episode) and exports, the
+            policies of `checkpoint.export_every`.
         out: the policy directory; it appears whole or not at all.
         runtime: this rank.
 
     Raises:
-        ConfigError: `run_dir` holds a run with other parameters or another base model.
+        ConfigError: `run_dir` holds a run with other parameters or another base model, or lacks exports that it is to
+            have.
         CheckpointError: a checkpoint could not be written; those before it are whole.
     """
     claim(run_dir, config, base, runtime)
@@ -87,6 +88,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             update = checkpoint.update_of(whole)
             learner.load(whole)
             experience.load(whole / f"rank-{runtime.rank}.json")
+            exports.require(run_dir, config, update)
             if runtime.is_main:
                 print(f"going on from update {update} of {config.updates} ({whole})", flush=True)
         else:
@@ -111,12 +113,12 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             metrics.append([row])
             if runtime.is_main:
                 print(progress_line(row, config), flush=True)
+            if update in config.exported_updates:  # before the checkpoint: what that resumes from has been exported
+                exports.write(learner, config, update, exports.directory(run_dir, update), runtime)
             if update % config.checkpoint.every == 0 or update == config.updates:
                 checkpoint.save(checkpoints, update, write, keep=config.checkpoint.keep, runtime=runtime)
 
-    with learner.gathered():
-        if runtime.is_main:
-            export(learner, config, out)
+    exports.write(learner, config, config.updates, out, runtime)
     runtime.barrier()
 
 
@@ -165,20 +167,6 @@ def make_simulators(config: Config, runtime: Runtime) -> VectorWorld:
         step_deadline=env.step_deadline,
         **env.make_options,
     )
-
-
-def export(learner: Learner, config: Config, out: Path) -> None:
-    """Writes the policy directory aside and renames it."""
-    aside = out.with_name(f".{out.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    description = {
-        "adapter": config.model.lora_rank > 0,
-        "environment_steps": config.updates * config.steps_per_update,
-        "config": config.model_dump(mode="json"),
-    }
-    policy.save(aside, learner.vlm, learner.value_head, description)
-    shutil.rmtree(out, ignore_errors=True)
-    aside.rename(out)
 
 
 def rollout_metrics(

@@ -18,10 +18,12 @@ from pipelines.process import GRACE, die_with_parent, tied
 SIGNALLED = 128
 
 
-def arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
-    """Parses what every stage takes: `--params` and `--root`."""
+def arguments(
+    argv: Sequence[str] | None, description: str | None, params: Path = Path("config.yaml")
+) -> argparse.Namespace:
+    """Parses what every stage takes: `--params`, by default `params`, and `--root`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: %(default)s")
+    parser.add_argument("--params", type=Path, default=params, help="default: %(default)s")
     parser.add_argument("--root", type=Path, default=Path(), help="the project's directory; default: the current one")
     parsed = parser.parse_args(argv)
     parsed.root = parsed.root.resolve()

@@ -2,41 +2,88 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from pipelines import cli, plots
-from pipelines.project import read_json
+from pipelines import cli, plots, report
+from pipelines.project import read_json, write_json
 from pipelines.stages.common import arguments, require, run_module
+
+_INTERVAL = ("success", "low", "high", "episodes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes metrics/summary.json, evaluations/ and the two PNGs of plots/."""
+    """Writes metrics/summary.json, metrics/success.json, evaluations/ and, into plots/, two tables and two PNGs."""
     options = arguments(argv, __doc__)
     root: Path = options.root
-    summary, episodes = root / "metrics/summary.json", root / "evaluations"
-    summary.parent.mkdir(parents=True, exist_ok=True)
+    out, episodes = root / "metrics/summary.json", root / "evaluations"
+    out.parent.mkdir(parents=True, exist_ok=True)
     (root / "plots").mkdir(exist_ok=True)
     if episodes.exists():
         shutil.rmtree(episodes)
+    index = read_json(root / "models/checkpoints/index.json")["checkpoints"]
+    checkpoints = [root / "models/checkpoints" / entry["path"] for entry in index]
     run_module(
         "benchmarks.simulator",
         *("--params", options.params),
         *("--base", root / "models/base"),
         *("--policy", root / "models/policy"),
-        *("--out", summary),
+        *("--out", out),
         *("--episodes-dir", episodes),
         *("--filmstrip", root / "plots/filmstrip.png"),
+        *(("--checkpoints", *checkpoints) if checkpoints else ()),
         root=root,
     )
-    plots.learning_curve(
-        plots.read_curve(root / "plots/learning_curve.csv"),
-        read_json(require(summary)),
-        root / "plots/learning_curve.png",
-    )
+    summary = read_json(require(out))
+    write_json(root / "metrics/success.json", headline(summary))
+    write_policies(root / "plots/policies.csv", summary)
+    curve = plots.read_curve(root / "plots/learning_curve.csv")
+    write_checkpoints(root / "plots/checkpoints.csv", summary, int(curve["environment_steps"][-1]))
+    plots.learning_curve(curve, summary, root / "plots/learning_curve.png")
     require(root / "plots/filmstrip.png")
     return 0
+
+
+def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The few numbers by which experiments are compared in a table."""
+    trained = summary["trained"]
+    low, high = trained["success_ci"]
+    return {
+        "success": trained["success"],
+        "low": low,
+        "high": high,
+        "base": summary["base"]["success"],
+        "steps_to_goal": trained["steps_to_goal"],
+    }
+
+
+def write_policies(path: Path, summary: Mapping[str, Any]) -> None:
+    """Writes success and its interval, a line a policy."""
+    names = ("world", "policy", *_INTERVAL)
+    rows = ({"world": summary["env"], "policy": name} | _interval(summary[key]) for key, name in report.POLICIES)
+    _write(path, names, rows)
+
+
+def write_checkpoints(path: Path, summary: Mapping[str, Any], environment_steps: int) -> None:
+    """Writes success and its interval against environment steps, a line a kept policy, the trained one last."""
+    scores = [*summary.get("checkpoints", ()), summary["trained"] | {"environment_steps": environment_steps}]
+    rows = ({"environment_steps": score["environment_steps"]} | _interval(score) for score in scores)
+    _write(path, ("environment_steps", *_INTERVAL), rows)
+
+
+def _interval(score: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = score["success_ci"]
+    return {"success": score["success"], "low": low, "high": high, "episodes": score["episodes"]}
+
+
+def _write(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":

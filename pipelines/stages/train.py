@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines import cli, forwarder, rundir, tracking
 from pipelines.process import GRACE
-from pipelines.project import content_hash, stage_inputs, write_json
+from pipelines.project import content_hash, stage_inputs, workspace, write_json
 from pipelines.stages.common import arguments, require, run_module
 from vldac.config import Config, load
 
@@ -27,11 +28,11 @@ TAIL = 0.1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes models/policy, metrics/train.json, plots/learning_curve.csv and runs/train.json."""
+    """Writes models/policy, models/checkpoints, metrics/train.json, plots/learning_curve.csv and runs/train.json."""
     options = arguments(argv, __doc__)
     root: Path = options.root
     config = load(root / options.params)
-    with rundir.opened(root / "runs", fingerprint(root, config)) as run:
+    with rundir.opened(workspace(root) / "runs", fingerprint(root, config)) as run:
         carrier = _forwarder(root, config, run)
         carrier.start()
         status = "FAILED"
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         finally:
             delivered = carrier.close(status, timeout=30.0 if status == "FINISHED" else GRACE / 3)
+        collect_exports(root / "models/checkpoints", config, run)
         rows = forwarder.read_metrics(require(run.metrics))
         write_curve(root / "plots/learning_curve.csv", rows, read_lines(run.path / "episodes.jsonl"))
         write_json(root / "metrics/train.json", summary(rows))
@@ -63,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def fingerprint(root: Path, config: Config) -> str:
     """Names the run directory: a checkpoint is only ever resumed by the code, data and parameters that wrote it."""
     inputs = stage_inputs(root, "train")
-    return config.fingerprint(content_hash(root / "models/base"), content_hash(*inputs))
+    every = config.checkpoint.export_every  # decides no weight, but a run cannot export what it has gone past
+    extra = [f"export_every {every}"] if every else []
+    return config.fingerprint(content_hash(root / "models/base"), content_hash(*inputs), *extra)
 
 
 def _train(root: Path, params: Path, run: rundir.RunDirectory) -> None:
@@ -78,6 +82,22 @@ def _train(root: Path, params: Path, run: rundir.RunDirectory) -> None:
         root=root,
     )
     require(policy)
+
+
+def collect_exports(out: Path, config: Config, run: rundir.RunDirectory) -> None:
+    """Copies what the run exported, with an index, so that the directory is there even if nothing was exported.
+
+    Raises:
+        PipelineError: an export is missing.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    index = []
+    for update in config.exported_updates:
+        name = f"update-{update:06d}"
+        shutil.copytree(require(run.exports / name), out / name)
+        index.append({"path": name, "update": update, "environment_steps": update * config.steps_per_update})
+    write_json(out / "index.json", {"checkpoints": index})
 
 
 def _forwarder(root: Path, config: Config, run: rundir.RunDirectory) -> forwarder.MetricsForwarder:

@@ -21,6 +21,9 @@ MODULES = {
 # config.py checks values that are tracked one by one; plan.py only prints; the manifest of the worlds stage holds the
 # hashes of the world's own files, so that naming another world in the registry changes nothing.
 NEUTRAL = ("vldac.config", "vldac.plan", "envs.registry")
+RESOLVED = "config.yaml"
+#: `worlds` turns params.yaml into config.yaml; the other stages depend on values of that.
+READERS = {name: next(iter(stage["params"])) for name, stage in STAGES.items() if name != "worlds"}
 IN_MANIFEST = {"envs/base.py", "envs/wrappers.py"}
 REINFORCEMENT = {"train", "learner", "rollout", "objectives", "advantages", "scoring"}
 
@@ -36,7 +39,7 @@ def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage: str) -> None
 def test_every_dependency_is_a_file_of_the_project_or_the_output_of_a_stage() -> None:
     outputs = {out for stage in STAGES.values() for out in _outputs(stage)}
     for name, stage in STAGES.items():
-        for path in stage["deps"]:
+        for path in (*stage["deps"], *(file for entry in stage["params"] for file in entry)):
             assert path in outputs or (ROOT / path).exists(), f"{name} depends on {path}, which nothing makes"
 
 
@@ -49,10 +52,19 @@ def test_the_base_model_does_not_depend_on_reinforcement_learning() -> None:
     assert not {Path(path).stem for path in STAGES["base"]["deps"]} & REINFORCEMENT
 
 
+def test_values_are_read_from_the_resolved_configuration_which_follows_params_and_presets() -> None:
+    for name, entry in READERS.items():
+        assert list(entry) == [RESOLVED], name
+    assert RESOLVED in _outputs(STAGES["worlds"])
+    assert STAGES["worlds"]["params"] == [{"params.yaml": None}]
+    code = {path.relative_to(ROOT).as_posix() for path in closure(ROOT, ["vldac.config"])}
+    assert code <= set(STAGES["worlds"]["deps"])
+
+
 def test_every_parameter_of_a_stage_is_a_key_of_the_configuration() -> None:
     values = Config().model_dump()
-    for name, stage in STAGES.items():
-        for key in stage["params"]:
+    for name, entry in READERS.items():
+        for key in entry[RESOLVED]:
             node = values
             for part in key.split("."):
                 assert part in node, f"stage {name} names the parameter {key}, which no configuration has"
@@ -60,7 +72,7 @@ def test_every_parameter_of_a_stage_is_a_key_of_the_configuration() -> None:
 
 
 def test_no_parameter_that_decides_the_weights_is_missing_from_training() -> None:
-    tracked = {key for stage in ("base", "train") for key in STAGES[stage]["params"]}
+    tracked = {key for stage in ("base", "train") for key in READERS[stage][RESOLVED]}
     free = {"evaluate", "checkpoint", "env.step_deadline"}
     for key in _leaves(Config().model_dump()):
         prefixes = {key.rsplit(".", n)[0] for n in range(key.count(".") + 1)}

@@ -52,9 +52,9 @@ def test_the_table_says_what_the_base_model_is() -> None:
     ],
 )
 def test_a_failed_stage_is_one_line(printed: list[str], code: int, message: str, interrupted: bool) -> None:
-    from pipelines.flows import _failure  # noqa: PLC0415
+    from pipelines.repro import failure as explain_failure  # noqa: PLC0415
 
-    failure = _failure("x", code, printed)
+    failure = explain_failure("x", code, printed)
     assert message in str(failure)
     assert "\n" not in str(failure)
     assert failure.interrupted is interrupted
@@ -89,7 +89,7 @@ def test_missing_system_libraries_are_named_where_they_cannot_be_installed(tmp_p
         (tmp_path / name).chmod(stat.S_IRWXU)
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
     printed = call(str(REPOSITORY / "scripts/system-libraries"), code=1, env={"PATH": path})
-    assert printed.startswith("error: system libraries are missing: libegl1 libfreetype6 libglu1-mesa (")
+    assert printed.startswith("error: system packages are missing: libegl1 libfreetype6 libglu1-mesa (")
 
 
 @pytest.mark.slow

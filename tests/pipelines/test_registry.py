@@ -1,4 +1,4 @@
-"""The rule of promotion, and a version's way from its weights to an answer."""
+"""A version's way from its weights to an answer, to the champion's place and back, and the commands that show it."""
 
 from __future__ import annotations
 
@@ -7,39 +7,18 @@ import contextlib
 import importlib.util
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from pipelines import registry, tracking
+from pipelines import checkpoints, cli, models, registry, tracking
 from pipelines.cli import PipelineError
-from pipelines.registry import Score, decide
+from pipelines.project import content_hash
 from tests.pipelines.conftest import call, commit, dvc
 from vldac.config import load
-
-CHAMPION = Score(0.80, 0.75, 0.85)
-
-
-@pytest.mark.parametrize(
-    ("candidate", "champion", "promoted", "why"),
-    [
-        (Score(0.1, 0.0, 0.2), None, True, "no champion"),
-        (Score(0.95, 0.90, 0.98), CHAMPION, True, "do not overlap"),
-        (Score(0.86, 0.82, 0.90), CHAMPION, False, "overlap"),
-        (Score(0.90, 0.85, 0.95), CHAMPION, False, "overlap"),
-        (Score(0.80, 0.75, 0.85), CHAMPION, False, "not better"),
-        (Score(0.10, 0.05, 0.15), CHAMPION, False, "not better"),
-    ],
-    ids=["first", "clearly better", "a little better", "touching", "equal", "worse"],
-)
-def test_only_what_is_better_beyond_doubt_is_promoted(
-    candidate: Score, champion: Score | None, promoted: bool, why: str
-) -> None:
-    decision = decide(candidate, champion)
-    assert decision.promote is promoted
-    assert why in decision.reason
 
 
 def png(red: int) -> str:
@@ -73,19 +52,59 @@ def fake_actor(monkeypatch: pytest.MonkeyPatch) -> None:
     spec.loader.exec_module(module)
 
 
+@pytest.fixture
+def keeping(project: Path) -> Path:
+    """A project whose fakes keep policies on the way, and score them by their update."""
+    train = Path("vldac/train.py")
+    train.write_text(
+        train.read_text()
+        + "for update in config.exported_updates:\n"
+        + "    kept = options.run_dir / 'exports' / f'update-{update:06d}'\n"
+        + "    kept.mkdir(parents=True, exist_ok=True)\n"
+        + "    (kept / 'adapter_model.safetensors').write_bytes(f'{update} {config.train.gamma}'.encode())\n"
+    )
+    simulator = Path("benchmarks/simulator.py")
+    simulator.write_text(
+        simulator.read_text()
+        .replace("options = ", "parser.add_argument('--checkpoints', nargs='*', type=Path, default=[])\noptions = ", 1)
+        .replace(
+            "options.episodes_dir.mkdir",
+            "summary['checkpoints'] = [\n"
+            "    {'name': path.name, 'environment_steps': 32 * update, **score(update / 20)}\n"
+            "    for path in options.checkpoints for update in [int(path.name[-6:])]\n"
+            "]\n"
+            "options.episodes_dir.mkdir",
+            1,
+        )
+    )
+    params = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(params.replace("export_every: 0", "export_every: 4"))
+    commit("keeps policies")
+    return project
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("fake_actor")
-def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(project: Path) -> None:
-    config = load("params.yaml")
+def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
+    keeping: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str, code: int = 0) -> str:
+        capfd.readouterr()
+        assert cli.run(lambda: models.main(arguments)) == code
+        return "".join(capfd.readouterr())
+
+    project, config = keeping, load("params.yaml")
     with pytest.raises(PipelineError, match="run `dvc repro`"):
         registry.register(project, config)
+    Path("scores").write_text("0.75")
     dvc("repro")
     commit("results")
 
     first = registry.register(project, config)
     assert first.new
     assert registry.register(project, config) == registry.Registered(first.name, first.version, new=False)
-    assert first.name == "vldac-gymcards-numberline-v0-qwen2_vl"
+    name = first.name
+    assert name == "vldac-gymcards-numberline-v0-qwen2_vl"
 
     promotion = registry.promote(project, config)
     assert promotion.decision.promote
@@ -95,39 +114,81 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(project:
     assert again.champion == first.version
 
     client = tracking.client(project)
-    version = client.get_model_version(first.name, first.version)
-    assert sorted(client.get_registered_model(first.name).aliases) == ["candidate", "champion"]
+    version = client.get_model_version(name, first.version)
+    assert sorted(client.get_registered_model(name).aliases) == ["candidate", "champion"]
     assert version.tags["git.dirty"] == "false"
     assert len(version.tags["git.revision"]) == 40
     assert version.tags["dvc.md5"].endswith(".dir")
     assert json.loads(version.tags["params"])["env"]["id"] == "GymCards-NumberLine-v0"
-    assert json.loads(version.tags["evaluate.trained"])["success"] == 0.97
-    run = client.get_run(version.run_id)
-    assert run.data.tags[tracking.RUN_KEY] == json.loads(Path("runs/train.json").read_text())["run_key"]
-    assert run.data.metrics["evaluate/trained/success"] == 0.97
-    assert run.data.metrics["episode/success"] == 1.0
+    assert json.loads(version.tags["evaluate.trained"])["success"] == 0.75
+    run_ = client.get_run(version.run_id)
+    assert run_.data.tags[tracking.RUN_KEY] == json.loads(Path("runs/train.json").read_text())["run_key"]
+    assert run_.data.metrics["evaluate/trained/success"] == 0.75
+    assert run_.data.metrics["episode/success"] == 1.0
+    episodes = {json.loads(i.dataset.profile)["episodes"] for i in run_.inputs.dataset_inputs}
+    assert episodes == {config.evaluate.episodes, config.evaluate.checkpoint_episodes}
+
+    # Every policy that was kept is a logged model with its step and its score, once, and the best is first.
+    expected = [("320", 0.75), ("256", 0.4), ("128", 0.2)]
+    ranked = checkpoints.ranked(client)
+    assert [(model.params["environment_steps"], checkpoints.success(model)) for model in ranked] == expected
+    assert {metric.step for metric in ranked[2].metrics} == {128}
+    assert {output.step for output in run_.outputs.model_outputs} == {128, 256, 320}
+    client.set_model_version_tag(name, first.version, "evaluate.success", "lost")  # as if the write had been cut off
+    registry.promote(project, config)
+    assert [len(m.metrics) for m in checkpoints.ranked(client)] == [len(model.metrics) for model in ranked]
+    history = client.get_metric_history(version.run_id, "evaluate/success")
+    assert sorted((metric.step, metric.value) for metric in history) == [(128, 0.2), (256, 0.4), (320, 0.75)]
 
     one = {"image": png(5), "instruction": "go"}
-    assert predict(first.name, one) == [{"action": "pixel 5", "thoughts": "go", "text": "1x4x8x3 t=0.0 seed=0"}]
+    assert predict(name, one) == [{"action": "pixel 5", "thoughts": "go", "text": "1x4x8x3 t=0.0 seed=0"}]
     several = {"image": [png(6), png(7)], "instruction": "nonsense"}
-    answers = predict(first.name, several, temperature=1.0)
+    answers = predict(name, several, temperature=1.0)
     assert answers == [{"action": None, "thoughts": None, "text": "2x4x8x3 t=1.0 seed=0"}]
 
-    # Other weights that are no better: a new candidate, the same champion.
+    # Other weights that are better beyond doubt: a new candidate, then a new champion.
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text(params.replace("gamma: 0.95", "gamma: 0.9"))
     Path("scores").write_text("0.96")
     dvc("repro", "train")
-    second = registry.register(project, load("params.yaml"))
+    config = load("params.yaml")
+    second = registry.register(project, config)
     assert second.new
     with pytest.raises(PipelineError, match="not of the present models/policy"):
-        registry.promote(project, load("params.yaml"))
+        registry.promote(project, config)
     dvc("repro")
-    kept = registry.promote(project, load("params.yaml"))
-    assert not kept.decision.promote
-    assert kept.champion == first.version
-    aliases = client.get_registered_model(first.name).aliases
-    assert {name: str(number) for name, number in aliases.items()} == {
-        "candidate": second.version,
-        "champion": first.version,
-    }
+    assert registry.promote(project, config).champion == second.version
+    assert registry.history(client, name) == [first.version, second.version]
+    assert len(checkpoints.ranked(client)) == 6
+
+    # The commands, as a person types them.
+    listed = run("list")
+    assert re.search(rf"{name}/1 +0\.750 \[0\.700, 0\.800\] +0\n", listed)
+    assert re.search(rf"{name}/2 +0\.960 .* 0 +@candidate @champion\n", listed)
+    assert re.search(r"^0\.960 +320 +GymCards-NumberLine-v0", run("list", "--checkpoints"), re.MULTILINE)
+    compared = run("compare", f"{name}/1", f"models:/{name}@champion")
+    assert f"{name}/2 is better than {name}/1, and the 95% intervals do not overlap" in compared
+    assert re.search(r"^train\.gamma +0\.95 +0\.9$", compared, re.MULTILINE)
+    traced = run("trace", f"models:/{name}/1")
+    assert "in the DVC cache, with the same hash" in traced
+    assert version.tags["git.revision"] in traced
+    assert version.run_id in traced
+    assert '"gamma": 0.95' in traced
+    gone = run("rollback", name, "--reason", "it cheats")
+    assert f"version {first.version} is @champion again" in gone
+    assert "does not become @champion: it was rolled back: it cheats" in run("promote", f"{name}@candidate")
+    assert "has had no champion before" in run("rollback", name, "--reason", "again", code=1)
+    assert str(client.get_registered_model(name).aliases["champion"]) == first.version
+
+    # What is fetched is what was registered, or nothing.
+    out = tmp_path / "fetched"
+    run("fetch", f"models:/{name}@champion", str(out))
+    assert content_hash(out / "policy") == version.tags["content.sha256"]
+    assert load(out / "params.yaml").train.gamma == 0.95
+    assert "exists already" in run("fetch", f"models:/{name}@champion", str(out), code=1)
+    client.set_model_version_tag(name, first.version, "content.sha256", "0" * 64)
+    assert "are not those that were registered" in run("fetch", f"{name}/1", str(tmp_path / "other"), code=1)
+    assert not (tmp_path / "other").exists()
+    assert "DAMAGED" in run("trace", f"{name}/1")
+    for wrong, said in ((f"{name}/9", "choose from 1, 2, @candidate"), ("nobody@champion", "no registered model")):
+        assert said in run("trace", wrong, code=1)

@@ -184,7 +184,7 @@ def changed(value: Any, key: str) -> Any:
         return special[key]
     if isinstance(value, bool):
         return not value
-    return value + 1 if isinstance(value, int) else value * 0.5
+    return value + 1 if isinstance(value, int) else value * 0.5 or 0.5
 
 
 def variants(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -219,10 +219,3 @@ def test_updates_cover_all_steps() -> None:
     assert parse({"train": {"total_steps": 10_240}}).updates == 40
     assert parse({"train": {"total_steps": 10_241}}).updates == 41
     assert parse({"train": {"total_steps": 1}}).updates == 1
-
-
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[2] / "conf").glob("*.yaml")), ids=lambda path: path.name
-)
-def test_every_preset_is_a_valid_configuration(path: Path) -> None:
-    assert load(path) != Config()

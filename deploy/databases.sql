@@ -1,0 +1,2 @@
+-- Run by Postgres when its volume is new. The database `prefect` is made by POSTGRES_DB.
+CREATE DATABASE mlflow;

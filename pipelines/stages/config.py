@@ -1,0 +1,31 @@
+"""First half of stage `worlds`: params.yaml with its presets resolved, which every other stage reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from pipelines import cli
+from pipelines.stages.common import arguments
+from vldac.config import load
+
+#: What the other stages depend on, value by value.
+RESOLVED = "config.yaml"
+_HEADER = "# Written by `dvc repro` from params.yaml and the presets in conf/: change those.\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes config.yaml."""
+    options = arguments(argv, __doc__, params=Path("params.yaml"))
+    config = load(options.root / options.params)
+    path: Path = options.root / RESOLVED
+    aside = path.with_name(f".{path.name}.writing")
+    aside.write_text(_HEADER + yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    aside.replace(path)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

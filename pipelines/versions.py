@@ -1,0 +1,172 @@
+"""Registered versions as the flows see them: found by number or alias, scored, examined again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines import lineage, process, registry, repro, tracking
+from pipelines.cli import PipelineError
+from pipelines.project import home, read_json
+from vldac.config import Config, ConfigError, load, parse
+
+#: Sections of a params file that an examination may take from elsewhere; the others belong to the weights.
+EXAM_SECTIONS = ("env", "evaluate")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version.
+
+    Attributes:
+        name: of the registered model.
+        number: of the version, as MLflow writes it.
+        aliases: of that version, such as `champion`.
+        tags: of that version; `registry.register` says which.
+        run_id: of the MLflow run that trained it.
+    """
+
+    name: str
+    number: str
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+    run_id: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.number}"
+
+    @property
+    def score(self) -> registry.Score | None:
+        """What the version was registered with, None where no evaluation has been recorded on it."""
+        text = self.tags.get("evaluate.trained")
+        return registry.Score.of(json.loads(text)) if text else None
+
+    @property
+    def config(self) -> Config:
+        """The parameters that it was trained with.
+
+        Raises:
+            PipelineError: they are missing, or this code no longer takes them.
+        """
+        try:
+            return parse(json.loads(self.tags["params"]))
+        except (KeyError, ValueError, ConfigError) as error:
+            code = self.tags.get("git.revision", "the code that trained it")
+            raise PipelineError(f"{self}: its parameters cannot be read ({error}); check out {code}") from None
+
+
+def find(root: Path, name: str, selector: str) -> Version:
+    """The version that a number or an alias names.
+
+    Args:
+        root: the project, whose tracking server is asked.
+        name: of the registered model.
+        selector: a number, or an alias with or without `@`.
+
+    Raises:
+        PipelineError: there is none, or MLflow cannot be used.
+    """
+    text = f"{name}/{selector}" if selector.isdecimal() else f"{name}@{selector.removeprefix('@')}"
+    with tracking.reachable(root):
+        client = tracking.client(root)
+        found = lineage.find(client, text)
+        aliases = client.get_registered_model(name).aliases
+    number = str(found.version)
+    its_own = tuple(sorted(alias for alias, of in aliases.items() if str(of) == number))
+    return Version(name, number, its_own, dict(found.tags), found.run_id)
+
+
+def champions(root: Path) -> list[Version]:
+    """The champion of every registered model that has one, by name.
+
+    Raises:
+        PipelineError: MLflow cannot be used.
+    """
+    with tracking.reachable(root):
+        models = tracking.client(root).search_registered_models("name LIKE 'vldac-%'")
+        names = sorted(model.name for model in models if registry.CHAMPION in model.aliases)
+    return [find(root, name, registry.CHAMPION) for name in names]
+
+
+def examine(root: Path, version: Version, config: Config, say: Callable[[str], None]) -> Path:
+    """Examines a registered version on seeds that training never saw.
+
+    Args:
+        root: the project.
+        version: what is examined; its files are fetched from MLflow.
+        config: the exam: its world, episodes and temperature.
+        say: takes every line that the exam prints.
+
+    Returns:
+        A directory below `.local` with summary.json, filmstrip.png and the episodes.
+
+    Raises:
+        StageError: the exam failed.
+        PipelineError: the version's files cannot be fetched.
+    """
+    directory = home(root) / "exams" / f"{version.name}-{version.number}"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    params = directory / "params.yaml"
+    params.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    try:
+        with tracking.reachable(root):
+            found = lineage.find(tracking.client(root), f"{version.name}/{version.number}")
+        lineage.fetch(root, found, directory / "model")
+        command = [
+            *(sys.executable, "-m", "benchmarks.simulator", "--params", str(params)),
+            *("--base", str(directory / "model/base"), "--policy", str(directory / "model/policy")),
+            *("--out", str(directory / "summary.json")),
+            *("--episodes-dir", str(directory / "episodes"), "--filmstrip", str(directory / "filmstrip.png")),
+        ]
+        lines: list[str] = []
+
+        def on_line(line: str) -> None:
+            if line:
+                lines.append(line)
+                say(line)
+
+        if code := process.stream(command, on_line, cwd=root, env=repro.environment()):
+            raise repro.failure(f"exam of {version}", code, lines)
+    finally:
+        shutil.rmtree(directory / "model", ignore_errors=True)  # the registry has it; it may be gigabytes
+    return directory
+
+
+def exam_config(root: Path, version: Version, preset: str | None, episodes: int | None) -> Config:
+    """The parameters of an exam: the version's own, but for what a preset and `episodes` say.
+
+    Args:
+        root: the project.
+        version: what is examined.
+        preset: a params file below the project, of which the sections `EXAM_SECTIONS` count.
+        episodes: None keeps the number that the parameters give.
+
+    Raises:
+        PipelineError: the preset is outside the project.
+        ConfigError: it is not a params file.
+    """
+    values = version.config.model_dump(mode="json")
+    if preset is not None:
+        path = (root / preset).resolve()
+        if not path.is_relative_to(root.resolve()):
+            raise PipelineError(f"{preset} is outside the project; name a params file such as conf/numberline.yaml")
+        other = load(path).model_dump(mode="json")
+        # How many simulators train is tied to the batch size of the version's own parameters; an exam asks neither.
+        other["env"] |= {name: values["env"][name] for name in ("simulators", "workers")}
+        values |= {section: other[section] for section in EXAM_SECTIONS}
+    if episodes is not None:
+        values["evaluate"]["episodes"] = episodes
+    return parse(values)
+
+
+def read_exam(directory: Path) -> dict[str, Any]:
+    """The summary that `examine` left."""
+    return read_json(directory / "summary.json")

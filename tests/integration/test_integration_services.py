@@ -1,0 +1,157 @@
+"""The services as their user has them: `pipelines.serve`, runs by schedule and by hand, and what may go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.service_client import Served, clean_environment, until
+from tests.integration.test_integration_make_run import clone
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services")]
+
+#: Processes of a stage, from the engine of its flow run to the training itself.
+WORK = ("prefect.engine", "dvc repro", "pipelines.stages", "vldac.train", "spawn_main")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, tiny_config: Any) -> Iterator[Served]:
+    root = tmp_path_factory.mktemp("services") / "project"
+    clone(root, tiny_config().model_dump(mode="json"))
+    served = Served(root, clean_environment(root))
+    yield served
+    served.process.kill()
+    served.process.wait()
+    until(lambda: not served.pids("prefect", "mlflow", *WORK), 30, "everything that serve started is gone")
+
+
+def lengthen(root: Path, total_steps: int) -> None:
+    """Another, longer training: a run that a test can interrupt."""
+    params = (root / "params.yaml").read_text()
+    (line,) = [line for line in params.splitlines() if "total_steps:" in line]
+    (root / "params.yaml").write_text(params.replace(line, f"  total_steps: {total_steps}"))
+
+
+def registry(served: Served) -> Any:
+    import mlflow  # noqa: PLC0415
+
+    return mlflow.MlflowClient(f"http://127.0.0.1:{served.mlflow_port}")
+
+
+def checkpoints(root: Path) -> set[Path]:
+    return set(root.glob("runs/*/checkpoints/update-*"))
+
+
+def training_run(served: Served) -> str:
+    """Starts a training and waits until it has written checkpoints."""
+    before = checkpoints(served.root)
+    run = served.run("train-pipeline/train", steps=["worlds", "base", "train"])
+    until(lambda: len(checkpoints(served.root) - before) >= 2, 180, "checkpoints")
+    return run
+
+
+def test_a_scheduled_run_starts_by_itself_registers_and_promotes(served: Served) -> None:
+    deployment = served.deployment("train-pipeline/train")
+    schedule = {"schedule": {"interval": 20}, "active": True}
+    (made,) = served.api("POST", f"/deployments/{deployment}/schedules", [schedule])
+    started = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}, "limit": 1}
+    (run,) = until(lambda: served.api("POST", "/flow_runs/filter", started), 180, "a scheduled run starts")
+    served.api("DELETE", f"/deployments/{deployment}/schedules/{made['id']}")
+    assert run["auto_scheduled"]
+    run = run["id"]
+    assert served.ended(run) == "Completed", served.logs(run)
+
+    shown = served.artifacts(run)
+    assert {"comparison", "learning-curve", "filmstrip", "report", "registered-version"} <= shown.keys()
+    assert len(json.loads(shown["comparison"]["data"])) == 3
+
+    client = registry(served)
+    (model,) = client.search_registered_models()
+    version = client.get_model_version_by_alias(model.name, "champion")
+    lock = (served.root / "dvc.lock").read_text()
+    assert version.tags["dvc.md5"] in lock
+    assert json.loads(version.tags["params"])["train"]["total_steps"] == 64
+    assert client.get_run(version.run_id).data.metrics["environment_steps"] == 64
+
+
+def test_a_version_is_examined_compared_and_held_against_the_rule(served: Served) -> None:
+    exam = served.run("evaluate-model/evaluate", version="1", episodes=3)
+    rule = served.run("promote-model/promote", version="candidate", dry_run=True)
+    night = served.run("nightly/nightly", episodes=3)
+    wrong = served.run("evaluate-model/evaluate", version="99")
+    assert served.ended(exam) == "Completed", served.logs(exam)
+    (row, *_) = json.loads(served.artifacts(exam)["exam"]["data"])
+    assert row["episodes"] == "3"
+    assert served.ended(rule) == "Completed", served.logs(rule)
+    assert "it is the champion already" in served.artifacts(rule)["promotion"]["data"]
+    assert served.ended(night) == "Completed", served.logs(night)
+    (row,) = json.loads(served.artifacts(night)["champions"]["data"])
+    assert row["version"] == "1"
+    assert served.ended(wrong) == "Failed"
+    assert "has no version '99'; choose from 1, @candidate, @champion" in served.logs(wrong)
+    assert "Traceback" not in served.logs(wrong)
+
+
+def test_a_cancelled_run_is_gone_and_the_next_goes_on_from_its_checkpoint(served: Served) -> None:
+    lengthen(served.root, 160_000)
+    run = training_run(served)
+    served.api("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    # Ten seconds on a machine that has the time: GRACE, after which the kernel ends them, and the way to the worker.
+    until(lambda: not served.pids(*WORK), 30, "its processes are gone")
+    assert served.ended(run, 60) == "Cancelled"
+
+    from vldac import checkpoint  # noqa: PLC0415
+
+    newest = max(checkpoints(served.root), key=lambda path: path.stat().st_mtime)
+    assert checkpoint.newest(newest.parent) == newest  # whole by its manifest
+
+    run = served.run("train-pipeline/train", steps=["train"])
+    until(lambda: f"going on from update {checkpoint.update_of(newest)} " in served.logs(run), 120, "it resumes")
+    served.api("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    assert served.ended(run, 60) == "Cancelled"
+
+
+def test_a_killed_worker_takes_its_run_along_is_restarted_and_the_run_is_marked(served: Served) -> None:
+    run = training_run(served)
+    worker = served.service("worker start")
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: not served.pids(*WORK), 30, "the run has gone with its worker")
+    until(lambda: "worker died (SIGKILL); its log is " in served.said(), 10, "serve says so")
+    until(lambda: "worker is started again" in served.said(), 30, "serve starts it again")
+    assert served.service("worker start") != worker
+    assert served.ended(run, 240) == "Crashed"
+    assert "No sign of life" in served.api("GET", f"/flow_runs/{run}")["state"]["message"]
+
+
+def test_without_its_servers_for_a_while_a_training_ends_as_if_they_had_been_there(served: Served) -> None:
+    lengthen(served.root, 640)
+    run = training_run(served)
+    os.kill(served.service("prefect server"), signal.SIGKILL)
+    os.kill(served.service("mlflow server"), signal.SIGKILL)
+    for name in ("prefect", "mlflow"):
+        until(lambda name=name: f"{name} is started again" in served.said(), 30, f"serve starts {name} again")
+    until((_newest_run(served.root) / "complete.json").exists, 240, "training's result")
+    until(lambda: served.service("prefect server") and served.state(run) in {"Completed"}, 120, "the run's own end")
+
+    key = json.loads((served.root / "runs/train.json").read_text())["run_key"]
+    client = registry(served)
+    experiment = client.get_experiment_by_name("vldac")
+    (found,) = client.search_runs([experiment.experiment_id], f"tags.`vldac.run_key` = '{key}'")
+    assert found.data.metrics["environment_steps"] == 640
+
+
+def _newest_run(root: Path) -> Path:
+    return max(root.glob("runs/*/run.json"), key=lambda path: path.stat().st_mtime).parent
+
+
+def test_serve_stops_with_everything_it_started(served: Served) -> None:
+    lengthen(served.root, 170_000)
+    training_run(served)
+    assert served.stop() == 0
+    assert not served.pids("prefect", "mlflow", *WORK)

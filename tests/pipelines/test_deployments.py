@@ -1,0 +1,98 @@
+"""What prefect.yaml and `pipelines.deployments` promise, as far as no server is needed to see it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ParameterTypeError
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+
+from pipelines import cli, deployments, flows
+from tests.pipelines.conftest import REPOSITORY
+
+FLOWS = (flows.train_pipeline, flows.evaluate_model, flows.promote_model, flows.nightly)
+PREFECT_YAML = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
+
+
+def deployment(name: str) -> dict[str, Any]:
+    (found,) = [each for each in PREFECT_YAML["deployments"] if each["name"] == name]
+    return dict(found)
+
+
+def test_every_flow_has_one_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    loaded = [load_flow_from_entrypoint(each["entrypoint"]) for each in PREFECT_YAML["deployments"]]
+    assert sorted(flow.name for flow in loaded) == sorted(flow.name for flow in FLOWS)
+    assert all(each["tags"] and each["description"] for each in PREFECT_YAML["deployments"])
+
+
+def test_what_needs_a_device_waits_for_it_and_nothing_is_fetched() -> None:
+    queues = {each["name"]: each["work_pool"]["work_queue_name"] for each in PREFECT_YAML["deployments"]}
+    device, other = deployments.DEVICE_QUEUE, deployments.OTHER_QUEUE
+    assert queues == {"train": device, "evaluate": device, "nightly": device, "promote": other}
+    assert {each["work_pool"]["name"] for each in PREFECT_YAML["deployments"]} == {deployments.POOL}
+    (step,) = PREFECT_YAML["pull"]
+    assert step == {"prefect.deployments.steps.set_working_directory": {"directory": "{{ $VLDAC_ROOT }}"}}
+    assert not any("pull" in each or "build" in each for each in PREFECT_YAML["deployments"])
+
+
+def test_only_the_nightly_comparison_starts_by_itself() -> None:
+    assert [each["name"] for each in PREFECT_YAML["deployments"] if each.get("schedules")] == ["nightly"]
+    (schedule,) = deployment("nightly")["schedules"]
+    CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_the_form_of_a_flow_has_a_plain_field_a_default_and_a_word_for_each_parameter(flow: Flow[..., Any]) -> None:
+    schema = parameter_schema(flow).model_dump()
+    assert schema["required"] == []
+    for name, field in schema["properties"].items():
+        assert field["description"], name
+        assert "default" in field, name
+        assert field["type"] in {"string", "integer", "boolean", "array"}, name
+
+
+@pytest.mark.parametrize(
+    ("flow", "wrong"),
+    [
+        (flows.train_pipeline, {"steps": ["trian"]}),
+        (flows.train_pipeline, {"steps": []}),
+        (flows.evaluate_model, {"episodes": -1}),
+        (flows.evaluate_model, {"model": "somebody/else"}),
+        (flows.evaluate_model, {"preset": "conf/x.yaml; rm -r ."}),
+        (flows.promote_model, {"version": "0"}),
+        (flows.promote_model, {"version": "../1"}),
+    ],
+)
+def test_a_wrong_parameter_is_refused_before_anything_runs(flow: Flow[..., Any], wrong: dict[str, Any]) -> None:
+    with pytest.raises(ParameterTypeError, match=f"- {next(iter(wrong))}"):
+        flow.validate_parameters(wrong | _others(flow, wrong))
+
+
+def _others(flow: Flow[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    properties = parameter_schema(flow).model_dump()["properties"]
+    return {name: field["default"] for name, field in properties.items() if name not in given}
+
+
+def test_silence_after_a_sign_of_life_is_a_crash_unless_the_run_has_ended() -> None:
+    trigger = deployments.crash_automation().trigger
+    assert trigger.after == {"prefect.flow-run.heartbeat"}
+    assert trigger.expect == trigger.after | {
+        f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")
+    }
+    assert trigger.for_each == {"prefect.resource.id"}
+    assert trigger.within == timedelta(seconds=deployments.SILENCE)
+    assert deployments.SILENCE > 3 * deployments.HEARTBEAT  # two may be lost
+
+
+def test_without_a_server_it_says_what_to_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.run(lambda: deployments.main([])) == 1
+    assert capsys.readouterr().err.startswith("error: PREFECT_API_URL names no server; start one with `make serve`")
+    assert cli.run(lambda: deployments.main(["--devices", "0"])) == 1
+    assert "--devices 0" in capsys.readouterr().err

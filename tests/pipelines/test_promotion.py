@@ -1,0 +1,78 @@
+"""The rule of promotion: better beyond doubt, and no worse at everything else."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.promotion import UNDERSTANDING_MARGIN, Score, decide
+
+CHAMPION = Score(0.80, 0.75, 0.85)
+BASE, RANDOM = Score(0.50, 0.45, 0.55), Score(0.60, 0.55, 0.65)
+BASELINES = {"the base model": BASE, "the random policy": RANDOM}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "promoted", "why"),
+    [
+        (Score(0.1, 0.0, 0.2), None, True, "no champion"),
+        (Score(0.95, 0.90, 0.98), CHAMPION, True, "do not overlap"),
+        (Score(0.86, 0.82, 0.90), CHAMPION, False, "overlap"),
+        (Score(0.90, 0.85, 0.95), CHAMPION, False, "overlap"),
+        (Score(0.80, 0.75, 0.85), CHAMPION, False, "not better"),
+        (Score(0.10, 0.05, 0.15), CHAMPION, False, "not better"),
+    ],
+    ids=["first", "clearly better", "a little better", "touching", "equal", "worse"],
+)
+def test_only_what_is_better_beyond_doubt_is_promoted(
+    candidate: Score, champion: Score | None, promoted: bool, why: str
+) -> None:
+    decision = decide(candidate, champion)
+    assert decision.promote is promoted
+    assert why in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("candidate", "promoted", "why"),
+    [
+        (Score(0.75, 0.70, 0.80), True, "do not overlap"),
+        (Score(0.64, 0.60, 0.68), False, "the random policy"),  # beats the base model only
+        (Score(0.55, 0.50, 0.60), False, "the base model"),
+        (Score(0.40, 0.35, 0.45), False, "not better"),
+    ],
+)
+def test_the_first_champion_beats_its_own_base_and_the_random_policy(
+    candidate: Score, promoted: bool, why: str
+) -> None:
+    decision = decide(candidate, None, baselines=BASELINES)
+    assert decision.promote is promoted
+    assert why in decision.reason
+    assert decision.reason.startswith("there was no champion; ")
+
+
+def test_a_champion_is_the_only_one_to_beat() -> None:
+    assert not decide(Score(0.82, 0.77, 0.87), CHAMPION, baselines=BASELINES).promote
+
+
+@pytest.mark.parametrize(
+    ("mine", "its", "promoted", "why"),
+    [
+        (0.60, 0.60, True, "0.600 against 0.600"),
+        (0.60 - UNDERSTANDING_MARGIN, 0.60, True, "0.580 against"),
+        (0.57, 0.60, False, "fell by more than 0.02"),
+        (0.90, 0.60, True, "0.900 against"),
+        (None, 0.60, True, "was not measured"),
+        (0.60, None, True, "was not measured"),
+    ],
+)
+def test_general_understanding_may_fall_by_a_margin_only(
+    mine: float | None, its: float | None, promoted: bool, why: str
+) -> None:
+    decision = decide(Score(0.95, 0.90, 0.98, mine), Score(0.80, 0.75, 0.85, its))
+    assert decision.promote is promoted
+    assert why in decision.reason
+
+
+def test_a_score_is_read_from_a_policys_entry_of_the_summary() -> None:
+    entry = {"success": 1, "success_ci": [0.9, 1], "return": 0.5}
+    assert Score.of(entry) == Score(1.0, 0.9, 1.0)
+    assert Score.of({**entry, "understanding": 0.62}).understanding == 0.62
