@@ -1,18 +1,20 @@
 # Everything in one image: the worker by default; the Prefect and MLflow servers are other commands of it (compose.yaml).
 #
-#   docker build -t vldac .                                                                          CPU
-#   docker build -t vldac:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .      NVIDIA GPUs
+#   docker build -t vldac .                                   PyPI's torch: runs on CPU, and on NVIDIA GPUs where it is
+#                                                             the CUDA build (x86-64)
+#   docker build -t vldac --build-arg TORCH_INDEX=ADDRESS .   another build: ADDRESS is PyTorch's package index of CPU
+#                                                             builds (2 GB less), or of another CUDA version
 ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS packages
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /srv/vldac
 # Without the code, so that an edit of it does not install everything again; the installation only points to this folder.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN pip install --extra-index-url "${TORCH_INDEX}" -c constraints.txt \
+RUN pip install ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} -c constraints.txt \
       --config-settings editable_mode=compat -e '.[server]'
 
 FROM ${PYTHON_IMAGE}

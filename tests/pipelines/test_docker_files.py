@@ -32,7 +32,7 @@ def test_the_image_is_pinned_runs_as_its_own_user_and_says_how_it_is() -> None:
     (install,) = [rest for name, rest in instructions() if name == "RUN" and "pip install" in rest]
     assert "-c constraints.txt" in install
     (index,) = [rest for name, rest in instructions() if name == "ARG" and rest.startswith("TORCH_INDEX")]
-    assert index.endswith("/cpu")
+    assert index == "TORCH_INDEX="  # no package index is named but by who builds
 
 
 def test_the_image_leaves_out_nothing_that_git_tracks_but_caches() -> None:
