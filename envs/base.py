@@ -95,6 +95,13 @@ class World(gym.Env[Observation, Any], ABC):
     def describe(self) -> str:
         """One short, true sentence about the scene as it is now, for supervised warm starts."""
 
+    def prepare(self, seed: int) -> None:
+        """Hears, some time before a reset, the seed that it will be called with.
+
+        A world that is slow to begin an episode may get ready meanwhile. What it shows must not depend on whether, or
+        how often, this was called.
+        """
+
     def expert_action(self) -> str | None:
         """What a competent player would answer now, or None where no expert is known."""
         return None

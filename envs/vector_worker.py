@@ -34,6 +34,7 @@ class Simulators:
             index: make(env_id, **options) for index in range(first, first + count)
         }
         self._frames: NDArray[np.uint8] | None = None
+        self._prepared: dict[int, int | None] = {}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,6 +65,9 @@ class Simulators:
 
     def step(self, index: int, action: str | None, next_seed: int | None) -> dict[str, Any]:
         """One step, and the reset with `next_seed` where it ended the episode."""
+        if next_seed is not None and self._prepared.get(index) != next_seed:
+            self._prepared[index] = next_seed
+            self._world(index).prepare(next_seed)
         observation, reward, terminated, truncated, info = self._envs[index].step(self._parse(index, action))
         reply: dict[str, Any] = {
             "reward": float(reward),

@@ -38,6 +38,10 @@ class Games(ABC):
     def get(self, task: str, number: int) -> Game:
         """A game, always the same one for the same task type and number."""
 
+    def is_made(self, task: str, number: int) -> bool:
+        """Whether nothing would be gained by making a game ready ahead of its reset."""
+        return False
+
 
 class GeneratedGames(Games):
     """Games that are made when they are first asked for.
@@ -58,6 +62,10 @@ class GeneratedGames(Games):
     def get(self, task: str, number: int) -> Game:
         """See `Games`."""
         return generated_game(GameId(self._split, task, self._rooms, number))
+
+    def is_made(self, task: str, number: int) -> bool:
+        """See `Games`."""
+        return path_of(GameId(self._split, task, self._rooms, number)).exists()
 
 
 def generated_game(game_id: GameId) -> Game:

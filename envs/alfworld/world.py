@@ -10,20 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.alfworld import words
+from envs.alfworld.ahead import ahead
 from envs.alfworld.drawing import draw
 from envs.alfworld.engine import REFUSAL, Engine
 from envs.alfworld.expert import next_command
 from envs.alfworld.game import SPLITS, TASKS, Game
-from envs.alfworld.games import STEP_LIMITS, GeneratedGames
-from envs.alfworld.games import Games as GameSource
+from envs.alfworld.games import STEP_LIMITS
 from envs.alfworld.knowledge import Knowledge
-from envs.alfworld.official import OfficialGames, data_directory
 from envs.alfworld.reward import goal_conditions
-from envs.base import Observation, PromptStyle, SimulatorError, World, held_out, match_action, observation_space
+from envs.alfworld.sources import open_games
+from envs.base import Observation, PromptStyle, World, held_out, match_action, observation_space
 
-#: Generated games of each task type in each split, where the caller gives no number.
-_GAMES = 200
 _DATA = ("auto", "official", "generated")
+
+
+#: Arguments of `open_games`.
+Source = tuple[str, tuple[str, ...], str, int | None, str]
 
 
 class ALFWorld(World):
@@ -99,9 +101,11 @@ class ALFWorld(World):
         self._split = split
         self._brief = rooms == "small" or prompt_style == "terse"
         self._sources = {
-            name: _source(name, self._tasks, rooms, games, data)
+            name: (name, self._tasks, rooms, games, data)
             for name in (("train", "valid_unseen") if split == "auto" else (split,))
         }
+        for source in self._sources.values():
+            open_games(*source)  # what is missing is said now
         self._engine = Engine()
         self._game: Game | None = None
         self._known: Knowledge | None = None
@@ -128,14 +132,25 @@ class ALFWorld(World):
             SimulatorError: a game can be neither read nor made.
         """
         super().reset(seed=seed)
-        split = self._split if self._split != "auto" else "valid_unseen" if held_out(seed) else "train"
-        task = self._tasks[int(self.np_random.integers(len(self._tasks)))]
-        source = self._sources[split]
-        self._game = source.get(task, int(self.np_random.integers(source.count(task))))
+        source, task, number = self._draw(self.np_random, seed)
+        self._game = open_games(*source).get(task, number)
         self._engine.start(self._game)
         self._known = Knowledge(self._engine.facts, self._engine.entities)
         self._feedback, self._steps = words.scene(self._engine.feedback), 0
         return self._observation(), {}
+
+    def prepare(self, seed: int) -> None:
+        """Has the game of the next episode made in another process; see `World`."""
+        source, task, number = self._draw(gym.utils.seeding.np_random(seed)[0], seed)
+        if not open_games(*source).is_made(task, number):
+            ahead().ask(source, task, number)
+
+    def _draw(self, rng: np.random.Generator, seed: int | None) -> tuple[Source, str, int]:
+        """Where the game of an episode comes from, its task type and its number."""
+        split = self._split if self._split != "auto" else "valid_unseen" if held_out(seed) else "train"
+        source = self._sources[split]
+        task = self._tasks[int(rng.integers(len(self._tasks)))]
+        return source, task, int(rng.integers(open_games(*source).count(task)))
 
     def step(self, action: str | None) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Carries out a command, or lets time pass where the game does not accept it.
@@ -179,8 +194,9 @@ class ALFWorld(World):
         return next_command(game.goal, known, self._engine.commands)
 
     def close(self) -> None:
-        """Frees the game; closing twice is allowed."""
+        """Frees the game, and ends the process that makes others ahead; closing twice is allowed."""
         self._engine.close()
+        ahead().close()
 
     def _running(self) -> tuple[Game, Knowledge]:
         if self._game is None or self._known is None:
@@ -208,19 +224,3 @@ def _task_types(tasks: str) -> tuple[str, ...]:
 def _check(name: str, value: str, accepted: tuple[str, ...]) -> None:
     if value not in accepted:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(accepted)}")
-
-
-def _source(split: str, tasks: tuple[str, ...], rooms: str, games: int | None, data: str) -> GameSource:
-    """Where the games of a split come from."""
-    if data != "generated" and rooms == "all":
-        official = OfficialGames(split, tasks, games)
-        if not official.missing:
-            return official
-        if data == "official":
-            raise SimulatorError(
-                f"{data_directory()} holds no official games of {', '.join(official.missing)} in {split}; run "
-                'alfworld-download, or set data to "generated"'
-            )
-    elif data == "official":
-        raise ValueError('rooms is "small", which no official game has; set rooms to "all" or data to "generated"')
-    return GeneratedGames(split, rooms, _GAMES if games is None else games)

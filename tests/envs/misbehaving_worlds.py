@@ -87,3 +87,17 @@ class Choosy(Counter):
         if won:
             info |= {"success": True, "task": f"winning {count}"}
         return observation, reward, won, truncated, info
+
+
+class Listening(Counter):
+    """Shows which seeds it was told to prepare for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.heard: list[int] = []
+
+    def prepare(self, seed: int) -> None:
+        self.heard.append(seed)
+
+    def _observation(self) -> Any:
+        return {**super()._observation(), "prompt": str(self.heard)}

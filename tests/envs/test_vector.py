@@ -67,6 +67,15 @@ def test_returns_are_of_unscaled_rewards_and_tasks_and_actions_arrive() -> None:
             assert restored.action_names == [("go", "win1")]
 
 
+def test_a_world_hears_of_each_next_seed_once() -> None:
+    with VectorWorld(
+        "misbehaving_worlds:Listening", 1, workers=1, seeds=lambda i, k: k if k < 3 else None, **SIZE
+    ) as pool:
+        pool.reset()
+        heard = [pool.step([name]).observations[0] for name in ("go", "go", "win", "go", "win")]
+        assert [o and o["prompt"] for o in heard] == ["[1]", "[1]", "[1]", "[1, 2]", "[1, 2]"]
+
+
 def same(a: Any, b: Any) -> bool:
     if a is None or b is None:
         return a is b
