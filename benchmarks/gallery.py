@@ -81,7 +81,7 @@ class Show:
 
 
 def play(env_id: str, width: int, height: int) -> Show:
-    """Plays one bad answer and then the expert's, on the evaluation seed among the first few that is over soonest.
+    """Plays one bad answer and then the expert's, on that of the first few evaluation seeds that fits the page best.
 
     Raises:
         RuntimeError: the world has no expert, or its expert never succeeded.
@@ -95,7 +95,7 @@ def play(env_id: str, width: int, height: int) -> Show:
     succeeded = [show for show in shows if show.success]
     if not succeeded:
         raise RuntimeError(f"{env_id}: its expert failed on each of {_SEEDS_TRIED} seeds, or it has none")
-    return min(succeeded, key=lambda show: len(show.turns))
+    return min(succeeded, key=lambda show: abs(len(show.turns) - _SHOWN))
 
 
 def _play_seed(env: Any, world: World, env_id: str, seed: int) -> Show:
