@@ -68,13 +68,39 @@ def describe(goal: Goal, known: Knowledge) -> str:
     return f"need {_need(goal, known)}. {_held(goal, known)}. {_place(known)}"
 
 
+def describe_briefly(goal: Goal, known: Knowledge) -> str:
+    """The same for a small model, of which every word costs time, such as "mug 1 in drawer 1 here"."""
+    held = f"{_held(goal, known)}. " if known.holding is not None else ""
+    here = known.receptacles[known.at] if known.at else None
+    if names := _wanted_places(goal, known):
+        if here is None or here.name not in names:
+            return f"{held}{names[0]} not here"
+        return f"{held}{here.name} here{' closed' if here.closed else ''}"
+    kind = _kind_to_find(goal, known)
+    if seen := misplaced(goal, known, kind):
+        thing, place = next(((t, p) for t, p in seen.items() if p == known.at), next(iter(seen.items())))
+        lid = " closed" if here is not None and place == here.name and here.closed else ""
+        return f"{held}{thing} in {place} {'here' if place == known.at else 'not here'}{lid}"
+    if here is not None and here.contents is None:
+        return f"{held}{kind} not found. here closed"
+    unsearched = known.unsearched()
+    return f"{held}{kind} not found. {unsearched[0].name if unsearched else 'nothing'} not searched"
+
+
+def _wanted_places(goal: Goal, known: Knowledge) -> list[str]:
+    """Where what is held has to go next; nowhere if it is not the right thing, or is to be looked at."""
+    held = known.holding
+    if held is None or type_of(held) != goal.object or goal.toggle:
+        return []
+    untreated = goal.treatment and APPLIANCES[goal.treatment][1] not in known.states.get(held, ())
+    kind = APPLIANCES[goal.treatment][0] if untreated else goal.parent
+    return [place.name for place in known.of_type(kind)]
+
+
 def _need(goal: Goal, known: Knowledge) -> str:
     """What is needed next, and whether it is here."""
-    held = known.holding
-    if held is not None and type_of(held) == goal.object and not goal.toggle:
-        untreated = goal.treatment and APPLIANCES[goal.treatment][1] not in known.states.get(held, ())
-        kind = APPLIANCES[goal.treatment][0] if untreated else goal.parent
-        names = [place.name for place in known.of_type(kind)]
+    if names := _wanted_places(goal, known):
+        kind = type_of(names[0])
         return f"{names[0] if len(names) == 1 else kind}, {'here' if known.at in names else 'not here'}"
     kind = _kind_to_find(goal, known)
     seen = misplaced(goal, known, kind)

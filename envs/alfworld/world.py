@@ -186,7 +186,7 @@ class ALFWorld(World):
     def describe(self) -> str:
         """What the next decision depends on, such as "need mug 1 in drawer 1, not here. holding nothing. at desk 1"."""
         game, known = self._running()
-        return words.describe(game.goal, known)
+        return (words.describe_briefly if self._brief else words.describe)(game.goal, known)
 
     def expert_action(self) -> str | None:
         """The next command of a player that knows what the episode has revealed; see `next_command`."""

@@ -89,6 +89,7 @@ def test_hidden_things_change_nothing(rooms: str) -> None:
         assert np.array_equal(draw(known, 200, 200), draw(empty, 200, 200))
         assert words.terse_prompt(game.goal, known, ()) == words.terse_prompt(game.goal, empty, ())
         assert words.describe(game.goal, known) == words.describe(game.goal, empty)
+        assert words.describe_briefly(game.goal, known) == words.describe_briefly(game.goal, empty)
         command = next_command(game.goal, known, engine.commands)
         assert command is not None
         assert command == next_command(game.goal, empty, engine.commands)
@@ -204,7 +205,7 @@ def test_descriptions_tell_the_truth(small: ALFWorld) -> None:
             assert small._known is not None
             goal, facts = small._game.goal, small._engine.facts
             name = {id_: entity.name for id_, entity in small._engine.entities.items()}
-            text = small.describe()
+            text = words.describe(goal, small._known)
             held = next((name[thing] for _, thing in facts.of("holds")), "nothing")
             wrong = held != "nothing" and held.split()[0] != goal.object
             assert f"holding {held}{', not needed' if wrong else ''}." in text
@@ -234,3 +235,49 @@ def test_descriptions_tell_the_truth(small: ALFWorld) -> None:
             if any(small.step(command)[2:4]):
                 break
     assert len(seen) > 20
+
+
+def test_brief_descriptions_tell_the_truth(small: ALFWorld) -> None:
+    """Where what is needed next is, against the facts of the game and what has been looked into."""
+    choose, kinds = random.Random(5), set()
+    for seed in range(40):
+        small.reset(seed=seed)
+        for _ in range(20):
+            assert small._game is not None
+            assert small._known is not None
+            goal, facts, known = small._game.goal, small._engine.facts, small._known
+            name = {id_: entity.name for id_, entity in small._engine.entities.items()}
+            lies = {name[thing]: name[place] for thing, place in facts.of("inreceptacle")}
+            shut = {name[place] for (place,) in facts.of("openable")} - {name[place] for (place,) in facts.of("opened")}
+            text = small.describe()
+            held, rest = re.fullmatch(r"(?:holding ([^.]*)\. )?(.*)", text).groups()  # type: ignore[union-attr]
+            needed = known.holding is not None and known.holding.split()[0] == goal.object
+            assert (held is None) == (known.holding is None)
+            assert held is None or held.removesuffix(", not needed").endswith(known.holding or "")
+            assert held is None or held.endswith(", not needed") != needed
+            if found := re.fullmatch(r"(\w+ \d+) in (\w+ \d+) (here|not here)( closed)?", rest):
+                assert lies[found[1]] == found[2]
+                where = found[2]
+                kinds.add(f"seen {found[3]}")
+            elif found := re.fullmatch(rf"{goal.object} not found\. (\w+ \d+) not searched", rest):
+                assert known.receptacles[found[1]].contents is None
+                kinds.add("not found")
+                where = ""
+            elif rest == f"{goal.object} not found. here closed":
+                assert known.at in shut
+                kinds.add("closed")
+                where = ""
+            else:
+                found = re.fullmatch(r"(\w+ \d+) (here|not here)( closed)?", rest)
+                assert found is not None, text
+                assert needed
+                assert found[1].split()[0] == goal.parent
+                where = found[1]
+                kinds.add(f"to {found[2]}{found[3] or ''}")
+            if where:
+                assert (known.at == where) == (" not here" not in rest)
+                assert rest.endswith(" closed") == (known.at == where and where in shut)
+            command = small.expert_action() if choose.random() < 0.5 else choose.choice(small.action_names)
+            if small.step(command)[2]:
+                break
+    assert kinds == {"seen here", "seen not here", "not found", "closed", "to here", "to not here", "to here closed"}
