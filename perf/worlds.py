@@ -1,6 +1,6 @@
-"""`make worlds-table`: every world measured: success of a random player and of its expert, episode lengths, speed.
+"""Worlds measured: success of a random player and of the world's expert, episode lengths, speed.
 
-    python -m perf.worlds [--episodes 100] [--worlds GymCards-NumberLine-v0 ...]
+    python -m perf.worlds [--episodes 100] [--worlds GymCards-NumberLine-v0 "WebShop-v0 pictures=drawn" ...]
 
 Prints Markdown tables. Success is over the first evaluation seeds, one episode each; speed is of random play, resets
 included.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import yaml
 from tqdm import tqdm
 
 from benchmarks.simulator import wilson_interval
@@ -31,6 +32,14 @@ from vldac.runtime import fail_readably
 SIZES = {"MiniWorld": (80, 60), "GymCards": (300, 300), "ALFWorld": (300, 300), "WebShop": (640, 480)}
 #: What a simulator is made of besides this project.
 PACKAGES = ("miniworld", "pyglet", "OpenGL", "alfworld", "textworld", "fast_downward", "tatsu", "playwright")
+
+#: Those of docs/worlds.md. All of MiniWorld's take an hour: the limit of a maze is thousands of steps.
+WORLDS = (
+    *(f"MiniWorld-{name}-v0" for name in ("OneRoomS6Fast", "OneRoom", "Hallway", "FourRooms", "WallGap", "TMaze")),
+    *(f"GymCards-{name}-v0" for name in ("NumberLine", "EZPoints", "Points24", "Blackjack")),
+    *("ALFWorld-v0", "ALFWorld-Small-v0"),
+    *("WebShop-v0 pictures=drawn", "WebShop-Small-v0"),
+)
 
 Player = Callable[[World], str | None]
 
@@ -163,10 +172,12 @@ def length_cell(played: Played | None) -> str:
     return f"{np.mean(played.lengths):.1f} ({min(played.lengths)}-{max(played.lengths)})"
 
 
-def measure(env_id: str, episodes: int, seconds: float) -> tuple[list[str], list[str]]:
-    """The two table rows of one world: what players reach, and how fast it is."""
+def measure(world: str, episodes: int, seconds: float) -> tuple[list[str], list[str]]:
+    """The two table rows of one world, an id and "name=value" options: what players reach, and how fast it is."""
+    env_id, *chosen = world.split()
     width, height = SIZES.get(env_id.split("-", maxsplit=1)[0], (300, 300))
-    options = {"width": width, "height": height}
+    options: dict[str, Any] = {"width": width, "height": height}
+    options["options"] = {name: yaml.safe_load(value) for name, _, value in (c.partition("=") for c in chosen)}
     env = registry.make(env_id, **options)
     try:
         random = play(env, random_player(0), episodes, f"{env_id} random")
@@ -176,9 +187,9 @@ def measure(env_id: str, episodes: int, seconds: float) -> tuple[list[str], list
         env.close()
     one_worker = pooled(env_id, options, 1, 1, seconds)
     both = pooled(env_id, options, 16, 2, seconds)
-    score = [env_id, success_cell(random), length_cell(random), success_cell(expert), length_cell(expert)]
+    score = [world, success_cell(random), length_cell(random), success_cell(expert), length_cell(expert)]
     transport = max(0.0, 1 - one_worker / per_second)
-    speed = [env_id, f"{width}x{height}", f"{per_second:,.0f}", f"{inside:.0%}", f"{transport:.0%}", f"{both:,.0f}"]
+    speed = [world, f"{width}x{height}", f"{per_second:,.0f}", f"{inside:.0%}", f"{transport:.0%}", f"{both:,.0f}"]
     return score, speed
 
 
@@ -191,14 +202,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m perf.worlds", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--worlds", nargs="+", default=registry.registered(), metavar="ID", help="default: all")
+    parser.add_argument("--worlds", nargs="+", default=WORLDS, metavar="WORLD", help="ids, each with options")
     parser.add_argument("--episodes", type=int, default=100, help="of each player (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each timing (default: %(default)s)")
     options = parser.parse_args(arguments)
     rows = []
-    for env_id in options.worlds:
-        rows.append(measure(env_id, options.episodes, options.seconds))
-        print(f"measured {env_id}", file=sys.stderr, flush=True)
+    for world in options.worlds:
+        rows.append(measure(world, options.episodes, options.seconds))
+        print(f"measured {world}", file=sys.stderr, flush=True)
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {options.episodes} evaluation seeds; "
         f"95% Wilson intervals; load {os.getloadavg()[0]:.1f}\n"
