@@ -36,7 +36,10 @@ PACKAGES = ("miniworld", "pyglet", "OpenGL", "alfworld", "textworld", "fast_down
 #: Those of docs/worlds.md. All of MiniWorld's take an hour: the limit of a maze is thousands of steps.
 WORLDS = (
     *(f"MiniWorld-{name}-v0" for name in ("OneRoomS6Fast", "OneRoom", "Hallway", "FourRooms", "WallGap", "TMaze")),
-    *(f"GymCards-{name}-v0" for name in ("NumberLine", "EZPoints", "Points24", "Blackjack")),
+    *(
+        f"GymCards-{name}"
+        for name in ("NumberLine-v0", "EZPoints-v0", "Points24-v0 solvable_only=true", "Blackjack-v0")
+    ),
     *("ALFWorld-v0", "ALFWorld-Small-v0"),
     *("WebShop-v0 pictures=drawn", "WebShop-Small-v0"),
 )
