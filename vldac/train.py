@@ -34,6 +34,7 @@ from vldac.plan import plan
 from vldac.rollout import Collector, Rollout
 from vldac.run_log import RunLog, claim
 from vldac.runtime import Runtime, derive_seed, fail_readably, launch_ranks, process_group, quiet
+from vldac.system_metrics import system_metrics
 
 _WINDOW = 100  # episodes of a running success rate
 
@@ -109,6 +110,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
                 "environment_steps": update * config.steps_per_update,
                 **learned,
                 **rollout_metrics(rollout, finished, window, time.perf_counter() - started, runtime),
+                **system_metrics(runtime.device),
             }
             metrics.append([row])
             if runtime.is_main:

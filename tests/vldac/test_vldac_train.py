@@ -65,7 +65,7 @@ class Run:
     def result(self) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
         """The policy's files, and the metrics without what a clock decides."""
         files = {path.name: path.read_bytes() for path in sorted(self.policy.iterdir())}
-        timed = ("time", "speed/")
+        timed = ("time", "speed/", "system/")
         return files, [{k: v for k, v in row.items() if not k.startswith(timed)} for row in self.rows()]
 
 
@@ -140,8 +140,12 @@ def test_a_run_writes_one_line_an_update_and_a_policy(uninterrupted: Run) -> Non
         "time/simulator_share",
         "time/generation_share",
         "time/learning_share",
+        "system/cpu_utilization_percentage",
+        "system/process_memory_usage_megabytes",
     }
     assert wanted <= rows[-1].keys()
+    assert 20 < rows[-1]["system/process_memory_usage_megabytes"] < rows[-1]["system/system_memory_usage_megabytes"]
+    assert 0 < rows[-1]["system/system_memory_usage_percentage"] < 100
     assert max(row["health/first_ratio_error"] for row in rows) < 1e-3
     assert max(row["health/sampler_log_prob_gap"] for row in rows) < 1e-3
     assert 0 < sum(row["rollout/invalid_actions"] for row in rows) < 16  # both kinds of answers were met
