@@ -55,9 +55,10 @@ $(VENV)/.worlds: $(VENV)/.ready
 	@scripts/packages $(PYTHON) alfworld,webshop
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.worlds
+$(VENV)/.dev: $(VENV)/.ready
+	@scripts/system-libraries chromium-headless-shell g++
 	@scripts/packages $(PYTHON) alfworld,webshop,dev
-	@touch $@
+	@touch $(VENV)/.worlds $@
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
