@@ -14,7 +14,7 @@ import pytest
 from tests.integration.service_client import Served, clean_environment, until
 from tests.integration.test_integration_make_run import clone
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("services")]
+pytestmark = pytest.mark.slow
 
 #: Processes of a stage, from the engine of its flow run to the training itself.
 WORK = ("prefect.engine", "dvc repro", "pipelines.stages", "vldac.train", "spawn_main")
