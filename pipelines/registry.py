@@ -183,7 +183,8 @@ def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool) -> 
     registered = Registered(name, number, new=False)
     version, champion = client.get_model_version(name, number), _champion(client, name)
     if champion is not None and str(champion.version) == number:
-        reason = champion.tags.get("promotion.reason", "it is the champion already")
+        by_rule = version.tags.get("promotion.promoted") == "true"  # and not by a person, in the registry's own pages
+        reason = version.tags["promotion.reason"] if by_rule else "it is the champion already"
         return Promotion(registered, Decision(False, reason), number)
     if "rollback.reason" in version.tags:  # the rule would bring back what a person has just taken away
         decision = Decision(False, f"it was rolled back: {version.tags['rollback.reason']}")
