@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("alfworld")
-
 from envs.alfworld import ALFWorld, floor_plans, generate, official
 from envs.alfworld.engine import Engine
 from envs.alfworld.game import PLACEHOLDER, SPLITS, TASKS, Goal, goal_of

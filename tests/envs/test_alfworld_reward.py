@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("alfworld")
-
 from envs.alfworld import ALFWorld
 from envs.alfworld.facts import Facts
 from envs.alfworld.game import TASKS, Goal

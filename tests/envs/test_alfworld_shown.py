@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("alfworld")
-
 from envs.alfworld import ALFWorld, words
 from envs.alfworld.drawing import draw
 from envs.alfworld.engine import Engine

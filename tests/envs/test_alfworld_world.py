@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-pytest.importorskip("alfworld")
-
 from envs.alfworld import ALFWorld
 from envs.alfworld.engine import REFUSAL
 from envs.alfworld.game import TASKS
