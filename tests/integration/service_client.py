@@ -85,7 +85,9 @@ class Served:
     def service(self, word: str) -> int:
         """The process of a service: the child of serve whose command line holds `word`."""
         children = psutil.Process(self.process.pid).children()
-        return next(child.pid for child in children if word in " ".join(child.cmdline()))
+        # A child that was killed a moment ago may still be in the table, and has no command line any more.
+        alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+        return next(child.pid for child in alive if word in " ".join(child.cmdline()))
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         request = urllib.request.Request(
