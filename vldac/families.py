@@ -1,8 +1,7 @@
 """Where model families differ: placeholders, image tensors, token types, adapter targets.
 
 Everything else in `vldac` treats a vision-language model as: token ids and images in, hidden states out. Adding a
-family is one entry here. The Qwen processors of transformers need torchvision for their video half, so the tokenizer
-and the image processor are used by themselves and the image placeholder is expanded here, to the same ids.
+family is one entry here.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +21,11 @@ from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, LogitsProcessor
 from transformers.utils import ModelOutput
 
+from vldac.conversation import Message
+from vldac.encoding import Encoder, Prompt
 from vldac.families import LORA_TARGETS, family_of
 
-
-@dataclass(frozen=True)
-class Prompt:
-    """One encoded prompt, without padding.
-
-    Attributes:
-        input_ids: (P,) int64, image placeholders expanded.
-        pixel_values: (patches, D) float32 of all K frames.
-        image_grid_thw: (K, 3) int64, the patch grid of each frame.
-        features: what a vision tower that is not trained makes of the frames, (visual tokens, H); None computes it in
-            every forward pass.
-        deepstack: the same at the inner layers that some families hand to the language model.
-    """
-
-    input_ids: Tensor
-    pixel_values: Tensor
-    image_grid_thw: Tensor
-    features: Tensor | None = None
-    deepstack: tuple[Tensor, ...] = ()
+__all__ = ["VLM", "Prompt", "Response", "Scores"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +85,8 @@ class VLM(nn.Module):
         #: Every rank makes the same forward passes, because each of them waits for weights that other ranks hold
         #: (ZeRO stage 3).
         self.lockstep = False
-        self._encode_text = lru_cache(maxsize=4096)(self._encode_text_uncached)
+        #: From conversations to prompts.
+        self.encoder = Encoder(tokenizer, image_processor, self.family)
 
     @classmethod
     def from_pretrained(
@@ -159,33 +143,7 @@ class VLM(nn.Module):
 
     def encode(self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[str]) -> list[Prompt]:
         """Encodes B observations: frames, each (K, H, W, 3) uint8, and prompt texts."""
-        images = [frame for window in frames for frame in window]
-        processed = self.image_processor(images=images, return_tensors="pt")
-        pixels, grids = processed["pixel_values"], processed["image_grid_thw"]
-        tokens = (grids.prod(-1) // self.image_processor.merge_size**2).tolist()
-        patches = grids.prod(-1).tolist()
-        encoded, image, patch = [], 0, 0
-        for window, text in zip(frames, prompts, strict=True):
-            k = len(window)
-            used = sum(patches[image : image + k])
-            ids = self._encode_text(text, tuple(tokens[image : image + k]))
-            encoded.append(Prompt(ids, pixels[patch : patch + used].clone(), grids[image : image + k].clone()))
-            image, patch = image + k, patch + used
-        return encoded
-
-    def _encode_text_uncached(self, text: str, image_tokens: tuple[int, ...]) -> Tensor:
-        content = [{"type": "image"} for _ in image_tokens] + [{"type": "text", "text": text}]
-        template = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-        pieces = template.split(self.family.image_token)
-        if len(pieces) != len(image_tokens) + 1:
-            raise ValueError(f"the prompt text holds {self.family.image_token!r}, which stands for an image")
-        expanded = pieces[0] + "".join(
-            self.family.image_token * count + piece for count, piece in zip(image_tokens, pieces[1:], strict=True)
-        )
-        ids = self.tokenizer(expanded, add_special_tokens=False, return_tensors="pt")["input_ids"]
-        return ids[0]
+        return self.encoder([(Message("user", (*window, text)),) for window, text in zip(frames, prompts, strict=True)])
 
     def encode_response(self, text: str) -> Tensor:
         """Token ids (R,) of a written response and its end of turn. For supervised targets only."""
@@ -202,7 +160,8 @@ class VLM(nn.Module):
 
         An update reads each prompt six times or more; without this, a frozen tower would be run as often.
         """
-        if not isinstance(self.model, PeftModel) or not prompts or self.lockstep:
+        shown = bool(prompts) and all(len(p.image_grid_thw) for p in prompts)
+        if not isinstance(self.model, PeftModel) or self.lockstep or not shown:
             return list(prompts)
         grids = torch.cat([p.image_grid_thw for p in prompts]).to(self.device)
         pixels = torch.cat([p.pixel_values for p in prompts]).to(self.device)
@@ -232,15 +191,13 @@ class VLM(nn.Module):
         for row, response in enumerate(responses):
             ids[row, width : width + len(response)] = response
             attention[row, width : width + len(response)] = 1
-        tensors = {
-            "input_ids": ids,
-            "attention_mask": attention,
-            "mm_token_type_ids": (ids == self.image_token_id).int(),
-            "image_grid_thw": torch.cat([p.image_grid_thw for p in prompts]),
-        }
+        tensors = {"input_ids": ids, "attention_mask": attention}
         features = [p.features for p in prompts if p.features is not None]
-        if len(features) != len(prompts):
-            tensors["pixel_values"] = torch.cat([p.pixel_values for p in prompts])
+        if shown := [p for p in prompts if len(p.image_grid_thw)]:  # the model infers positions where nothing is shown
+            tensors["mm_token_type_ids"] = (ids == self.image_token_id).int()
+            tensors["image_grid_thw"] = torch.cat([p.image_grid_thw for p in shown])
+            if len(features) != len(prompts):
+                tensors["pixel_values"] = torch.cat([p.pixel_values for p in shown])
         inputs: dict[str, Any] = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         if len(features) == len(prompts):
             images: dict[str, Any] = {"pooler_output": tuple(features)}
@@ -294,7 +251,7 @@ class VLM(nn.Module):
         *,
         max_new_tokens: int,
         temperature: float,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
     ) -> list[Response]:
         """Samples one response a prompt from exactly `token_log_probs`; no top-k, no top-p.
 
@@ -302,7 +259,8 @@ class VLM(nn.Module):
             prompts: B prompts.
             max_new_tokens: a response that has not ended by then is cut off.
             temperature: 0 takes the likeliest token.
-            generator: source of all randomness; its state alone decides the samples.
+            generator: source of all randomness; its state alone decides the samples. One for each prompt makes a
+                response independent of what else is in the batch.
         """
         inputs, width = self.collate(prompts)
         sampler = _Sampler(self, temperature, generator)
@@ -329,7 +287,9 @@ class _Sampler(LogitsProcessor):
     a run can only be resumed exactly if sampling owns its generator.
     """
 
-    def __init__(self, vlm: VLM, temperature: float, generator: torch.Generator | None) -> None:
+    def __init__(
+        self, vlm: VLM, temperature: float, generator: torch.Generator | Sequence[torch.Generator] | None
+    ) -> None:
         self.vlm, self.temperature, self.generator = vlm, temperature, generator
         self.log_probs: list[Tensor] = []
 
@@ -337,6 +297,9 @@ class _Sampler(LogitsProcessor):
         log_probs = self.vlm.token_log_probs(scores, self.temperature or 1.0)
         if self.temperature == 0:
             chosen = log_probs.argmax(-1, keepdim=True)
+        elif isinstance(self.generator, Sequence):
+            rows = zip(log_probs.exp(), self.generator, strict=True)
+            chosen = torch.stack([torch.multinomial(row, 1, generator=own) for row, own in rows])
         else:
             chosen = torch.multinomial(log_probs.exp(), 1, generator=self.generator)
         self.log_probs.append(log_probs.gather(-1, chosen).squeeze(-1))
