@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.filmstrip import draw
+from benchmarks.model import load as load_model
+from benchmarks.statistics import wilson_interval
 from envs.base import Observation
 from envs.vector import VectorWorld, evaluation_seeds
 from vldac import answers, policy
@@ -30,7 +32,6 @@ from vldac.runtime import derive_seed, fail_readably, quiet, set_threads
 from vldac.vlm import VLM
 
 _FILMED = 8  # episodes whose frames are kept
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -188,14 +189,6 @@ def _of_task(successes: Sequence[bool]) -> dict[str, Any]:
     return {"success": total / count, "success_ci": list(wilson_interval(total, count)), "episodes": count}
 
 
-def wilson_interval(successes: int, count: int) -> tuple[float, float]:
-    """The 95% confidence interval of a proportion (Wilson 1927); unlike p +- 1.96 se it holds near 0 and 1."""
-    p, z2 = successes / count, _Z95**2
-    centre = (p + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z95 / (1 + z2 / count) * math.sqrt(p * (1 - p) / count + z2 / (4 * count**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def write_episodes(path: Path, episodes: Sequence[Episode]) -> None:
     """One JSON object an episode, frames left out."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -234,8 +227,8 @@ def run(
     played: dict[str, list[Episode]] = {}
     makers: dict[str, Callable[[], Policy]] = {
         "random": lambda: random_policy(seed("random")),
-        "base": lambda: vlm_policy(policy.load_base(base, config.model), config, seed("base")),
-        "trained": lambda: vlm_policy(policy.load(policy_dir, base, config.model), config, seed("trained")),
+        "base": lambda: vlm_policy(load_model(base, None, config.model), config, seed("base")),
+        "trained": lambda: vlm_policy(load_model(base, policy_dir, config.model), config, seed("trained")),
     }
     for name, make in makers.items():
         played[name] = evaluate(config, make(), config.evaluate.episodes, name)
@@ -251,7 +244,7 @@ def run(
 def _checkpoint(config: Config, base: Path, directory: Path, episodes_dir: Path) -> dict[str, Any]:
     name = directory.name
     seed = derive_seed(config.seed, "evaluation", name)
-    act = vlm_policy(policy.load(directory, base, config.model), config, seed)
+    act = vlm_policy(load_model(base, directory, config.model), config, seed)
     episodes = evaluate(config, act, config.evaluate.checkpoint_episodes, name)
     write_episodes(episodes_dir / f"{name}.jsonl", episodes)
     scores = summarise(episodes)

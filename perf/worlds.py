@@ -22,7 +22,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from benchmarks.simulator import wilson_interval
+from benchmarks.statistics import wilson_interval
 from envs import registry
 from envs.base import EVALUATION_SEEDS, World
 from envs.vector import VectorWorld, training_seeds

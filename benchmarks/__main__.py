@@ -1,0 +1,99 @@
+"""Examines a model: BALROG, VSI-Bench, VisualWebBench, general understanding.
+
+    python -m benchmarks --exam vsi_bench --base models/base --policy models/policy --out exams/mine
+    python -m benchmarks --exam balrog --base Qwen/Qwen2-VL-7B-Instruct --out exams/qwen --profile full --agent cot
+
+A killed exam goes on where it was: type the same command again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from benchmarks import examinee, exams, model
+from benchmarks.exam import ExamDataError, Profile, Settings
+from benchmarks.records import OtherExamError
+from vldac.config import ModelConfig
+from vldac.runtime import fail_readably, quiet, set_threads
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """Scores in percent with their standard errors, a line a task, the overall score last."""
+    rows = [(f"  {name}", task) for name, task in summary["tasks"].items()]
+    width = max(len(name) for name, _ in rows) + 2
+    made_here = " (synthetic)" if summary["synthetic"] else ""
+    lines = [f"{summary['title']}{made_here}, {summary['count']} records"]
+    for name, scores in [*rows, ("overall", summary)]:
+        lines.append(f"{name:<{width}} {scores['score']:6.2f} +- {scores['standard_error']:.2f}   n={scores['count']}")
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--exam", required=True, choices=tuple(exams.EXAMS))
+    made.add_argument("--base", required=True, help="a model: a directory, or a hub id")
+    made.add_argument("--policy", type=Path, help="a trained policy on that base; without it, the base is examined")
+    made.add_argument("--out", required=True, type=Path, help="takes records.jsonl and summary.json")
+    made.add_argument("--dtype", choices=("float32", "bfloat16"), help="(default: the policy's own, or float32)")
+    made.add_argument("--profile", choices=get_args(Profile), default="short", help="(default: %(default)s)")
+    made.add_argument("--data", type=Path, help="folder with the published data (default: the synthetic set)")
+    made.add_argument("--style", choices=("full", "terse"), default="full", help="prompts (default: %(default)s)")
+    made.add_argument("--parser", choices=("original", "lmms-eval"), default="original", help="(default: %(default)s)")
+    made.add_argument("--agent", choices=("naive", "cot"), default="naive", help="of BALROG (default: %(default)s)")
+    made.add_argument("--environments", nargs="*", default=(), help="of BALROG (default: all)")
+    made.add_argument("--frames", type=int, default=32, help="of a video (default: %(default)s)")
+    made.add_argument("--max-pixels", type=int, default=examinee.MAX_PIXELS, help="(default: %(default)s)")
+    made.add_argument("--min-pixels", type=int, default=examinee.MIN_PIXELS, help="(default: %(default)s)")
+    made.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
+    made.add_argument("--limit", type=int, help="questions or episodes of each task")
+    made.add_argument("--max-new-tokens", type=int, help="(default: the exam's own)")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--threads", type=int, default=1, help="CPU threads; 0 for all cores (default: %(default)s)")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """See the module's docstring."""
+    options = parser().parse_args(arguments)
+    quiet()
+    set_threads(options.threads)
+    settings = Settings(
+        profile=options.profile,
+        data=options.data,
+        style=options.style,
+        parser=options.parser,
+        agent=options.agent,
+        environments=tuple(options.environments),
+        frames=options.frames,
+        batch_size=options.batch_size,
+        limit=options.limit,
+        max_new_tokens=options.max_new_tokens,
+        seed=options.seed,
+    )
+    exam = exams.make(options.exam, settings)
+    config = ModelConfig(dtype=options.dtype) if options.dtype else None
+    vlm = model.load(options.base, options.policy, config)
+    examined = {
+        "digest": model.digest(vlm, options.base, options.policy),
+        "dtype": str(next(vlm.parameters()).dtype),
+        "max_pixels": options.max_pixels,
+        "min_pixels": options.min_pixels,
+    }
+    sitting = examinee.VLMExaminee(vlm, max_pixels=options.max_pixels, min_pixels=options.min_pixels)
+    started = time.monotonic()
+    summary = exams.sit(exam, sitting, options.out, examined)
+    print(table(summary))
+    print(f"{time.monotonic() - started:.0f} s; {options.out / exams.SUMMARY}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(fail_readably(main, (ExamDataError, OtherExamError)))

@@ -1,0 +1,1 @@
+"""BALROG: six games that an agent plays in words."""

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from exam_cases import Sums, Told, adds
+
+from benchmarks import exams
+from benchmarks.exam import Request, Settings
+from benchmarks.records import OtherExamError, Record, Records
+
+MODEL = {"digest": "a"}
+
+
+def record(name: str, **changes: object) -> Record:
+    values = {"task": "t", "prompt": "p", "images": ("i",), "answer": "a", "parsed": None, "score": 0.5} | changes
+    return Record(id=name, **values)  # type: ignore[arg-type]
+
+
+def test_records_come_back_as_they_were_whatever_was_said(tmp_path: Path) -> None:
+    hostile = 'a\u2028b\x85c\nd\udc80 "é" \x00 <|im_end|>'
+    with Records(tmp_path, {"a": 1}) as records:
+        records.add(record("one", answer=hostile, metrics={"m": 0.1}, details={"actions": ["go", hostile]}))
+        records.add(record("two", parsed=2.5))
+    with Records(tmp_path, {"a": 1}) as again:
+        assert list(again) == [
+            record("one", answer=hostile, metrics={"m": 0.1}, details={"actions": ["go", hostile]}),
+            record("two", parsed=2.5),
+        ]
+        assert "one" in again
+        assert "three" not in again
+        with pytest.raises(ValueError, match="record of two"):
+            again.add(record("two"))
+    assert len((tmp_path / "records.jsonl").read_bytes().splitlines()) == 2
+
+
+def test_a_line_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
+    with Records(tmp_path, {}) as records:
+        records.add(record("one"))
+        records.add(record("two"))
+    path = tmp_path / "records.jsonl"
+    whole = path.read_bytes()
+    for cut in range(len(whole) // 2 + 1, len(whole)):
+        path.write_bytes(whole[:cut])
+        with Records(tmp_path, {}) as records:
+            assert [r.id for r in records] == ["one"]
+            records.add(record("two"))
+        assert path.read_bytes() == whole
+
+
+def test_records_of_another_exam_are_never_mixed_in(tmp_path: Path) -> None:
+    Records(tmp_path, {"exam": "a", "model": {"digest": "x"}}).__exit__(None, None, None)
+    with pytest.raises(OtherExamError, match=r"another exam \(it differs in model\); name another directory"):
+        Records(tmp_path, {"exam": "a", "model": {"digest": "y"}})
+
+
+def test_an_exam_is_put_in_batches_and_summed_up_by_task(tmp_path: Path) -> None:
+    told = Told(lambda request: adds(request) if "3 + 3" not in request.messages[0].text else "no idea")
+    summary = exams.sit(Sums(Settings(batch_size=3)), told, tmp_path, MODEL)
+    assert told.batches == [3, 3, 1]
+    assert summary["tasks"]["even"] == {"score": 100.0, "standard_error": 0.0, "count": 4}
+    odd = summary["tasks"]["odd"]
+    assert odd["score"] == pytest.approx(100 * 2 / 3)
+    assert odd["standard_error"] == pytest.approx(100 * ((2 / 9) / 3) ** 0.5)
+    assert summary["score"] == pytest.approx((100 + 200 / 3) / 2)
+    assert summary["standard_error"] == pytest.approx(odd["standard_error"] / 2)
+    assert summary["synthetic"]
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    first = json.loads((tmp_path / "records.jsonl").read_text().splitlines()[3])
+    assert first["prompt"] == "[user] <image>3 + 3 ="
+    assert (first["answer"], first["parsed"], first["score"], first["images"]) == ("no idea", None, 0.0, ["grey:3"])
+
+
+def test_a_killed_exam_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = exams.sit(Sums(Settings(batch_size=2)), Told(adds), tmp_path / "whole", MODEL)
+    asked: list[Request] = []
+
+    def until_the_fifth(request: Request) -> str:
+        asked.append(request)
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+        return adds(request)
+
+    with pytest.raises(KeyboardInterrupt):
+        exams.sit(Sums(Settings(batch_size=2)), Told(until_the_fifth), tmp_path / "killed", MODEL)
+    rest = Told(adds)
+    assert exams.sit(Sums(Settings(batch_size=2)), rest, tmp_path / "killed", MODEL) == whole
+    assert sum(rest.batches) == 3
+    files = [(tmp_path / name / "records.jsonl").read_bytes() for name in ("whole", "killed")]
+    assert files[0] == files[1]
+
+
+def test_an_unknown_exam_is_told_from_those_that_there_are() -> None:
+    with pytest.raises(exams.UnknownExamError, match="'balrok'; exams are understanding, vsi_bench"):
+        exams.make("balrok", Settings())
