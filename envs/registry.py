@@ -56,6 +56,7 @@ _SPECS: dict[str, EnvSpec] = {
         f"GymCards-{name}-v0": EnvSpec(f"envs.gym_cards:{name}")
         for name in ("NumberLine", "EZPoints", "Points24", "Blackjack")
     },
+    "Pictures-v0": EnvSpec("envs.pictures:Pictures"),
     "ALFWorld-v0": EnvSpec(_ALFWORLD, {}, "alfworld"),
     **{
         f"ALFWorld-{name}-v0": EnvSpec(_ALFWORLD, {"tasks": task}, "alfworld") for name, task in _ALFWORLD_TASKS.items()

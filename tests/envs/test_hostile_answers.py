@@ -26,6 +26,7 @@ WORLDS = [
     "GymCards-EZPoints-v0",
     "GymCards-Points24-v0",
     "GymCards-Blackjack-v0",
+    "Pictures-v0",
     "ALFWorld-Small-v0",
     "WebShop-Small-v0",
 ]
