@@ -102,6 +102,7 @@ class WarmStartConfig(_Section):
     learning_rate: PositiveFloat = 5e-4
     expert_walk: UnitInterval = 0.0
     expert_actions: UnitInterval = 0.0
+    pictures: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
 
 class RolloutConfig(_Section):
@@ -157,6 +158,26 @@ class EvaluateConfig(_Section):
     checkpoint_episodes: Positive = 32
 
 
+class ExamsConfig(_Section):
+    """The exams that a trained policy sits beside its base (`benchmarks`)."""
+
+    profile: Literal["short", "full"] = "short"
+    data: str | None = None
+    agent: Literal["naive", "cot"] = "naive"
+    parser: Literal["original", "lmms-eval"] = "original"
+    frames: Annotated[int, Field(ge=1, le=256)] = 8
+    max_pixels: Positive = 50_176
+    min_pixels: Positive = 1_024
+    batch_size: Positive = 32
+    max_new_tokens: Positive | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ExamsConfig:
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels {self.min_pixels} exceeds max_pixels {self.max_pixels}")
+        return self
+
+
 class Config(_Section):
     """A whole run. `load` reads it from params.yaml."""
 
@@ -169,6 +190,7 @@ class Config(_Section):
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    exams: ExamsConfig = ExamsConfig()
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Config:
@@ -211,7 +233,10 @@ class Config(_Section):
 
     def deciding(self) -> dict[str, Any]:
         """Every value that decides the weights, as JSON values."""
-        return self.model_dump(mode="json", exclude={"evaluate": True, "checkpoint": True, "env": {"step_deadline"}})
+        return self.model_dump(
+            mode="json",
+            exclude={"evaluate": True, "exams": True, "checkpoint": True, "env": {"step_deadline"}},
+        )
 
     def fingerprint(self, *extra: str) -> str:
         """A 16-digit hash of every value that decides the weights, with `extra` (such as the base model's hash)."""

@@ -1,7 +1,9 @@
 """Builds the small model and teaches it to see and to keep the format, but not to act.
 
 The targets are true scene descriptions with uniformly random actions. What comes out describes what it sees, answers
-in JSON, and plays like the random policy; from there only reinforcement learning teaches it to act.
+in JSON, and plays like the random policy; from there only reinforcement learning teaches it to act. A share of the
+examples are questions about other pictures with their right answers: the general understanding that training in one
+world must not undo (`benchmarks.understanding` asks the same kind of question from seeds of its own).
 
     python -m vldac.warm_start --params params.yaml --out models/base --metrics metrics/base.json
 """
@@ -29,6 +31,7 @@ from vldac.losses import step_mean
 from vldac.runtime import derive_seed, fail_readably, quiet, set_threads
 from vldac.vlm import VLM, Prompt
 
+PICTURES = "Pictures-v0"
 _MOST_EXAMPLES = 8192
 _HELD_OUT = 256
 _LONGEST_WALK = 12  # steps of a random walk before the next episode: starts of episodes stay frequent
@@ -73,6 +76,21 @@ def collect_examples(config: Config, count: int, seed: int) -> list[Example]:
     finally:
         env.close()
     return examples[:count]
+
+
+def collect_pictures(config: Config, count: int, seed: int) -> list[Example]:
+    """Questions about drawn pictures (`envs.pictures`), each with its right answer alone."""
+    rng, shape = np.random.default_rng(seed), config.env
+    env = registry.make(PICTURES, width=shape.width, height=shape.height, prompt=shape.prompt)
+    world = cast(World, env.unwrapped)
+    examples = []
+    for _ in range(count):
+        observation, _ = env.reset(seed=int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
+        right = world.expert_action()
+        assert right is not None
+        examples.append(Example(observation, world.describe(), (right,)))
+    env.close()
+    return examples
 
 
 def corpus(examples: Sequence[Example]) -> list[str]:
@@ -140,8 +158,12 @@ def run(config: Config, out: Path) -> dict[str, float]:
         policy.write_pointer(out, config.model.base, config.model.revision)
         return {}
     wanted = min(_MOST_EXAMPLES, max(1, config.warm_start.updates) * config.warm_start.batch_size)
-    examples = collect_examples(config, wanted + _HELD_OUT, derive_seed(config.seed, "examples"))
+    pictures = round(config.warm_start.pictures * wanted)
+    examples = collect_examples(config, wanted - pictures + _HELD_OUT, derive_seed(config.seed, "examples"))
     held_out, examples = examples[:_HELD_OUT], examples[_HELD_OUT:]
+    if pictures:
+        examples += collect_pictures(config, pictures, derive_seed(config.seed, "pictures"))
+        np.random.default_rng(derive_seed(config.seed, "mixture")).shuffle(examples)
     tiny_vlm.build(config.model.tiny, corpus(examples), derive_seed(config.seed, "initialisation"), out)
     vlm = VLM.from_pretrained(out)
     train(config, vlm.train(), examples, derive_seed(config.seed, "warm start"))

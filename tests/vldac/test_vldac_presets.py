@@ -24,7 +24,7 @@ COMPANIONS: dict[str, dict[str, Any]] = {
     "train/miniworld-oneroom": {"rollout": "miniworld-oneroom"},
     "rollout/numberline": {"train": "numberline"},
 }
-SECTIONS = frozenset({"env", "model", "train", "rollout", "deepspeed", "warm_start"})
+SECTIONS = frozenset({"env", "model", "train", "rollout", "deepspeed", "warm_start", "exams"})
 ALL = sorted(f"{path.parent.name}/{path.stem}" for path in CONF.glob("*/*.yaml"))
 
 
