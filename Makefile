@@ -1,7 +1,7 @@
 # Two commands: `make run` and `make test`. Both set up what is missing first; everything else is one line each.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test perf study gallery serve worlds lint prefect mlflow setup system
+.PHONY: help run test perf study evaluate gallery serve worlds lint prefect mlflow setup system
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -25,6 +25,10 @@ perf: setup ## measure speed: environment steps/s, tokens/s, shares of time, mem
 
 study: setup ## several seeds from the base model to the table (ARGS='--params conf/numberline.yaml --seeds 0 1 2')
 	@$(PYTHON) -m benchmarks.study $(ARGS)
+
+evaluate: setup ## examine a model (MODEL=models:/NAME@champion BENCH=balrog ARGS='--profile full'); without BENCH: all
+	@test -n "$(MODEL)" || { echo "error: name a model: make evaluate MODEL=models:/NAME@champion" >&2; exit 1; }
+	@$(PYTHON) -m pipelines.examine $(MODEL) $(if $(BENCH),--exam $(BENCH)) $(ARGS)
 
 gallery: worlds ## draw a page with a filmstrip of each world: gallery/index.html
 	@$(PYTHON) -m benchmarks.gallery $(ARGS)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks import examinee, exams, model
-from benchmarks.exam import ExamDataError, Profile, Settings
+from benchmarks.exam import Exam, ExamDataError, Profile, Settings
 from benchmarks.records import OtherExamError
 from vldac.config import ModelConfig
 from vldac.runtime import fail_readably, quiet, set_threads
@@ -42,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--base", required=True, help="a model: a directory, or a hub id")
     made.add_argument("--policy", type=Path, help="a trained policy on that base; without it, the base is examined")
     made.add_argument("--out", required=True, type=Path, help="takes records.jsonl and summary.json")
+    made.add_argument("--base-out", type=Path, metavar="OUT", help="examine the policy's base as well, into OUT")
+    made.add_argument("--overwrite", action="store_true", help="remove records of another exam or model first")
     made.add_argument("--dtype", choices=("float32", "bfloat16"), help="(default: the policy's own, or float32)")
     made.add_argument("--profile", choices=get_args(Profile), default="short", help="(default: %(default)s)")
     made.add_argument("--data", type=Path, help="folder with the published data (default: the synthetic set)")
@@ -80,19 +82,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     exam = exams.make(options.exam, settings)
     config = ModelConfig(dtype=options.dtype) if options.dtype else None
-    vlm = model.load(options.base, options.policy, config)
+    if options.base_out is not None:
+        if options.policy is None:
+            raise ExamDataError("--base-out is for the base of a policy; name the policy with --policy")
+        # The policy says in which precision it was trained; its base is examined in the same one.
+        config = config or model.described(options.policy)
+        _examine(exam, options, None, options.base_out, config)
+    _examine(exam, options, options.policy, options.out, config)
+    return 0
+
+
+def _examine(
+    exam: Exam, options: argparse.Namespace, policy: Path | None, out: Path, config: ModelConfig | None
+) -> None:
+    vlm = model.load(options.base, policy, config)
     examined = {
-        "digest": model.digest(vlm, options.base, options.policy),
+        "digest": model.digest(vlm, options.base, policy),
         "dtype": str(next(vlm.parameters()).dtype),
         "max_pixels": options.max_pixels,
         "min_pixels": options.min_pixels,
     }
     sitting = examinee.VLMExaminee(vlm, max_pixels=options.max_pixels, min_pixels=options.min_pixels)
     started = time.monotonic()
-    summary = exams.sit(exam, sitting, options.out, examined)
+    summary = exams.sit(exam, sitting, out, examined, overwrite=options.overwrite)
     print(table(summary))
-    print(f"{time.monotonic() - started:.0f} s; {options.out / exams.SUMMARY}", flush=True)
-    return 0
+    print(f"{time.monotonic() - started:.0f} s; {out / exams.SUMMARY}", flush=True)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ def make(name: str, settings: Settings) -> Exam:
     return made
 
 
-def sit(exam: Exam, examinee: Examinee, out: Path, model: Mapping[str, Any]) -> dict[str, Any]:
+def sit(
+    exam: Exam, examinee: Examinee, out: Path, model: Mapping[str, Any], *, overwrite: bool = False
+) -> dict[str, Any]:
     """Examines a model, or goes on where a killed exam of the same model was.
 
     Args:
@@ -48,6 +50,7 @@ def sit(exam: Exam, examinee: Examinee, out: Path, model: Mapping[str, Any]) -> 
         examinee: the model.
         out: takes exam.json, records.jsonl and summary.json.
         model: what tells this model and its picture limits from others, as JSON.
+        overwrite: remove what `out` holds of another exam or model, instead of raising.
 
     Returns:
         What summary.json holds: see `Exam.summarise`, with the exam's name, whether its data is synthetic, and its
@@ -57,7 +60,7 @@ def sit(exam: Exam, examinee: Examinee, out: Path, model: Mapping[str, Any]) -> 
         OtherExamError: `out` holds another exam or another model's.
     """
     identity = {"exam": exam.name, **exam.identity()}
-    with Records(out, {**identity, "model": dict(model)}) as records:
+    with Records(out, {**identity, "model": dict(model)}, overwrite=overwrite) as records:
         exam.run(examinee, records)
         scores = exam.summarise(list(records))
     summary = {"exam": exam.name, "title": exam.title, "synthetic": exam.synthetic, **scores, "identity": identity}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,8 +24,7 @@ def load(base: str | Path, policy_dir: Path | None, config: ModelConfig | None =
         OSError: nothing is there, or its files are incomplete.
     """
     if config is None:
-        described: dict[str, Any] = policy.describe(policy_dir)["config"]["model"] if policy_dir else {}
-        config = ModelConfig.model_validate(described)
+        config = described(policy_dir) if policy_dir is not None else ModelConfig()
     if policy_dir is not None and not policy.describe(policy_dir)["adapter"]:
         vlm = VLM.from_pretrained(policy_dir, dtype=getattr(torch, config.dtype))
     else:
@@ -34,6 +32,11 @@ def load(base: str | Path, policy_dir: Path | None, config: ModelConfig | None =
         if policy_dir is not None:
             vlm.load_adapter(policy_dir)
     return vlm.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def described(policy_dir: Path) -> ModelConfig:
+    """What a policy says of its model: precision, adapter, base."""
+    return ModelConfig.model_validate(policy.describe(policy_dir)["config"]["model"])
 
 
 def _from_hub(base: str, config: ModelConfig) -> VLM:

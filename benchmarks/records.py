@@ -56,26 +56,28 @@ class Records:
     Args:
         directory: is made, or goes on being filled.
         identity: of the exam and the model, as JSON.
+        overwrite: records of another exam or model are removed.
 
     Raises:
         OtherExamError: the directory belongs to another exam or model.
         OSError: it cannot be read or written.
     """
 
-    def __init__(self, directory: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, identity: Mapping[str, Any], *, overwrite: bool = False) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         wanted = json.loads(json.dumps(identity))
+        found = wanted
         if (directory / IDENTITY).exists():
             found = json.loads((directory / IDENTITY).read_text(encoding="utf-8"))
-            if found != wanted:
-                keys = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-                raise OtherExamError(
-                    f"{directory} holds another exam (it differs in {', '.join(keys)}); "
-                    "name another directory or remove it"
-                )
-        else:
-            write_json(directory / IDENTITY, wanted)
+        if found != wanted and not overwrite:
+            keys = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+            raise OtherExamError(
+                f"{directory} holds another exam (it differs in {', '.join(keys)}); name another directory or remove it"
+            )
+        if found != wanted:
+            (directory / RECORDS).unlink(missing_ok=True)
+        write_json(directory / IDENTITY, wanted)
         self.path = directory / RECORDS
         self._records: dict[str, Record] = {}
         whole = self._read()

@@ -27,8 +27,8 @@ from vldac.config import ConfigError, load
 
 readable.install()
 
-Step = Literal["worlds", "base", "train", "register", "evaluate", "promote"]
-STEPS: tuple[Step, ...] = ("worlds", "base", "train", "register", "evaluate", "promote")
+Step = Literal["worlds", "base", "train", "register", "evaluate", "examine", "promote"]
+STEPS: tuple[Step, ...] = ("worlds", "base", "train", "register", "evaluate", "examine", "promote")
 
 # Prefect's form takes each parameter's type, default and bounds from here, its description from the docstring. "" and 0
 # stand for "not given": of `str | None` the form makes a switch between two types.
@@ -120,7 +120,7 @@ def train_pipeline(
     steps: Annotated[list[Step], Field(min_length=1)] = list(STEPS),  # noqa: B006  # shown in the form, never changed
     force: bool = False,
 ) -> Outcome:
-    """Worlds, base model, training, registration, evaluation, promotion by params.yaml; what is up to date is kept.
+    """From worlds and base model to registration, evaluation, exams and promotion; what is up to date is kept.
 
     Args:
         steps: Steps to take. They run in the order of the default, whatever the order here.
@@ -136,6 +136,9 @@ def train_pipeline(
                 registered = register()
             elif step == "promote":
                 promotion = promote() if error is None else None
+            elif step == "examine":
+                stage("exam", force=force)  # one for each exam, in a row
+                stage("report", force=force)
             else:
                 stage(step, force=force)
         except StageError:

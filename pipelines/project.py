@@ -16,7 +16,7 @@ import yaml
 from pipelines.cli import PipelineError
 
 #: What a stage writes and git tracks: a change there says nothing about the code that made it.
-_RESULTS = ("dvc.lock", "config.yaml", "metrics", "plots", "evaluations", "models", "data", "runs")
+_RESULTS = ("dvc.lock", "config.yaml", "metrics", "plots", "evaluations", "exams", "models", "data", "runs")
 _IGNORED = {"__pycache__", ".gitignore", ".DS_Store"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 #: How far general understanding, a share in [0, 1], may fall below the champion's.
@@ -18,20 +18,23 @@ class Score:
         success: share of episodes, in [0, 1].
         low, high: its 95% confidence interval.
         understanding: general understanding in [0, 1]; None where it was not measured.
+        exam: digest of the exam that measured it; those of two exams do not compare.
     """
 
     success: float
     low: float
     high: float
     understanding: float | None = None
+    exam: str | None = None
 
     @classmethod
-    def of(cls, result: Mapping[str, Any]) -> Score:
-        """From one policy's entry of metrics/summary.json."""
+    def of(cls, result: Mapping[str, Any], understanding: Mapping[str, Any] | None = None) -> Score:
+        """From one policy's entry of metrics/summary.json, and what `pipelines.exams` keeps of its understanding."""
         low, high = result["success_ci"]
-        understanding = result.get("understanding")
-        known = None if understanding is None else float(understanding)
-        return cls(float(result["success"]), float(low), float(high), known)
+        score = cls(float(result["success"]), float(low), float(high))
+        if understanding is None:
+            return score
+        return replace(score, understanding=float(understanding["score"]) / 100, exam=str(understanding["digest"]))
 
     def __str__(self) -> str:
         return f"{self.success:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -50,7 +53,7 @@ def decide(candidate: Score, champion: Score | None, *, baselines: Mapping[str, 
 
     Better beyond doubt means that success is higher and that the 95% intervals do not overlap. Where there is no
     champion, the candidate has to be better in the same way than each of its `baselines`. General understanding may
-    fall by `UNDERSTANDING_MARGIN` at most, where both were measured.
+    fall by `UNDERSTANDING_MARGIN` at most, where the same exam measured both.
 
     Args:
         candidate: the new policy's score.
@@ -73,9 +76,13 @@ def _against(others: Mapping[str, Score], candidate: Score, prefix: str) -> Deci
             return Decision(False, f"{prefix}better, but the 95% intervals overlap: {compared}")
     compared = ", ".join(f"{other} of {name}" for name, other in others.items())
     reason = f"{prefix}better, and the 95% intervals do not overlap: success {candidate} against {compared}"
-    known = {name: other.understanding for name, other in others.items() if other.understanding is not None}
+    known = {
+        name: other.understanding
+        for name, other in others.items()
+        if other.understanding is not None and other.exam == candidate.exam
+    }
     if candidate.understanding is None or not known:
-        return Decision(True, f"{reason}; general understanding was not measured")
+        return Decision(True, f"{reason}; general understanding was not measured on both")
     name, best = max(known.items(), key=lambda item: item[1])
     said = f"general understanding {candidate.understanding:.3f} against {best:.3f} of {name}"
     if candidate.understanding < best - UNDERSTANDING_MARGIN:

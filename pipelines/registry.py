@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import checkpoints, packaging, tracking
+from pipelines import checkpoints, exams, packaging, tracking
 from pipelines.checkpoints import CONTENT
 from pipelines.cli import PipelineError
 from pipelines.datasets import evaluation_set, log_input
@@ -155,6 +155,7 @@ def promote(root: Path, config: Config) -> Promotion:
         if version is None:
             raise PipelineError(f"models/policy has no version in {name}; run the register step first")
         _record(client, root, config, version=version, summary=summary, lock_md5=lock.md5)
+        exams.record_present(client, root, version, lock)
         return _promote(client, name, str(version.version), dry_run=False)
 
 
@@ -253,8 +254,13 @@ def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 def score_of(version: ModelVersion | None, policy: str = "trained") -> Score | None:
     """The score that a version was tagged with; a champion that nobody evaluated counts as none."""
-    text = version.tags.get(f"evaluate.{policy}") if version is not None else None
-    return Score.of(json.loads(text)) if text else None
+    return score_in(version.tags, policy) if version is not None else None
+
+
+def score_in(tags: Mapping[str, str], policy: str = "trained") -> Score | None:
+    """The score that a version's tags hold, with its general understanding where that was examined."""
+    text, exam = tags.get(f"evaluate.{policy}"), exams.recorded(tags, "understanding", policy)
+    return Score.of(json.loads(text), exam) if text else None
 
 
 def _baselines(version: ModelVersion) -> dict[str, Score]:
@@ -293,7 +299,8 @@ def _record(
     if earlier:
         short = evaluation_set(root, config, config.evaluate.checkpoint_episodes)
         log_input(client, run_id, short)
-        lineage = {key: value for key, value in version.tags.items() if not key.startswith(("evaluate", "promotion"))}
+        scored = ("evaluate", "promotion", exams.TAG)
+        lineage = {key: value for key, value in version.tags.items() if not key.startswith(scored)}
         ids = checkpoints.log(client, root, run_id, lineage)
         for model_id, result in zip(ids, earlier, strict=True):
             checkpoints.score(

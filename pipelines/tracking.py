@@ -120,7 +120,7 @@ def details(root: Path, config: Config) -> RunDetails:
     """Parameters and tags of a training run of `config` in this working tree."""
     at = revision(root)
     # A run may be resumed with other values of what does not decide its weights, and MLflow's parameters are final.
-    values = config.model_dump(mode="json", exclude={"evaluate": True, "checkpoint": True, "env": {"step_deadline"}})
+    values = config.deciding()
     return RunDetails(
         name=f"{config.env.id} seed {config.seed}",
         tags={

@@ -45,8 +45,7 @@ class Version:
     @property
     def score(self) -> registry.Score | None:
         """What the version was registered with, None where no evaluation has been recorded on it."""
-        text = self.tags.get("evaluate.trained")
-        return registry.Score.of(json.loads(text)) if text else None
+        return registry.score_in(self.tags)
 
     @property
     def config(self) -> Config:

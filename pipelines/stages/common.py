@@ -19,10 +19,12 @@ SIGNALLED = 128
 
 
 def arguments(
-    argv: Sequence[str] | None, description: str | None, params: Path = Path("config.yaml")
+    argv: Sequence[str] | None, description: str | None, params: Path = Path("config.yaml"), *, exam: bool = False
 ) -> argparse.Namespace:
-    """Parses what every stage takes: `--params`, by default `params`, and `--root`."""
+    """Parses what every stage takes: `--params`, by default `params`, and `--root`; with `exam`, the name of one."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if exam:
+        parser.add_argument("exam", help="such as balrog")
     parser.add_argument("--params", type=Path, default=params, help="default: %(default)s")
     parser.add_argument("--root", type=Path, default=Path(), help="the project's directory; default: the current one")
     parsed = parser.parse_args(argv)

@@ -55,6 +55,14 @@ def test_records_of_another_exam_are_never_mixed_in(tmp_path: Path) -> None:
         Records(tmp_path, {"exam": "a", "model": {"digest": "y"}})
 
 
+def test_records_of_another_exam_go_where_that_is_asked_for(tmp_path: Path) -> None:
+    for identity, kept in (({"n": 1}, 0), ({"n": 1}, 1), ({"n": 2}, 0)):
+        with Records(tmp_path, identity, overwrite=True) as records:
+            assert len(records) == kept
+            if not kept:
+                records.add(record("one"))
+
+
 def test_an_exam_is_put_in_batches_and_summed_up_by_task(tmp_path: Path) -> None:
     told = Told(lambda request: adds(request) if "3 + 3" not in request.messages[0].text else "no idea")
     summary = exams.sit(Sums(Settings(batch_size=3)), told, tmp_path, MODEL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipelines.promotion import UNDERSTANDING_MARGIN, Score, decide
@@ -72,7 +74,14 @@ def test_general_understanding_may_fall_by_a_margin_only(
     assert why in decision.reason
 
 
+def test_understanding_that_two_exams_measured_does_not_compare() -> None:
+    mine, its = Score(0.95, 0.90, 0.98, 0.2, "short"), Score(0.80, 0.75, 0.85, 0.9, "full")
+    assert decide(mine, its).promote
+    assert "was not measured on both" in decide(mine, its).reason
+    assert not decide(mine, replace(its, exam="short")).promote
+
+
 def test_a_score_is_read_from_a_policys_entry_of_the_summary() -> None:
     entry = {"success": 1, "success_ci": [0.9, 1], "return": 0.5}
     assert Score.of(entry) == Score(1.0, 0.9, 1.0)
-    assert Score.of({**entry, "understanding": 0.62}).understanding == 0.62
+    assert Score.of(entry, {"score": 62.0, "digest": "a"}) == Score(1.0, 0.9, 1.0, 0.62, "a")

@@ -1,0 +1,71 @@
+"""Stage `report`: the exams of the base and of the trained model side by side, as a page, a picture and two tables."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines import cli, exams
+from pipelines.project import write_json
+from pipelines.stages.common import arguments, require, run_module
+
+_COLUMNS = ("exam", "model", "score", "low", "high", "records", "synthetic")
+_Z95 = 1.959963984540054
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes exams/report/, plots/exams.png, plots/exams.csv and metrics/exams.json."""
+    root: Path = arguments(argv, __doc__).root
+    out = root / "exams/report"
+    if out.exists():
+        shutil.rmtree(out)
+    run_module(
+        "benchmarks.report",
+        *(
+            root / exams.HOMES["base"],
+            root / exams.HOMES["trained"],
+            "--out",
+            out,
+            "--names",
+            "base model",
+            "trained model",
+        ),
+        root=root,
+    )
+    (root / "plots").mkdir(exist_ok=True)
+    shutil.copyfile(require(out / "report.png"), root / "plots/exams.png")
+    summaries = {model: exams.summaries(root / home) for model, home in exams.HOMES.items()}
+    write_json(root / "metrics/exams.json", headline(summaries["trained"]))
+    with (root / "plots/exams.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows(summaries))
+    return 0
+
+
+def headline(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """One number an exam, in percent, by which experiments are compared in a table."""
+    return {name: round(float(summary["score"]), 3) for name, summary in summaries.items()}
+
+
+def rows(summaries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Scores with their 95% intervals, in percent, a line an exam and model."""
+    for model, found in summaries.items():
+        for name, summary in found.items():
+            half = _Z95 * summary["standard_error"]
+            yield {
+                "exam": name,
+                "model": model,
+                "score": summary["score"],
+                "low": max(0.0, summary["score"] - half),
+                "high": min(100.0, summary["score"] + half),
+                "records": summary["count"],
+                "synthetic": str(summary["synthetic"]).lower(),
+            }
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))
