@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_cases import by_task, made, write
+
+from benchmarks import report
+from benchmarks.exam import in_percent, overall
+from benchmarks.published import PUBLISHED, find
+from benchmarks.records import Record, Records
+from benchmarks.report_data import ReportError, read
+from benchmarks.report_differences import MOST_CHANGES, Comparison, Difference, compare
+from benchmarks.visual_web_bench.exam import VisualWebBench
+from benchmarks.vsi_bench.exam import VSIBench
+from vldac.checkpoint import write_json
+from vldac.runtime import fail_readably
+
+Z = 1.959963984540054
+
+
+def vsi(records: Sequence[Record]) -> dict[str, Any]:
+    return VSIBench.summarise(object.__new__(VSIBench), records)
+
+
+def web(records: Sequence[Record]) -> dict[str, Any]:
+    return VisualWebBench.summarise(object.__new__(VisualWebBench), records)
+
+
+def compared(before: Path, after: Path) -> Comparison:
+    (only,) = compare(read(before), read(after))
+    return only
+
+
+def difference(comparison: Comparison, task: str) -> Difference:
+    (found,) = [row.difference for row in comparison.tasks if row.name == task]
+    assert found is not None
+    return found
+
+
+def test_differences_are_those_of_a_slow_computation(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    scores = {task: rng.random((2, n)) for task, n in (("a", 7), ("b", 50), ("c", 11))}
+    for side, name in enumerate(("before", "after")):
+        write(tmp_path / name, [r for task, s in scores.items() for r in made(task, s[side])])
+    comparison = compared(tmp_path / "before", tmp_path / "after")
+    means, errors = [], []
+    for task, (before, after) in scores.items():
+        steps = [100 * (b - a) for a, b in zip(before, after, strict=True)]
+        mean = sum(steps) / len(steps)
+        error = (sum((step - mean) ** 2 for step in steps) / len(steps) / len(steps)) ** 0.5
+        found = difference(comparison, task)
+        assert (found.mean, found.standard_error) == pytest.approx((mean, error))
+        assert found.interval == pytest.approx((mean - Z * error, mean + Z * error))
+        assert (found.count, found.paired) == (len(steps), True)
+        means.append(mean)
+        errors.append(error)
+    total = comparison.overall.difference
+    assert total is not None
+    assert (total.mean, total.count) == (pytest.approx(sum(means) / 3), 68)
+    assert total.standard_error == pytest.approx(sum(error**2 for error in errors) ** 0.5 / 3)
+    one, two = comparison.overall.before, comparison.overall.after
+    assert one is not None
+    assert two is not None
+    assert total.mean == pytest.approx(two.score - one.score)
+    assert total.standard_error != pytest.approx(np.hypot(one.standard_error, two.standard_error))
+
+
+def test_relative_direction_is_the_mean_of_its_levels_however_many_questions_each_has(tmp_path: Path) -> None:
+    counts = {"easy": 3, "medium": 8, "hard": 20}
+    steps = {}
+    for name in ("before", "after"):
+        rng = np.random.default_rng(len(name))
+        sides = {level: rng.random(n) for level, n in counts.items()}
+        records = [r for level, s in sides.items() for r in made(f"object_rel_direction_{level}", s)]
+        steps = {level: s - steps[level] if steps else s for level, s in sides.items()}
+        write(tmp_path / name, records, exam="vsi_bench", title="VSI-Bench", summarise=vsi)
+    comparison = compared(tmp_path / "before", tmp_path / "after")
+    found = difference(comparison, "object_rel_direction")
+    assert found.paired
+    assert found.mean == pytest.approx(100 * sum(s.mean() for s in steps.values()) / 3)
+    assert found.standard_error == pytest.approx(100 * sum(s.var() / len(s) for s in steps.values()) ** 0.5 / 3)
+    assert found.count == 31
+
+
+def test_questions_of_webqa_that_the_exam_leaves_out_are_left_out(tmp_path: Path) -> None:
+    before = made("webqa", [0, 1, 0.5, 0], metrics={"f1": 0.0})
+    after = [*made("webqa", [1, 1, 0.5], metrics={"f1": 0.0}), made("webqa", [0, 0, 0, 0])[3]]
+    for name, records in (("before", before), ("after", after)):
+        write(tmp_path / name, records, exam="visual_web_bench", title="VisualWebBench", summarise=web)
+    found = difference(compared(tmp_path / "before", tmp_path / "after"), "webqa")
+    assert (found.count, found.paired) == (3, True)
+    assert found.mean == pytest.approx(100 / 3)
+
+
+def test_an_environment_is_the_mean_over_its_episodes_with_its_tasks_beneath(tmp_path: Path) -> None:
+    def summarise(records: Sequence[Record]) -> dict[str, Any]:
+        sub = {task.split("/")[1]: scores for task, scores in by_task(records)["tasks"].items()}
+        environment = in_percent([record.score for record in records]) | {"tasks": sub}
+        return overall({"babyai": environment}) | {"not_examined": ["nle"]}
+
+    for name, shift in (("before", 0.0), ("after", 0.5)):
+        records = [*made("babyai/goto", [0, 0.5]), *made("babyai/open", [shift] * 6)]
+        write(tmp_path / name, records, exam="balrog", title="BALROG", summarise=summarise)
+    comparison = compared(tmp_path / "before", tmp_path / "after")
+    assert [(row.name, row.level) for row in comparison.tasks] == [("babyai", 1), ("goto", 2), ("open", 2)]
+    assert difference(comparison, "babyai").mean == pytest.approx(100 * 0.5 * 6 / 8)
+    assert difference(comparison, "goto").mean == 0
+    assert difference(comparison, "open").mean == pytest.approx(50)
+    assert comparison.overall.difference == difference(comparison, "babyai")
+    assert comparison.short
+    assert comparison.notes == ("Not examined: nle; the overall score is the mean of the others.",)
+
+
+def test_only_records_of_both_are_compared_and_the_others_are_counted(tmp_path: Path) -> None:
+    write(tmp_path / "before", made("a", [0, 0, 1, 1]))
+    write(tmp_path / "after", made("a", [1, 0, 1]))
+    comparison = compared(tmp_path / "before", tmp_path / "after")
+    assert difference(comparison, "a") == Difference(pytest.approx(100 / 3), pytest.approx(100 * (2 / 27) ** 0.5), 3)
+    assert comparison.notes == ("Records on one side only: 1; they count in the scores and not in the differences.",)
+
+
+def test_a_score_that_is_no_mean_of_records_is_not_paired_and_says_so(tmp_path: Path) -> None:
+    def summarise(records: Sequence[Record]) -> dict[str, Any]:
+        return overall({"a": {"score": 10.0 * len(records), "standard_error": 3.0, "count": len(records)}})
+
+    write(tmp_path / "before", made("a", [0, 0, 1]), summarise=summarise)
+    write(tmp_path / "after", made("a", [0, 0, 1, 1]), summarise=summarise)
+    comparison = compared(tmp_path / "before", tmp_path / "after")
+    assert difference(comparison, "a") == Difference(10.0, pytest.approx(18**0.5), 3, paired=False)
+    assert any(note.startswith("a: the score is not the mean of the records") for note in comparison.notes)
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "count", "clear"),
+    [
+        (2.0, 1.0, 6, True),
+        (-2.0, 1.0, 6, True),
+        (1.9, 1.0, 99, False),
+        (2.0, 1.0, 5, False),
+        (0.0, 0.0, 9, False),
+    ],
+)
+def test_a_difference_is_marked_where_its_interval_leaves_out_zero(
+    mean: float, error: float, count: int, clear: bool
+) -> None:
+    assert Difference(mean, error, count).clear is clear
+
+
+def test_another_exam_is_refused_in_one_line_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "before", made("a", [1]), identity={"profile": "short", "data": "x", "seed": 0})
+    write(tmp_path / "after", made("a", [1]), identity={"profile": "full", "data": "y", "seed": 0})
+    arguments = [str(tmp_path / "before"), str(tmp_path / "after"), "--out", str(tmp_path / "out")]
+    assert fail_readably(lambda: report.main(arguments), (ReportError,)) == 1
+    assert not (tmp_path / "out").exists()
+    assert capsys.readouterr() == (
+        "",
+        "error: the two models did not sit the same understanding: profile 'short' and 'full', data 'x' and 'y'; "
+        "examine both with the same data and settings\n",
+    )
+
+
+def test_published_data_is_not_compared_with_synthetic_data(tmp_path: Path) -> None:
+    write(tmp_path / "before", made("a", [1]), synthetic=True)
+    write(tmp_path / "after", made("a", [1]), synthetic=False)
+    with pytest.raises(ReportError, match="did not sit the same understanding: synthetic True and False"):
+        compared(tmp_path / "before", tmp_path / "after")
+
+
+def test_another_model_is_no_other_exam_but_another_precision_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "before", made("a", [1]), model={"digest": "x", "max_pixels": 3136})
+    write(tmp_path / "after", made("a", [1]), model={"digest": "y", "max_pixels": 200704})
+    notes = compared(tmp_path / "before", tmp_path / "after").notes
+    assert notes == ("The models were not examined alike: max_pixels 3136 and 200704.",)
+
+
+def test_exams_of_one_side_are_named_and_shown(tmp_path: Path) -> None:
+    for name in ("before", "after"):
+        write(tmp_path / name, made("a", [0, 1]))
+    write(tmp_path / "before", made("b", [1]), exam="vsi_bench", title="VSI-Bench")
+    write(tmp_path / "after", made("c", [1]), exam="balrog", title="BALROG")
+    with Records(tmp_path / "before" / "balrog", {}) as begun:
+        begun.add(made("c", [1])[0])
+    report.write(tmp_path / "before", tmp_path / "after", tmp_path / "out", ("old", "new"))
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert numbers["notes"] == [
+        "Missing for old: BALROG (begun, not finished).",
+        "Missing for new: VSI-Bench (not begun).",
+    ]
+    assert list(numbers["exams"]) == ["understanding", "vsi_bench", "balrog"]
+    assert numbers["exams"]["vsi_bench"]["overall"]["after"] is None
+    assert numbers["exams"]["vsi_bench"]["overall"]["difference"] is None
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert all(note in html for note in numbers["notes"])
+    assert html.count("not examined</td>") == 2 * 3  # in the overview, for the task and for the whole of two exams
+
+
+def test_models_without_an_exam_in_common_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "before", made("a", [1]))
+    write(tmp_path / "after", made("a", [1]), exam="balrog", title="BALROG")
+    with pytest.raises(ReportError, match=r"no exam was sat by both models \(one sat understanding, the other balrog"):
+        compare(read(tmp_path / "before"), read(tmp_path / "after"))
+    with pytest.raises(ReportError, match="there is no directory"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(ReportError, match=r"no exam in .* is finished"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('{"id": "x"}', "no 'task'"),
+        ("[]", "no object"),
+        ("{" * 100_000, "Expecting property name"),
+        ("[" * 100_000, "recursion"),
+        ('{"id":"x","task":"a","prompt":"","images":[],"answer":"","parsed":null,"score":NaN}', "NaN is not JSON"),
+        (
+            '{"id":"x","task":"a","prompt":"","images":[],"answer":"","parsed":null,"score":1e999}',
+            "where a number must",
+        ),
+        ('{"id":"x","task":"a","prompt":"","images":[],"answer":"","parsed":null,"score":1.5}', "from 0 to 1"),
+        ('{"id":"x","task":"a","prompt":"","images":[],"answer":"","parsed":[],"score":1}', "wrong type"),
+        ('{"id":"x","task":"a","prompt":"","images":[3],"answer":"","parsed":"","score":1}', "wrong type"),
+        (
+            '{"id":"a-0","task":"a","prompt":"","images":[],"answer":"","parsed":"","score":1}',
+            "a second record of 'a-0'",
+        ),
+    ],
+)
+def test_a_bad_line_of_records_is_named_in_one_line(tmp_path: Path, line: str, fault: str) -> None:
+    write(tmp_path, made("a", [1]))
+    with (tmp_path / "understanding" / "records.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ReportError, match=rf"records\.jsonl, line 2 is not as an exam writes it \(.*{fault}") as error:
+        read(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"score": "1"}, {"exam": "balrog"}, {"tasks": []}, {"count": -1}, {"identity": 1}, {"metrics": {"x": None}}],
+)
+def test_a_bad_summary_is_named_in_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
+    write(tmp_path, made("a", [1]))
+    path = tmp_path / "understanding" / "summary.json"
+    write_json(path, json.loads(path.read_text()) | change)
+    with pytest.raises(ReportError, match=r"summary\.json is not as an exam writes it"):
+        read(tmp_path)
+
+
+def test_the_records_that_changed_most_are_shown_and_tasks_take_turns(tmp_path: Path) -> None:
+    write(tmp_path / "before", [*made("a", [0] * 30), *made("b", [1] * 30), *made("c", [0.5, 0.5])])
+    write(tmp_path / "after", [*made("a", [1] * 30), *made("b", [1] * 27 + [0] * 3), *made("c", [0.75, 0.5])])
+    comparison = compared(tmp_path / "before", tmp_path / "after")
+    ids = [change.before.id for change in comparison.changes]
+    assert ids[:7] == ["a-0", "b-27", "a-1", "b-28", "a-2", "b-29", "a-3"]
+    assert len(ids) == MOST_CHANGES
+    assert "c-0" not in ids
+    assert (comparison.ups, comparison.downs) == (31, 3)
+
+
+def test_published_scores_are_found_by_exam_task_and_protocol() -> None:
+    assert [(p.before, p.before_error, p.after, p.after_error) for p in find("balrog", None, {"agent": "cot"})] == [
+        (3.94, 0.98, 6.02, 1.19)
+    ]
+    assert [(p.before, p.after) for p in find("balrog", None, {"agent": "naive"})] == [(3.21, 4.19)]
+    assert not find("balrog", None, {})
+    assert not find("balrog", "nle", {"agent": "cot"})
+    assert [(p.before, p.after) for p in find("vsi_bench", "object_rel_direction", {})] == [(32.01, 33.05)]
+    assert [p.after for p in find("lmms_eval", "erqa", {})] == [39.00, 39.25]
+    assert [p.after for p in find("lmms_eval", "gqa", {})] == [None]
+    web_scores = {p.task: (p.before, p.after) for p in PUBLISHED if p.exam == "visual_web_bench"}
+    assert len(web_scores) == 7
+    assert web_scores["action_prediction"] == (4.98, 5.34)
+    assert web_scores["webqa"] == (71.44, 70.32)
