@@ -18,7 +18,9 @@ from prefect import flow, get_run_logger, task
 from pydantic import Field
 
 from pipelines import artifacts, process, readable, registry, report, tracking, versions
+from pipelines import examine as examine_model
 from pipelines.cli import PipelineError, explain
+from pipelines.exams import HOMES, summaries
 from pipelines.forwarder import reason
 from pipelines.live import LiveProgress
 from pipelines.project import read_json
@@ -36,6 +38,8 @@ Model = Annotated[str, Field(pattern=r"^(vldac-[a-z0-9._-]+)?$")]
 Selector = Annotated[str, Field(pattern=r"^(@?[A-Za-z][A-Za-z0-9_-]*|[1-9][0-9]*)$")]
 Preset = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+\.yaml)?$")]
 Episodes = Annotated[int, Field(ge=0, le=100_000)]
+Exam = Literal["understanding", "vsi_bench", "visual_web_bench", "balrog"]
+Profile = Literal["", "short", "full"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,14 @@ class Outcome:
 
     Attributes:
         summary: metrics/summary.json, if the run evaluated.
+        exams: by model, the summaries of its exams, if the run examined.
         registered: the version of these weights, if the run registered them.
         promotion: what became of the candidate, if the run promoted.
         registry_error: why the registry could not be used; nothing else depends on it.
     """
 
     summary: dict[str, Any] | None = None
+    exams: dict[str, list[dict[str, Any]]] | None = None
     registered: registry.Registered | None = None
     promotion: registry.Promotion | None = None
     registry_error: str | None = None
@@ -147,8 +153,12 @@ def train_pipeline(
             error = str(failure)
             log.warning("%s: %s", step, error)
     summary = read_json(Path("metrics/summary.json")) if "evaluate" in steps else None
-    outcome = Outcome(summary, registered, promotion, error)
+    sat = {name: list(summaries(root / home).values()) for name, home in HOMES.items()} if "examine" in steps else None
+    outcome = Outcome(summary, sat, registered, promotion, error)
     with _shown():
+        if sat is not None:
+            artifacts.table("exams", report.exam_rows(sat), f"{config.env.id}, seed {config.seed}")
+            artifacts.picture(root / "plots/exams.png", "exams")
         artifacts.run_report(
             root, config, summary=summary, registered=registered, promotion=promotion, registry_error=error
         )
@@ -169,11 +179,29 @@ def _selected(model: str | None, version: str) -> versions.Version:
     return versions.find(root, model or registry.model_name(root, load("params.yaml")), version)
 
 
+@task(task_run_name="{exam} of {version}", retries=1, retry_condition_fn=_resumable, persist_result=False)
+def sit(version: versions.Version, exam: str, profile: str) -> dict[str, Any]:
+    """See `examine.sit`. A second attempt goes on from the records of the first."""
+    log = get_run_logger()
+    options = ["--profile", profile] if profile else []
+    return examine_model.sit(
+        Path.cwd(), f"{version.name}/{version.number}", exam, options, lambda line: log.info("%s", line)
+    )
+
+
 @flow(name="evaluate-model", persist_result=False, validate_parameters=True)
 def evaluate_model(
-    model: Model = "", version: Selector = "champion", preset: Preset = "", episodes: Episodes = 0
+    model: Model = "",
+    version: Selector = "champion",
+    *,
+    preset: Preset = "",
+    episodes: Episodes = 0,
+    exams: list[Exam] = [],  # noqa: B006  # shown in the form, never changed
+    profile: Profile = "",
 ) -> dict[str, Any]:
-    """Examines a registered version on episodes that training never saw; the registry is not changed.
+    """Examines a registered version on episodes that training never saw, and on the exams that are named.
+
+    Scores of exams are kept with the version; episodes of the simulator change nothing in the registry.
 
     Args:
         model: Registered model, such as vldac-miniworld-onerooms6fast-v0-qwen2_vl. Empty: the one of params.yaml.
@@ -181,6 +209,8 @@ def evaluate_model(
         preset: Params file of the project, such as conf/numberline.yaml, whose world and evaluation settings take the
             place of the version's own. Empty: the version's own.
         episodes: Episodes of each policy. 0: as many as the parameters say.
+        exams: Exams besides the simulator.
+        profile: Of these exams. Empty: the version's own.
     """
     _begin()
     found = _selected(model, version)
@@ -192,6 +222,10 @@ def evaluate_model(
         artifacts.picture(directory / "filmstrip.png", "filmstrip")
         _link(found)
     get_run_logger().info("%s\n%s", found, report.text(summary, warm_started=warm_started))
+    results = [sit(found, exam, profile) for exam in exams]
+    if results:
+        with _shown():
+            artifacts.table("exams", report.exam_rows({"trained": results}), str(found))
     return summary
 
 

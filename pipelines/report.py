@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: The rows of the comparison: key of metrics/summary.json, name.
@@ -42,11 +42,8 @@ def _number(value: float | None, form: str) -> str:
 
 def text(summary: Mapping[str, Any], *, warm_started: bool) -> str:
     """The comparison for a terminal."""
-    table = [COLUMNS, *rows(summary, warm_started=warm_started)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
     title = f"{summary.get('env', '')}, seed {summary.get('seed', '')}, episodes on seeds that training never saw"
-    return "\n".join([title, *(line.rstrip() for line in lines)])
+    return f"{title}\n{aligned([COLUMNS, *rows(summary, warm_started=warm_started)])}"
 
 
 def markdown(summary: Mapping[str, Any], *, warm_started: bool) -> str:
@@ -54,3 +51,33 @@ def markdown(summary: Mapping[str, Any], *, warm_started: bool) -> str:
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---|---:|---:|---:|---:|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows(summary, warm_started=warm_started)]
     return "\n".join(lines)
+
+
+def exam_rows(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, str]]:
+    """The rows of a table of exams: a row an exam, a column a model, scores in percent with standard errors.
+
+    Args:
+        results: by model, the summaries of its exams.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for model, summaries in results.items():
+        for summary in summaries:
+            title = summary["title"] + (" (synthetic)" if summary["synthetic"] else "")
+            row = rows.setdefault(title, {"exam": title})
+            row[model] = f"{summary['score']:.2f} ± {summary['standard_error']:.2f}"
+            row["records"] = str(summary["count"])
+    return list(rows.values())
+
+
+def exam_text(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The exams for a terminal; see `exam_rows`."""
+    columns = {"exam": "exams, in percent", **{model: f"{model} model" for model in results}, "records": "records"}
+    table = [tuple(columns.values()), *(tuple(row.get(key, "-") for key in columns) for row in exam_rows(results))]
+    return aligned(table)
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
+    return "\n".join(line.rstrip() for line in lines)

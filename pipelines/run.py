@@ -113,9 +113,15 @@ def closing(root: Path, outcome: Outcome, *, warm_started: bool) -> str:
     lines = [""]
     if outcome.summary is not None:
         lines += [report.text(outcome.summary, warm_started=warm_started), ""]
-    for name, path in (("learning curve", "learning_curve.png"), ("filmstrip", "filmstrip.png")):
-        if (root / "plots" / path).exists():
-            lines.append(f"{name:<15} plots/{path}")
+    if outcome.exams is not None:
+        lines += [report.exam_text(outcome.exams), ""]
+    for name, path in (
+        ("learning curve", "plots/learning_curve.png"),
+        ("filmstrip", "plots/filmstrip.png"),
+        ("exams", "exams/report/report.html"),
+    ):
+        if (root / path).exists():
+            lines.append(f"{name:<15} {path}")
     if outcome.registered is not None:
         aliases = "@candidate"
         if outcome.promotion is not None and outcome.promotion.champion == outcome.registered.version:
