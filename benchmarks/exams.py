@@ -59,7 +59,7 @@ def sit(
     Raises:
         OtherExamError: `out` holds another exam or another model's.
     """
-    identity = {"exam": exam.name, **exam.identity()}
+    identity = {"exam": exam.name, "profile": exam.settings.profile, **exam.identity()}
     with Records(out, {**identity, "model": dict(model)}, overwrite=overwrite) as records:
         exam.run(examinee, records)
         scores = exam.summarise(list(records))

@@ -65,9 +65,11 @@ def test_the_stage_passes_on_what_the_configuration_says(tmp_path: Path) -> None
     from pipelines.stages.exam import flags  # noqa: PLC0415
 
     (tmp_path / "vsi_bench").mkdir()
-    config = Config.model_validate({"exams": {"data": str(tmp_path), "frames": 8}, "env": {"prompt": "full"}})
+    config = Config.model_validate(
+        {"exams": {"data": str(tmp_path), "frames": 9, "max_new_tokens": None}, "env": {"prompt": "full"}}
+    )
     given = list(flags(config, "vsi_bench"))
-    assert given[given.index("--frames") + 1] == "8"
+    assert given[given.index("--frames") + 1] == "9"
     assert given[given.index("--style") + 1] == "full"
     assert given[given.index("--data") + 1] == str(tmp_path / "vsi_bench")
     assert "--data" not in list(flags(config, "balrog"))

@@ -183,7 +183,6 @@ def changed(value: Any, key: str) -> Any:
         "exams.data": "somewhere",
         "exams.agent": "cot",
         "exams.parser": "lmms-eval",
-        "exams.max_new_tokens": 9,
     }
     if key in special:
         return special[key]
