@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks import examinee, exams, model
-from benchmarks.exam import Exam, ExamDataError, Profile, Settings
+from benchmarks.exam import Exam, ExamDataError, MissingPackageError, Profile, Settings
 from benchmarks.records import OtherExamError
 from vldac.config import ModelConfig
 from vldac.runtime import fail_readably, quiet, set_threads
@@ -110,4 +110,4 @@ def _examine(
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main, (ExamDataError, OtherExamError)))
+    sys.exit(fail_readably(main, (ExamDataError, MissingPackageError, OtherExamError)))

@@ -19,13 +19,30 @@ from benchmarks.records import Record, Records
 from benchmarks.statistics import mean_and_error
 from vldac.conversation import Image, Message, plain
 
-__all__ = ["Exam", "Examinee", "Image", "Message", "Question", "QuestionExam", "Request", "Settings"]
+__all__ = [
+    "Exam",
+    "ExamDataError",
+    "Examinee",
+    "Image",
+    "Message",
+    "MissingPackageError",
+    "Profile",
+    "Question",
+    "QuestionExam",
+    "Request",
+    "Scored",
+    "Settings",
+]
 
 Profile = Literal["short", "full"]
 
 
 class ExamDataError(ValueError):
     """The data of an exam is missing or not what its published layout says; the message is one line."""
+
+
+class MissingPackageError(ModuleNotFoundError):
+    """A package that an exam needs is not installed; the message is one line and names the command that installs it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,7 @@ class Settings:
 
     Attributes:
         profile: `short` runs on a laptop in minutes; `full` is the published protocol.
-        data: folder with the published data; None takes the exam's own synthetic set.
+        data: folder with the published data, or the id of a data set of the hub; None takes the synthetic set.
         style: `full` prompts are for pretrained models, `terse` ones for models of a few million parameters.
         parser: how answers are read where the published program and lmms-eval differ.
         agent: of BALROG, `naive` or `cot` (chain of thought).

@@ -17,6 +17,9 @@ EXAMS: Mapping[str, str] = {
     "vsi_bench": "benchmarks.vsi_bench.exam:VSIBench",
     "visual_web_bench": "benchmarks.visual_web_bench.exam:VisualWebBench",
     "balrog": "benchmarks.balrog.exam:Balrog",
+    "erqa": "benchmarks.choice_sets.erqa:ERQA",
+    "muirbench": "benchmarks.choice_sets.muirbench:MuirBench",
+    "video_mme_spatial": "benchmarks.choice_sets.video_mme:VideoMMESpatial",
 }
 
 SUMMARY = "summary.json"
@@ -59,7 +62,12 @@ def sit(
     Raises:
         OtherExamError: `out` holds another exam or another model's.
     """
-    identity = {"exam": exam.name, "profile": exam.settings.profile, **exam.identity()}
+    identity = {
+        "exam": exam.name,
+        "profile": exam.settings.profile,
+        "limit": exam.settings.limit,
+        **exam.identity(),
+    }
     with Records(out, {**identity, "model": dict(model)}, overwrite=overwrite) as records:
         exam.run(examinee, records)
         scores = exam.summarise(list(records))

@@ -24,7 +24,7 @@ import PIL.Image
 from tqdm import tqdm
 
 from benchmarks import examinee, model, video
-from benchmarks.exam import ExamDataError, Examinee, Image, Message, Request
+from benchmarks.exam import ExamDataError, Examinee, Image, Message, MissingPackageError, Request
 from benchmarks.lmms_eval_results import UnsupportedTaskError, records, summarise
 from benchmarks.records import OtherExamError, Records
 from vldac.checkpoint import write_json
@@ -41,12 +41,12 @@ def lmms_eval(module: str) -> ModuleType:
     """A module of lmms-eval.
 
     Raises:
-        ModuleNotFoundError: it, or a package that it needs, is not installed; the message names the command.
+        MissingPackageError: it, or a package that it needs, is not installed; the message names the command.
     """
     try:
         return importlib.import_module(f"lmms_eval.{module}")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise MissingPackageError(
             f"published sets run through lmms-eval, and {error.name!r} is not installed; in an environment of its own, "
             f"beside this project: pip install lmms-eval=={VERSION}",
             name=error.name,
@@ -229,4 +229,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main, (ExamDataError, ModuleNotFoundError, OtherExamError, UnsupportedTaskError)))
+    sys.exit(fail_readably(main, (ExamDataError, MissingPackageError, OtherExamError, UnsupportedTaskError)))

@@ -102,7 +102,7 @@ class WarmStartConfig(_Section):
     learning_rate: PositiveFloat = 5e-4
     expert_walk: UnitInterval = 0.0
     expert_actions: UnitInterval = 0.0
-    pictures: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    pictures: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class RolloutConfig(_Section):

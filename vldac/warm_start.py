@@ -32,7 +32,7 @@ from vldac.runtime import derive_seed, fail_readably, quiet, set_threads
 from vldac.vlm import VLM, Prompt
 
 PICTURES = "Pictures-v0"
-_MOST_EXAMPLES = 16_384
+_MOST_EXAMPLES = 8192
 _HELD_OUT = 256
 _LONGEST_WALK = 12  # steps of a random walk before the next episode: starts of episodes stay frequent
 

@@ -59,5 +59,5 @@ class Environment(ABC):
         """The action that `text` is, to the letter, or the default action."""
         return text if text in self.actions else self.default_action
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # most environments hold nothing that must be let go
         """Lets go of processes and files."""

@@ -159,8 +159,8 @@ class _File:
 
     def open(self) -> Any:
         """A `pyarrow.parquet.ParquetFile`."""
-        import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415  # only where published data is read
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]  # noqa: PLC0415
+        import pyarrow as pa  # noqa: PLC0415  # only where published data is read
+        import pyarrow.parquet as pq  # noqa: PLC0415
 
         try:
             return pq.ParquetFile(self.path)

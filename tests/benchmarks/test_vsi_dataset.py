@@ -1,0 +1,210 @@
+"""The published layout: tables, videos, archives, and whatever may be wrong with them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import huggingface_hub
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from benchmarks.exam import ExamDataError, Settings
+from benchmarks.vsi_bench import VSIBench
+
+ROWS: list[dict[str, Any]] = [
+    {
+        "id": 0,
+        "dataset": "arkitscenes",
+        "scene_name": "41069025",
+        "question_type": "object_counting",
+        "question": "How many table(s) are in this room?",
+        "options": None,
+        "ground_truth": "4",
+    },
+    {
+        "id": 1,
+        "dataset": "scannet",
+        "scene_name": "scene0353_00",
+        "question_type": "object_rel_distance",
+        "question": "Which is closest to the tv?",
+        "options": ["A. chair", "B. stool", "C. stove", "D. sofa"],
+        "ground_truth": "C",
+    },
+    {
+        "id": 2,
+        "dataset": "arkitscenes",
+        "scene_name": "41069025",
+        "question_type": "object_abs_distance",
+        "question": "How far is the tv from the sofa?",
+        "options": None,
+        "ground_truth": "1.5",
+    },
+    {
+        "id": 3,
+        "dataset": "scannet",
+        "scene_name": "scene0353_00",
+        "question_type": "object_counting",
+        "question": "How many chair(s) are in this room?",
+        "options": None,
+        "ground_truth": "2",
+    },
+]
+
+
+def write_jsonl(folder: Path, rows: Sequence[dict[str, Any]] = ROWS) -> None:
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_video(path: Path, frames: int = 20) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * index, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_jsonl(tmp_path)
+    write_video(tmp_path / "arkitscenes" / "41069025.mp4")
+    write_video(tmp_path / "scannet" / "scene0353_00.mp4")
+    return tmp_path
+
+
+def test_questions_of_the_published_layout(folder: Path) -> None:
+    exam = VSIBench(Settings(data=folder, frames=4))
+    assert not exam.synthetic
+    questions = exam.questions()
+    assert [question.id for question in questions] == ["0", "2", "1", "3"], "one video after the other"
+    (message,) = questions[0].load()
+    assert [round(float(image.mean()) / 10) for image in message.images] == [0, 6, 12, 19]
+    *images, text = message.content
+    assert len(images) == 4
+    assert isinstance(text, str)
+    lines = text.split("\n")
+    assert lines[1] == ROWS[0]["question"]
+    assert "number" in lines[2]
+    choice = questions[2].load()[0].text.split("\n")
+    assert choice[1:7] == [ROWS[1]["question"], "Options:", *ROWS[1]["options"]]
+    assert "letter" in choice[7]
+
+
+def test_terse_prompts_are_the_question_and_little_else(folder: Path) -> None:
+    terse = VSIBench(Settings(data=folder, frames=1, style="terse")).questions()[0].load()[0].text
+    full = VSIBench(Settings(data=folder, frames=1)).questions()[0].load()[0].text
+    assert terse.startswith(ROWS[0]["question"])
+    assert len(terse) < len(full)
+
+
+def test_archives_need_not_be_unpacked(folder: Path) -> None:
+    unpacked = VSIBench(Settings(data=folder, frames=4))
+    before, identity = unpacked.questions()[2].load()[0].images, unpacked.identity()
+    with zipfile.ZipFile(folder / "scannet.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(folder / "scannet" / "scene0353_00.mp4", "scannet/scene0353_00.mp4")
+    (folder / "scannet" / "scene0353_00.mp4").unlink()
+    packed = VSIBench(Settings(data=folder, frames=4))
+    after = packed.questions()[2].load()[0].images
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert packed.identity() == identity
+
+
+def test_parquet_gives_the_same_exam(folder: Path) -> None:
+    from_lines = VSIBench(Settings(data=folder)).identity()
+    (folder / "test.jsonl").unlink()
+    parquet.write_table(pa.Table.from_pylist(ROWS), folder / "test-00000-of-00001.parquet")
+    assert VSIBench(Settings(data=folder)).identity() == from_lines
+
+
+def test_the_limit_is_of_each_question_type(folder: Path) -> None:
+    questions = VSIBench(Settings(data=folder, limit=1)).questions()
+    assert sorted(question.id for question in questions) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("id", 1, "occurs twice"),
+        ("id", None, "'id'"),
+        ("dataset", "..", "no name of a video"),
+        ("scene_name", "../../etc/passwd", "no name of a video"),
+        ("scene_name", "/etc/passwd", "no name of a video"),
+        ("question", "", "'question'"),
+        ("question", ["a"], "'question'"),
+        ("question_type", "object_colour", "no question type"),
+        ("ground_truth", "four", "no positive number"),
+        ("ground_truth", "0", "no positive number"),
+        ("ground_truth", "nan", "no positive number"),
+        ("ground_truth", "inf", "no positive number"),
+        ("ground_truth", True, "'ground_truth'"),
+        ("options", "A. chair", "'options'"),
+    ],
+)
+def test_a_wrong_field_is_named_in_one_line(folder: Path, field: str, value: Any, words: str) -> None:
+    write_jsonl(folder, [ROWS[1], ROWS[0] | {field: value}])
+    with pytest.raises(ExamDataError) as error:
+        VSIBench(Settings(data=folder))
+    assert words in str(error.value)
+    assert "row 1" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"options": None}, "0 options"), ({"ground_truth": "E"}, "none of"), ({"ground_truth": "chair"}, "none of")],
+)
+def test_a_wrong_choice_is_named_in_one_line(folder: Path, changes: dict[str, Any], words: str) -> None:
+    write_jsonl(folder, [ROWS[1] | changes])
+    with pytest.raises(ExamDataError, match=words):
+        VSIBench(Settings(data=folder))
+
+
+@pytest.mark.parametrize("content", ["{", "[1]\n", '{"id": 1}\n[]\n', "[" * 100_000, "", "\xff\n"])
+def test_a_broken_table_is_an_error(folder: Path, content: str) -> None:
+    (folder / "test.jsonl").write_text(content, encoding="latin-1")
+    with pytest.raises(ExamDataError) as error:
+        VSIBench(Settings(data=folder))
+    assert "test.jsonl" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_data_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
+    (folder / "scannet" / "scene0353_00.mp4").unlink()
+    with pytest.raises(ExamDataError, match=r"neither .*scene0353_00.mp4 nor .*scannet.zip"):
+        VSIBench(Settings(data=folder)).identity()
+    (folder / "scannet.zip").write_bytes(b"no archive")
+    with pytest.raises(ExamDataError, match="no readable archive"):
+        VSIBench(Settings(data=folder)).identity()
+    (folder / "test.jsonl").unlink()
+    with pytest.raises(ExamDataError, match=r"neither test\.jsonl nor"):
+        VSIBench(Settings(data=folder))
+    with pytest.raises(ExamDataError, match="no folder"):
+        VSIBench(Settings(data=tmp_path / "absent"))
+
+
+def test_a_name_that_is_no_folder_is_fetched_from_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(name: str, *, repo_type: str, allow_patterns: list[str]) -> str:
+        asked.append((name, repo_type, "test.jsonl" in allow_patterns))
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert len(VSIBench(Settings(data=Path("nyu-visionx/VSI-Bench"))).questions()) == len(ROWS)
+    assert asked == [("nyu-visionx/VSI-Bench", "dataset", True)]
+
+    def fail(name: str, **_: Any) -> str:
+        raise FileNotFoundError("no connection\nat all")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(ExamDataError, match=r"no folder nyu-visionx/VSI-Bench.*no connection at all"):
+        VSIBench(Settings(data=Path("nyu-visionx/VSI-Bench")))
