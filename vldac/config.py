@@ -169,7 +169,7 @@ class ExamsConfig(_Section):
     max_pixels: Positive = 50_176
     min_pixels: Positive = 1_024
     batch_size: Positive = 32
-    max_new_tokens: Positive | None = 64
+    max_new_tokens: Positive | None = 32
 
     @model_validator(mode="after")
     def _ordered(self) -> ExamsConfig:
