@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks.choice_sets.published import Row, locate, read_rows
 from benchmarks.exam import ExamDataError, Question, QuestionExam, Scored, Settings, in_percent
 from benchmarks.records import Record
+from benchmarks.tables import Row, locate, read_rows
 from vldac.conversation import Image, Message
 
 

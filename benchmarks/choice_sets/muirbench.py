@@ -7,7 +7,7 @@ import string
 from collections.abc import Sequence
 
 from benchmarks.choice_sets.exam import ChoiceSet, lettered
-from benchmarks.choice_sets.published import Row, read_pictures
+from benchmarks.tables import Row, read_pictures
 from vldac.conversation import Image
 
 _PLACE = "<image>"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from benchmarks.choice_sets.exam import ChoiceSet, below
 from benchmarks.choice_sets.letters import extract_letter
-from benchmarks.choice_sets.published import Row
 from benchmarks.exam import ExamDataError
+from benchmarks.tables import Row
 from benchmarks.video import read_frames
 from vldac.conversation import Image
 

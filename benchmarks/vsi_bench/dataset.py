@@ -15,8 +15,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.choice_sets.published import Row, locate, read_rows
 from benchmarks.exam import ExamDataError
+from benchmarks.tables import Row, locate, read_rows
 from benchmarks.video import read_frames
 from benchmarks.vsi_bench.scoring import MULTIPLE_CHOICE, NUMERIC
 from vldac.conversation import Image

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from benchmarks.choice_sets import ERQA, MuirBench, VideoMMESpatial, published
+from benchmarks import tables
+from benchmarks.choice_sets import ERQA, MuirBench, VideoMMESpatial
 from benchmarks.choice_sets.exam import ChoiceSet
-from benchmarks.choice_sets.published import Row, read_pictures, read_rows
 from benchmarks.exam import ExamDataError, Request, Settings
 from benchmarks.records import Records
+from benchmarks.tables import Row, read_pictures, read_rows
 
 
 def picture(level: int, kind: str = "PNG", size: tuple[int, int] = (8, 6)) -> dict[str, Any]:
@@ -265,7 +266,7 @@ def test_pictures_that_cannot_be_read_are_errors(tmp_path: Path, monkeypatch: py
         with pytest.raises(ExamDataError) as error:
             read_pictures(rows[0], column)
         one_line(error, words)
-    monkeypatch.setattr(published, "MAX_PIXELS", 40)
+    monkeypatch.setattr(tables, "MAX_PIXELS", 40)
     with pytest.raises(ExamDataError) as error:
         read_pictures(rows[0], "images")
     one_line(error, "more than 40 pixels")
@@ -274,12 +275,12 @@ def test_pictures_that_cannot_be_read_are_errors(tmp_path: Path, monkeypatch: py
 def test_tables_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(tmp_path, ERQA_ROWS)
     (tmp_path / "test.jsonl").write_text('{"n": 1}\n' * 3)
-    monkeypatch.setattr(published, "MAX_ROWS", 2)
+    monkeypatch.setattr(tables, "MAX_ROWS", 2)
     for name in ("test-00000-of-00001.parquet", "test.jsonl"):
         with pytest.raises(ExamDataError) as error:
             read_rows(folder / name, ("n",))
         one_line(error, "2")
-    monkeypatch.setattr(published, "MAX_BYTES", 20)
+    monkeypatch.setattr(tables, "MAX_BYTES", 20)
     with pytest.raises(ExamDataError, match="more than 20 bytes"):
         read_rows(tmp_path / "test.jsonl", ("n",))
 

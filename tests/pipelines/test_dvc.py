@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks import exams
+from pipelines import examine
 from pipelines.sources import closure
 from vldac.config import Config
 
@@ -18,12 +20,15 @@ MODULES = {
     "train": ("vldac.train", WORKER),
     "evaluate": ("benchmarks.simulator", WORKER),
 }
+EXAMS = STAGES["exam"]["matrix"]["name"]
 # config.py checks values that are tracked one by one; plan.py only prints; the manifest of the worlds stage holds the
 # hashes of the world's own files, so that naming another world in the registry changes nothing.
 NEUTRAL = ("vldac.config", "vldac.plan", "envs.registry")
 RESOLVED = "config.yaml"
 #: `worlds` turns params.yaml into config.yaml; the other stages depend on values of that.
-READERS = {name: next(iter(stage["params"])) for name, stage in STAGES.items() if name != "worlds"}
+READERS = {
+    name: next(iter(stage["params"])) for name, stage in STAGES.items() if name != "worlds" and "params" in stage
+}
 IN_MANIFEST = {"envs/base.py", "envs/wrappers.py"}
 REINFORCEMENT = {"train", "learner", "rollout", "objectives", "advantages", "scoring"}
 
@@ -36,10 +41,32 @@ def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage: str) -> None
     assert declared == imported - IN_MANIFEST
 
 
+@pytest.mark.parametrize("name", EXAMS)
+def test_an_exam_depends_on_the_code_that_it_imports(name: str) -> None:
+    module = exams.EXAMS[name].partition(":")[0]
+    imported = {path.relative_to(ROOT).as_posix() for path in closure(ROOT, ["benchmarks.__main__", module], NEUTRAL)}
+    declared = {path.replace("${item.name}", name) for path in STAGES["exam"]["deps"]}
+    assert {path for path in imported if not path.startswith(f"benchmarks/{name}/")} <= declared
+    assert f"benchmarks/{name}" in declared
+
+
+def test_the_report_depends_on_exactly_the_code_that_it_imports() -> None:
+    imported = {path.relative_to(ROOT).as_posix() for path in closure(ROOT, ["benchmarks.report"], NEUTRAL)}
+    declared = {path for path in STAGES["report"]["deps"] if path.endswith(".py") and not path.startswith("pipelines/")}
+    assert declared == imported
+
+
+def test_every_exam_of_the_pipeline_can_be_asked_for_by_name() -> None:
+    assert tuple(EXAMS) == examine.EXAMS
+    assert set(EXAMS) <= set(exams.EXAMS)
+
+
 def test_every_dependency_is_a_file_of_the_project_or_the_output_of_a_stage() -> None:
-    outputs = {out for stage in STAGES.values() for out in _outputs(stage)}
+    outputs = {str(Path(str(out))) for stage in STAGES.values() for out in _outputs(stage)}
+    outputs |= {str(Path(out).parent) for out in outputs if "${item.name}" in out}
     for name, stage in STAGES.items():
-        for path in (*stage["deps"], *(file for entry in stage["params"] for file in entry)):
+        paths = (*stage["deps"], *(file for entry in stage.get("params", ()) for file in entry))
+        for path in (path.replace("${item.name}", EXAMS[0]) for path in paths):
             assert path in outputs or (ROOT / path).exists(), f"{name} depends on {path}, which nothing makes"
 
 
@@ -73,7 +100,7 @@ def test_every_parameter_of_a_stage_is_a_key_of_the_configuration() -> None:
 
 def test_no_parameter_that_decides_the_weights_is_missing_from_training() -> None:
     tracked = {key for stage in ("base", "train") for key in READERS[stage][RESOLVED]}
-    free = {"evaluate", "checkpoint", "env.step_deadline"}
+    free = {"evaluate", "exams", "checkpoint", "env.step_deadline"}
     for key in _leaves(Config().model_dump()):
         prefixes = {key.rsplit(".", n)[0] for n in range(key.count(".") + 1)}
         assert prefixes & (tracked | free), f"{key} decides the weights, but no stage depends on it"
