@@ -13,6 +13,7 @@ from vldac.vlm import VLM
 #: Picture sizes of the paper's evaluations, in pixels.
 MAX_PIXELS, MIN_PIXELS = 200_704, 3_136
 _TOKENS_AT_ONCE = 32_768  # of a batch with its padding and its answers; longer batches are cut up
+_STRETCH, _SHORT = 1.5, 256  # padding makes no prompt longer than 1.5 times itself, or than 1.5 times 256 tokens
 
 
 class VLMExaminee:
@@ -66,10 +67,13 @@ class VLMExaminee:
         batch: list[int] = []
         for i in sorted(range(len(requests)), key=key):
             temperature, limit, length = key(i)
-            alike = not batch or key(batch[0])[:2] == (temperature, limit)
-            if batch and (not alike or (len(batch) + 1) * (length + limit) > self.tokens_at_once):
-                yield batch
-                batch = []
+            if batch:
+                alike = key(batch[0])[:2] == (temperature, limit)
+                # Padding costs as much as reading: a short prompt is not made several times longer for a long one.
+                padded = length > _STRETCH * max(_SHORT, key(batch[0])[2])
+                if padded or not alike or (len(batch) + 1) * (length + limit) > self.tokens_at_once:
+                    yield batch
+                    batch = []
             batch.append(i)
         if batch:
             yield batch

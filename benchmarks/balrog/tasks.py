@@ -65,7 +65,7 @@ ENVIRONMENTS: dict[str, Spec] = {
         tasks=tuple(_BABYAI + kind for kind in get_args(BabyAIKind)),
         episodes=10,
         short_tasks=(_BABYAI + "goto", _BABYAI + "pickup", _BABYAI + "open"),
-        short_steps=48,
+        short_steps=32,
         packages=("minigrid",),
     ),
     "babaisai": Spec(
@@ -87,8 +87,8 @@ ENVIRONMENTS: dict[str, Spec] = {
         short_steps=30,
         packages=("textworld", "jericho"),
     ),
-    "crafter": Spec(("default",), 10, ("default",), 40, ("crafter",)),
-    "nle": Spec(("NetHackChallenge-v0",), 5, ("NetHackChallenge-v0",), 40, ("nle",)),
+    "crafter": Spec(("default",), 10, ("default",), 32, ("crafter",)),
+    "nle": Spec(("NetHackChallenge-v0",), 5, ("NetHackChallenge-v0",), 24, ("nle",)),
     "minihack": Spec(
         tasks=(
             "MiniHack-Boxoban-Hard-v0", "MiniHack-Boxoban-Medium-v0", "MiniHack-MazeWalk-9x9-v0",
@@ -97,7 +97,7 @@ ENVIRONMENTS: dict[str, Spec] = {
         ),
         episodes=5,
         short_tasks=("MiniHack-MazeWalk-9x9-v0", "MiniHack-Corridor-R3-v0"),
-        short_steps=40,
+        short_steps=32,
         packages=("nle", "minihack"),
     ),
 }  # fmt: skip

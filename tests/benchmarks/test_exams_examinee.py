@@ -56,6 +56,20 @@ def test_a_batch_is_cut_up_where_it_would_be_too_long(vlm: VLM, monkeypatch: pyt
     assert sizes == [4, 1, 1, 1, 1]
 
 
+def test_a_short_prompt_is_not_padded_to_a_long_one(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    original = VLM.generate
+
+    def generate(self: VLM, prompts: Any, **options: Any) -> Any:
+        sizes.append([len(prompt.input_ids) for prompt in prompts])
+        return original(self, prompts, **options)
+
+    monkeypatch.setattr(VLM, "generate", generate)
+    VLMExaminee(vlm, min_pixels=256).answer([request("Q" * n, max_new_tokens=1) for n in (1, 500, 600, 2000, 200)])
+    assert [len(batch) for batch in sizes] == [2, 2, 1]
+    assert all(max(batch) <= 1.5 * max(256, min(batch)) for batch in sizes)
+
+
 def test_pictures_are_brought_within_the_limits(vlm: VLM) -> None:
     picture = np.zeros((128, 128, 3), np.uint8)
     VLMExaminee(vlm, max_pixels=64 * 64, min_pixels=256)
