@@ -22,6 +22,7 @@ test: setup $(VENV)/.dev ## set up, then run every test (`make test ARGS='-m "no
 
 perf: setup ## measure speed: environment steps/s, tokens/s, shares of time, memory
 	@$(PYTHON) -m perf $(ARGS)
+	@$(PYTHON) -m perf.exams
 
 study: setup ## several seeds from the base model to the table (ARGS='--params conf/numberline.yaml --seeds 0 1 2')
 	@$(PYTHON) -m benchmarks.study $(ARGS)

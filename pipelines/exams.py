@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import checkpoints
 from pipelines.checkpoints import CONTENT
+from pipelines.cli import PipelineError
 from pipelines.datasets import EvaluationSet, log_input
 from pipelines.project import Lock, read_json
 
@@ -104,6 +106,24 @@ def record(
         client.log_artifact(run_id, str(directory / file), f"exams/version-{number}/{policy}/{name}")
     client.set_model_version_tag(version.name, number, _tag(name, policy), json.dumps(kept, sort_keys=True))
     return True
+
+
+def download(client: MlflowClient, version: ModelVersion, out: Path) -> None:
+    """Brings every exam that is kept with a version into `out`, a folder an exam.
+
+    Raises:
+        PipelineError: it has sat none.
+    """
+    home = f"exams/version-{version.version}/trained"
+    folders = [item.path for item in client.list_artifacts(version.run_id, home) if item.is_dir]
+    if not folders:
+        raise PipelineError(
+            f"{version.name} version {version.version} has sat no exam; "
+            f"make evaluate MODEL=models:/{version.name}/{version.version}"
+        )
+    for folder in folders:
+        found = client.download_artifacts(version.run_id, folder, str(out.parent))
+        shutil.move(found, out / Path(folder).name)
 
 
 def scores(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -2,6 +2,7 @@
 
 python -m pipelines.models list [--checkpoints] [--world MiniWorld-Hallway-v0]
 python -m pipelines.models compare NAME@champion NAME/3
+python -m pipelines.models report NAME@champion NAME/3 --out DIRECTORY
 python -m pipelines.models promote NAME@candidate [--dry-run]
 python -m pipelines.models rollback NAME --reason "it turns left for ever"
 python -m pipelines.models fetch models:/NAME@champion DIRECTORY
@@ -12,11 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import checkpoints, cli, lineage, registry, tracking
+from pipelines import checkpoints, cli, exams, lineage, registry, tracking
+from pipelines.examine import EXAMS
+from pipelines.repro import call, environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,8 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         client = tracking.client(root)
         if options.command == "list":
             lines = _checkpoints(client, options.world) if options.checkpoints else _models(client, options.world)
-        elif options.command == "compare":
-            lines = _compare([lineage.find(client, text) for text in (options.a, options.b)])
+        elif options.command in {"compare", "report"}:
+            pair = [lineage.find(client, text) for text in (options.a, options.b)]
+            lines = _compare(pair) if options.command == "compare" else _report(client, pair, options.out)
         else:
             version = lineage.find(client, options.version)
             lines = [f"{name:<16} {value}" for name, value in lineage.trace(root, version)]
@@ -60,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("compare", help="two versions side by side, and in what their parameters differ")
     command.add_argument("a", help="NAME@champion, NAME/3, or NAME for its candidate")
     command.add_argument("b")
+    command = commands.add_parser("report", help="a page with the exams of two versions side by side")
+    command.add_argument("a", help="NAME@champion, NAME/3, or NAME for its candidate")
+    command.add_argument("b")
+    command.add_argument("--out", type=Path, default=Path("report"), help="(default: %(default)s)")
     command = commands.add_parser("promote", help="make a version the champion, if the rule says so")
     command.add_argument("version", help="NAME@candidate or NAME/3")
     command.add_argument("--dry-run", action="store_true", help="only say what would happen")
@@ -120,12 +130,33 @@ def _compare(versions: Sequence[ModelVersion]) -> list[str]:
             if apart
             else "the 95% intervals overlap: this does not say which is better"
         )
+    lines += [_exam_line(name, versions) for name in EXAMS if any(exams.recorded(v.tags, name) for v in versions)]
     if versions[0].tags.get("env") != versions[1].tags.get("env"):
         lines.append(f"they act in different worlds: {versions[0].tags.get('env')} and {versions[1].tags.get('env')}")
     flat = [tracking.flatten(json.loads(version.tags.get("params", "{}"))) for version in versions]
     different = [key for key in sorted({*flat[0], *flat[1]}) if flat[0].get(key) != flat[1].get(key)]
     values: list[tuple[Any, ...]] = [(key, flat[0].get(key, "-"), flat[1].get(key, "-")) for key in different]
     return lines + (["", *_table(("parameter", a, b), values)] if values else ["their parameters are the same"])
+
+
+def _exam_line(name: str, versions: Sequence[ModelVersion]) -> str:
+    """Both scores of an exam, and whether they compare."""
+    kept = [exams.recorded(version.tags, name) for version in versions]
+    said = ["-" if k is None else f"{k['score']:.2f} +- {k['standard_error']:.2f}" for k in kept]
+    digests = {k["digest"] for k in kept if k is not None}
+    return f"{name}: {said[0]} and {said[1]}" + (" (not the same exam)" if len(digests) > 1 else "")
+
+
+def _report(client: MlflowClient, versions: Sequence[ModelVersion], out: Path) -> list[str]:
+    """Draws the page from the records that are kept with each version."""
+    with tempfile.TemporaryDirectory() as aside:
+        names = [f"{version.name}/{version.version}" for version in versions]
+        homes = [Path(aside) / side / "exams" for side in ("a", "b")]
+        for version, home in zip(versions, homes, strict=True):
+            home.mkdir(parents=True)
+            exams.download(client, version, home)
+        command = [sys.executable, "-m", "benchmarks.report", *map(str, homes), "--out", str(out), "--names", *names]
+        return call("the report", command, cwd=Path.cwd(), env=environment())
 
 
 def _promote(root: Path, version: ModelVersion, *, dry_run: bool) -> list[str]:

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 from benchmarks.balrog.environment import Environment, Observation
 from benchmarks.balrog.history import History
+from benchmarks.exam import spoken
 from vldac.conversation import Message
 
 _NO_LETTERS = re.compile(r"[^a-zA-Z\s:]")
@@ -32,12 +33,17 @@ class Reply:
 
 
 class Agent(ABC):
-    """Turns observations into conversations, and answers into actions."""
+    """Turns observations into conversations, and answers into actions.
+
+    Args:
+        history: of the episode.
+        terse: read the JSON answers of small models; see `benchmarks.exam.spoken`.
+    """
 
     question: ClassVar[str]
 
-    def __init__(self, history: History) -> None:
-        self.history = history
+    def __init__(self, history: History, *, terse: bool = False) -> None:
+        self.history, self.terse = history, terse
 
     def ask(self, observation: Observation) -> tuple[Message, ...]:
         """The conversation that asks for the next action."""
@@ -46,7 +52,7 @@ class Agent(ABC):
 
     def hear(self, text: str) -> str:
         """The action that an answer names; the answer becomes part of the history."""
-        reply = self.read(text)
+        reply = self.read(spoken(text) if self.terse else text)
         self.history.act(reply.action, reply.reasoning)
         return reply.action
 
@@ -106,7 +112,8 @@ def make_agent(
     Args:
         kind: of agent.
         environment: is asked for its instruction.
-        style: `terse` tells only the first line of the instruction and the actions, and shows no past.
+        style: `terse` tells only the first line of the instruction and the actions, shows no past, and also reads the
+            project's JSON answer.
     """
     instruction = environment.instruction()
     if style == "terse":
@@ -114,7 +121,7 @@ def make_agent(
         if environment.actions:
             instruction += "\nActions: " + ", ".join(environment.actions)
     history = History(instruction, TEXT_HISTORY[style], IMAGE_HISTORY, REASONING_HISTORY)
-    return AGENTS[kind](history)
+    return AGENTS[kind](history, terse=style == "terse")
 
 
 def _letters(text: str) -> str:

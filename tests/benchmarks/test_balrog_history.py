@@ -159,3 +159,10 @@ def test_terse_prompts_tell_the_goal_the_actions_and_the_present(kind: str) -> N
 
 def test_the_mark_that_is_read_is_the_one_that_is_asked_for() -> None:
     assert "ACTION: <action>" in ChainOfThought.question
+
+
+def test_a_terse_agent_reads_the_json_answers_of_small_models() -> None:
+    history = History("play.", 1, 1, 1)
+    assert Naive(history, terse=True).hear('{"thoughts": "a door", "action": "go forward"}') == "go forward"
+    assert Naive(history, terse=True).hear("go forward") == "go forward"
+    assert Naive(history).hear('{"action": "go forward"}') != "go forward"

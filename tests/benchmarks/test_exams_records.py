@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from exam_cases import Sums, Told, adds
@@ -78,6 +79,16 @@ def test_an_exam_is_put_in_batches_and_summed_up_by_task(tmp_path: Path) -> None
     first = json.loads((tmp_path / "records.jsonl").read_text().splitlines()[3])
     assert first["prompt"] == "[user] <image>3 + 3 ="
     assert (first["answer"], first["parsed"], first["score"], first["images"]) == ("no idea", None, 0.0, ["grey:3"])
+
+
+@pytest.mark.parametrize(("style", "score"), [("terse", 100.0), ("full", 0.0)])
+def test_the_json_answers_of_small_models_are_read_where_prompts_are_terse(
+    tmp_path: Path, style: Literal["terse", "full"], score: float
+) -> None:
+    told = Told(lambda request: json.dumps({"thoughts": "easy", "action": adds(request)}))
+    summary = exams.sit(Sums(Settings(style=style)), told, tmp_path, MODEL)
+    assert summary["score"] == score
+    assert '"action"' in json.loads((tmp_path / "records.jsonl").read_text().splitlines()[0])["answer"]
 
 
 def test_a_killed_exam_goes_on_where_it_was(tmp_path: Path) -> None:

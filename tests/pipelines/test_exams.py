@@ -15,6 +15,7 @@ from tests.pipelines.conftest import call, dvc
 from vldac.config import Config, load
 
 EXAMINE = (sys.executable, "-m", "pipelines.examine")
+MODELS = (sys.executable, "-m", "pipelines.models")
 SUMMARY = {
     "exam": "balrog",
     "title": "BALROG",
@@ -124,6 +125,15 @@ def test_exams_follow_a_version_from_dvc_to_the_registry_and_decide_its_promotio
     assert kept is not None
     assert (kept["score"], kept["profile"]) == (48.0, "full")
     assert not list(project.glob(".local/examined.*"))
+
+    compared = call(*MODELS, "compare", f"{name}/1", f"{name}/2")
+    assert "balrog: 51.00 +- 2.00 and 48.00 +- 2.00\n" in compared
+    assert "vsi_bench: 48.00 +- 2.00 and 48.00 +- 2.00 (not the same exam)" in compared
+    call(*EXAMINE, f"{name}/1", "--exam", "vsi_bench", "--profile", "short")
+    call(*MODELS, "report", f"{name}/1", f"{name}/2", "--out", "side-by-side")
+    page = Path("side-by-side/report.html").read_text()
+    assert f"{name}/1" in page
+    assert f"{name}/2" in page
 
     Path("failing").write_text("balrog")
     printed = call(*EXAMINE, "models/base", "--exam", "balrog", "understanding", code=1)
