@@ -41,6 +41,7 @@ TINY_PARAMS: dict[str, Any] = {
     },
     "checkpoint": {"every": 1},
     "evaluate": {"episodes": 6, "simulators": 4},
+    "exams": {"limit": 1, "max_new_tokens": 4, "max_pixels": 4096, "environments": ["babyai", "nle"]},
 }
 
 

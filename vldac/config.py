@@ -170,6 +170,8 @@ class ExamsConfig(_Section):
     min_pixels: Positive = 1_024
     batch_size: Positive = 32
     max_new_tokens: Positive | None = 32
+    limit: Positive | None = None
+    environments: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _ordered(self) -> ExamsConfig:

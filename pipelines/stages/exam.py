@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def flags(config: Config, exam: str) -> Iterator[str]:
     """The options of `python -m benchmarks` that the configuration gives an exam."""
-    values = config.exams.model_dump(exclude={"data"}) | {
+    values = config.exams.model_dump(exclude={"data", "environments"}) | {
         "style": config.env.prompt,
         "dtype": config.model.dtype,
         "threads": config.deepspeed.threads,
@@ -42,6 +42,8 @@ def flags(config: Config, exam: str) -> Iterator[str]:
     for name, value in values.items():
         if value is not None:
             yield from (f"--{name.replace('_', '-')}", str(value))
+    if config.exams.environments:
+        yield from ("--environments", *config.exams.environments)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,15 @@ def test_make_run_trains_registers_and_examines_and_dvc_alone_gives_the_same_wei
     for policy in ("random", "base", "trained"):
         assert set(summary[policy]) >= {"success", "success_ci", "return", "steps_to_goal", "episodes"}
         assert summary[policy]["episodes"] == params["evaluate"]["episodes"]
-    for picture in ("learning_curve", "filmstrip"):
+    scores = json.loads((root / "metrics/exams.json").read_text())
+    assert set(scores) == {"understanding", "vsi_bench", "visual_web_bench", "balrog"}
+    for name, score in scores.items():
+        assert 0 <= score <= 100
+        records = (root / f"exams/trained/{name}/records.jsonl").read_text().splitlines()
+        assert len(records) == json.loads((root / f"exams/trained/{name}/summary.json").read_text())["count"] > 0
+    assert "General understanding (synthetic)" in printed
+    assert "trained model" in (root / "exams/report/report.html").read_text()
+    for picture in ("learning_curve", "filmstrip", "exams"):
         with Image.open(root / f"plots/{picture}.png") as image:
             assert min(image.size) > 200
 
@@ -95,14 +103,14 @@ print("ANSWER", json.dumps(model.predict([json.loads(sys.argv[1])])[0]))
 
     # A second run finds everything done.
     again = call(root, sys.executable, "-m", "pipelines.run")
-    for stage in ("worlds", "base", "train", "evaluate"):
+    for stage in ("worlds", "base", "train", "evaluate", "exam", "report"):
         assert f"{stage}: up to date" in again
 
     # DVC alone, elsewhere, without a server: the same weights, metrics and plots, bit for bit.
     other = clone(tmp_path / "other", params)
     call(other, "dvc", "repro")
     outs = [
-        {out["path"]: out["md5"] for name in ("base", "train", "evaluate") for out in stages[name]["outs"]}
+        {out["path"]: out["md5"] for name in stages if name != "worlds" for out in stages[name]["outs"]}
         for stages in (yaml.safe_load((r / "dvc.lock").read_text())["stages"] for r in (root, other))
     ]
     assert {k: v for k, v in outs[0].items() if k != "runs/train.json"} == {

@@ -67,7 +67,10 @@ def test_the_stage_passes_on_what_the_configuration_says(tmp_path: Path) -> None
 
     (tmp_path / "vsi_bench").mkdir()
     config = Config.model_validate(
-        {"exams": {"data": str(tmp_path), "frames": 9, "max_new_tokens": None}, "env": {"prompt": "full"}}
+        {
+            "exams": {"data": str(tmp_path), "frames": 9, "max_new_tokens": None, "environments": ("babyai", "nle")},
+            "env": {"prompt": "full"},
+        }
     )
     given = list(flags(config, "vsi_bench"))
     assert given[given.index("--frames") + 1] == "9"
@@ -75,6 +78,7 @@ def test_the_stage_passes_on_what_the_configuration_says(tmp_path: Path) -> None
     assert given[given.index("--data") + 1] == str(tmp_path / "vsi_bench")
     assert "--data" not in list(flags(config, "balrog"))
     assert "--max-new-tokens" not in given
+    assert given[-3:] == ["--environments", "babyai", "nle"]
 
 
 @pytest.mark.slow

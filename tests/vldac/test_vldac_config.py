@@ -183,6 +183,8 @@ def changed(value: Any, key: str) -> Any:
         "exams.data": "somewhere",
         "exams.agent": "cot",
         "exams.parser": "lmms-eval",
+        "exams.limit": 9,
+        "exams.environments": ("babyai",),
     }
     if key in special:
         return special[key]
