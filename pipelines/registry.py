@@ -19,7 +19,7 @@ from pipelines import checkpoints, exams, packaging, tracking
 from pipelines.checkpoints import CONTENT
 from pipelines.cli import PipelineError
 from pipelines.datasets import evaluation_set, log_input
-from pipelines.project import content_hash, family, home, read_json, read_lock, revision, workspace
+from pipelines.project import content_hash, family, read_json, read_lock, revision, workspace
 from pipelines.promotion import Decision, Score, decide
 from pipelines.rundir import RunIdentity
 from vldac.config import Config
@@ -241,8 +241,7 @@ def _crown(client: MlflowClient, name: str, champions: Sequence[str]) -> None:
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
     """One process of this machine at a time: to look for a version and to make it are two requests."""
-    home(root).mkdir(parents=True, exist_ok=True)
-    with (home(root) / "registry.lock").open("w") as lock:
+    with tracking.lock_file(root, "registry").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

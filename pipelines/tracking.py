@@ -83,6 +83,18 @@ def client(root: Path) -> MlflowClient:
     return made
 
 
+def lock_file(root: Path, name: str) -> Path:
+    """A file by which the processes of this machine that share a tracking database take turns.
+
+    It lies beside a local database, which several checkouts may share, and in `.local` where a server is used.
+    """
+    uri = tracking_uri(root)
+    local = uri.startswith("sqlite:///")
+    directory = Path(uri.removeprefix("sqlite:///")).parent if local else home(root)
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / f".{name}.lock"
+
+
 @contextmanager
 def _first_use(root: Path, uri: str) -> Iterator[None]:
     """Makes a local database whole or not at all, by one process at a time; MLflow's own attempts collide."""
@@ -94,9 +106,7 @@ def _first_use(root: Path, uri: str) -> Iterator[None]:
     import mlflow  # noqa: PLC0415
 
     database = Path(uri.removeprefix("sqlite:///"))
-    home(root).mkdir(parents=True, exist_ok=True)
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with (home(root) / "mlflow.lock").open("w") as lock:
+    with lock_file(root, "first-use").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not database.exists():
             # A process that is killed half-way through the tables must not leave a database that nobody can use.
