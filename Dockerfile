@@ -13,9 +13,11 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /srv/vldac
 # Without the code, so that an edit of it does not install everything again; the installation only points to this folder.
+# NetHack pins an older gymnasium than all else here and runs with this one.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN pip install ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} -c constraints.txt \
-      --config-settings editable_mode=compat -e '.[server]'
+      --config-settings editable_mode=compat -e '.[server,grids]' \
+    && pip install -c constraints.txt --no-deps nle minihack
 
 FROM ${PYTHON_IMAGE}
 # OpenGL for MiniWorld, git for the revision that a registered version carries. g++ compiles DeepSpeed's GPU kernels.
