@@ -101,7 +101,7 @@ def test_the_command_examines_a_directory_and_goes_on(tiny_base: Path, tmp_path:
     assert json.loads((tmp_path / "exam/summary.json").read_text())["count"] == len(records.splitlines())
     subprocess.run(command, capture_output=True, text=True, check=True)
     assert (tmp_path / "exam/records.jsonl").read_bytes() == records
-    other = subprocess.run([*command, "--seed", "1"], capture_output=True, text=True, check=False)
+    other = subprocess.run([*command, "--max-new-tokens", "3"], capture_output=True, text=True, check=False)
     assert other.returncode == 1
     assert other.stderr.startswith("error: ")
     assert "holds another exam" in other.stderr
