@@ -18,7 +18,7 @@ run: setup ## set up, then train, evaluate and register a policy; a second run f
 	@$(PYTHON) -m pipelines.run $(ARGS)
 
 test: setup $(VENV)/.dev ## set up, then run every test (`make test ARGS='-m "not slow"'` leaves the long ones out)
-	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 perf: setup ## measure speed: environment steps/s, tokens/s, shares of time, memory
 	@$(PYTHON) -m perf $(ARGS)

@@ -17,13 +17,13 @@ from typing import Annotated, Any, Literal
 from prefect import flow, get_run_logger, task
 from pydantic import Field
 
-from pipelines import artifacts, process, readable, registry, report, tracking, versions
+from pipelines import artifacts, checkouts, process, readable, registry, report, tracking, versions
 from pipelines import examine as examine_model
 from pipelines.cli import PipelineError, explain
 from pipelines.exams import HOMES, summaries
 from pipelines.forwarder import reason
 from pipelines.live import LiveProgress
-from pipelines.project import read_json
+from pipelines.project import read_json, workspace
 from pipelines.repro import StageError, repro
 from vldac.config import ConfigError, load
 
@@ -37,6 +37,7 @@ STEPS: tuple[Step, ...] = ("worlds", "base", "train", "register", "evaluate", "e
 Model = Annotated[str, Field(pattern=r"^(vldac-[a-z0-9._-]+)?$")]
 Selector = Annotated[str, Field(pattern=r"^(@?[A-Za-z][A-Za-z0-9_-]*|[1-9][0-9]*)$")]
 Preset = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+\.yaml)?$")]
+Setting = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*=[^\r\n]*$")]
 Episodes = Annotated[int, Field(ge=0, le=100_000)]
 Exam = Literal["understanding", "vsi_bench", "visual_web_bench", "balrog"]
 Profile = Literal["", "short", "full"]
@@ -52,6 +53,7 @@ class Outcome:
         registered: the version of these weights, if the run registered them.
         promotion: what became of the candidate, if the run promoted.
         registry_error: why the registry could not be used; nothing else depends on it.
+        root: the project, or the checkout of it, that holds the results.
     """
 
     summary: dict[str, Any] | None = None
@@ -59,6 +61,7 @@ class Outcome:
     registered: registry.Registered | None = None
     promotion: registry.Promotion | None = None
     registry_error: str | None = None
+    root: Path = Path()
 
 
 def _begin() -> None:
@@ -123,18 +126,29 @@ def _log_promotion(done: registry.Promotion, *, dry_run: bool) -> None:
 
 @flow(name="train-pipeline", persist_result=False, validate_parameters=True)
 def train_pipeline(
-    steps: Annotated[list[Step], Field(min_length=1)] = list(STEPS),  # noqa: B006  # shown in the form, never changed
+    preset: Preset = "",
+    settings: list[Setting] = [],  # noqa: B006  # shown in the form, never changed
+    steps: Annotated[list[Step], Field(min_length=1)] = list(STEPS),  # noqa: B006  # likewise
     force: bool = False,
 ) -> Outcome:
     """From worlds and base model to registration, evaluation, exams and promotion; what is up to date is kept.
 
     Args:
+        preset: Params file of the project, such as conf/numberline.yaml. Empty: params.yaml.
+        settings: Changes to it, such as seed=3 or train.gamma=0.95. With these or a preset, the run works in a checkout
+            of its own and leaves params.yaml and the results of others as they are.
         steps: Steps to take. They run in the order of the default, whatever the order here.
         force: Run the stages among them even if they are up to date.
     """
     _begin()
-    config = load("params.yaml")  # a wrong key stops here, before any stage
-    log, root = get_run_logger(), Path.cwd()
+    with checkouts.entered(Path.cwd(), preset or "params.yaml", settings) as root:  # a wrong key stops here
+        return _train(root, steps, force=force)
+
+
+def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
+    config, log = load("params.yaml"), get_run_logger()
+    if root != workspace(root):
+        log.info("in %s, a checkout with parameters of its own", root.relative_to(workspace(root)))
     registered = promotion = error = None
     for step in (name for name in STEPS if name in steps):
         try:
@@ -154,7 +168,7 @@ def train_pipeline(
             log.warning("%s: %s", step, error)
     summary = read_json(Path("metrics/summary.json")) if "evaluate" in steps else None
     sat = {name: list(summaries(root / home).values()) for name, home in HOMES.items()} if "examine" in steps else None
-    outcome = Outcome(summary, sat, registered, promotion, error)
+    outcome = Outcome(summary, sat, registered, promotion, error, root)
     with _shown():
         if sat is not None:
             artifacts.table("exams", report.exam_rows(sat), f"{config.env.id}, seed {config.seed}")

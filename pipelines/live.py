@@ -19,6 +19,7 @@ from uuid import UUID
 
 from pipelines import artifacts, plots, rundir
 from pipelines.forwarder import Row, read_metrics, reason, unsent
+from pipelines.project import workspace
 from pipelines.stages import train
 from vldac.config import Config
 
@@ -78,7 +79,7 @@ class LiveProgress:
     def _look(self, *, last: bool) -> None:
         """Shows what is new."""
         self._fingerprint = self._fingerprint or train.fingerprint(self._root, self._config)
-        run = rundir.find(self._root / "runs", self._fingerprint)
+        run = rundir.find(workspace(self._root) / "runs", self._fingerprint)
         if run is None:
             return
         self._training |= not run.complete

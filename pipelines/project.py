@@ -15,8 +15,11 @@ import yaml
 
 from pipelines.cli import PipelineError
 
-#: What a stage writes and git tracks: a change there says nothing about the code that made it.
-_RESULTS = ("dvc.lock", "config.yaml", "metrics", "plots", "evaluations", "exams", "models", "data", "runs")
+#: What stages write, and the parameters, which every version records in full: no change of the code that made it.
+RECORDED = (
+    *("params.yaml", "config.yaml", "dvc.lock"),
+    *("data", "evaluations", "exams", "metrics", "models", "plots", "runs"),
+)
 _IGNORED = {"__pycache__", ".gitignore", ".DS_Store"}
 
 
@@ -28,6 +31,18 @@ def workspace(root: Path) -> Path:
 def home(root: Path) -> Path:
     """Where servers keep their state (`.local`), which all experiments share."""
     return workspace(root) / ".local"
+
+
+def params_file(root: Path, name: str) -> Path:
+    """A params file of the project by its name there.
+
+    Raises:
+        PipelineError: it is outside the project.
+    """
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise PipelineError(f"{name} is outside the project; name a params file such as conf/numberline.yaml")
+    return path
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -94,7 +109,7 @@ class Revision:
 
     Attributes:
         commit: 40 hex digits, or "none" outside git and before the first commit.
-        dirty: whether anything but results of the pipeline differs from that commit, untracked files included.
+        dirty: whether anything but `RECORDED` differs from that commit, untracked files included.
     """
 
     commit: str
@@ -104,7 +119,7 @@ class Revision:
 def revision(root: Path) -> Revision:
     """Asks git for the state of the working tree; never fails, since a lineage without git is still a run."""
     commit = _git(root, "rev-parse", "--verify", "HEAD")
-    status = _git(root, "status", "--porcelain", "--", ".", *(f":(exclude,top){path}" for path in _RESULTS))
+    status = _git(root, "status", "--porcelain", "--", ".", *(f":(exclude,top){path}" for path in RECORDED))
     return Revision(commit=commit or "none", dirty=status != "")
 
 

@@ -1,6 +1,6 @@
 """`make run`: the whole pipeline on this machine, and a short table at its end.
 
-    python -m pipelines.run [--steps train register] [--force]
+    python -m pipelines.run [--params conf/numberline.yaml] [--set seed=3] [--steps train register] [--force]
 
 Prefect runs without a server of its own standing by (it starts one for the time of the run) and keeps its history in
 .local/prefect; `PREFECT_API_URL` names another server.
@@ -55,11 +55,13 @@ class Terminal(logging.StreamHandler):
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.run", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--params", default="", metavar="FILE", help="of the project; default: params.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
     parser.add_argument("--steps", nargs="+", metavar="STEP", help="default: all, in their order")
     parser.add_argument("--force", action="store_true", help="run stages even if they are up to date")
     options = parser.parse_args(argv)
     root = Path.cwd()
-    config = load("params.yaml")
+    load(options.params or "params.yaml", options.set)  # a wrong key stops here
     for name, value in environment(root).items():
         os.environ.setdefault(name, value)
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
@@ -74,8 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addHandler(terminal)
     _tie_server()
-    outcome = flows.train_pipeline(steps=options.steps or list(flows.STEPS), force=options.force)
-    print(closing(root, outcome, warm_started=config.model.base == "tiny"))
+    outcome = flows.train_pipeline(
+        preset=options.params, settings=options.set, steps=options.steps or list(flows.STEPS), force=options.force
+    )
+    print(closing(root, outcome))
     if outcome.registry_error:
         raise cli.PipelineError(outcome.registry_error)
     return 0
@@ -108,9 +112,10 @@ def _tie_server() -> None:
             process.kill_when_parent_dies(server.server_process.pid)
 
 
-def closing(root: Path, outcome: Outcome, *, warm_started: bool) -> str:
+def closing(root: Path, outcome: Outcome) -> str:
     """The last lines of a run: the comparison, where to look, and what to type next."""
     lines = [""]
+    warm_started = load(outcome.root / "params.yaml").model.base == "tiny"
     if outcome.summary is not None:
         lines += [report.text(outcome.summary, warm_started=warm_started), ""]
     if outcome.exams is not None:
@@ -120,8 +125,8 @@ def closing(root: Path, outcome: Outcome, *, warm_started: bool) -> str:
         ("filmstrip", "plots/filmstrip.png"),
         ("exams", "exams/report/report.html"),
     ):
-        if (root / path).exists():
-            lines.append(f"{name:<15} {path}")
+        if (found := outcome.root / path).exists():
+            lines.append(f"{name:<15} {found.relative_to(root)}")
     if outcome.registered is not None:
         aliases = "@candidate"
         if outcome.promotion is not None and outcome.promotion.champion == outcome.registered.version:

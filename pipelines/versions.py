@@ -14,7 +14,7 @@ import yaml
 
 from pipelines import lineage, process, registry, repro, tracking
 from pipelines.cli import PipelineError
-from pipelines.project import home, read_json
+from pipelines.project import home, params_file, read_json
 from vldac.config import Config, ConfigError, load, parse
 
 #: Sections of a params file that an examination may take from elsewhere; the others belong to the weights.
@@ -154,10 +154,7 @@ def exam_config(root: Path, version: Version, preset: str | None, episodes: int 
     """
     values = version.config.model_dump(mode="json")
     if preset is not None:
-        path = (root / preset).resolve()
-        if not path.is_relative_to(root.resolve()):
-            raise PipelineError(f"{preset} is outside the project; name a params file such as conf/numberline.yaml")
-        other = load(path).model_dump(mode="json")
+        other = load(params_file(root, preset)).model_dump(mode="json")
         # How many simulators train is tied to the batch size of the version's own parameters; an exam asks neither.
         other["env"] |= {name: values["env"][name] for name in ("simulators", "workers")}
         values |= {section: other[section] for section in EXAM_SECTIONS}

@@ -6,6 +6,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -115,11 +117,14 @@ def test_queued_experiments_run_side_by_side_and_share_the_projects_server(
     # Relative to the project, not to the directory that an experiment runs in.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///.local/mlflow.db")
     dvc("exp", "run", "--queue", "-S", "seed=1,2", "-S", "env=numberline", "-S", "train.total_steps=1024")
-    dvc("queue", "start", "-j", "2")
+    # Not through a pipe: a process that DVC leaves behind keeps it open until the last worker has gone.
+    start = (sys.executable, "-m", "dvc", "queue", "start", "-j", "2")
+    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 600
     while re.search(r"(Queued|Running)\s*$", status := dvc("queue", "status"), re.MULTILINE):
         assert time.monotonic() < deadline, status
         time.sleep(1)
+    dvc("queue", "stop")
     assert len(re.findall(r"Success\s*$", status, re.MULTILINE)) == 2, status
     assert call("git", "status", "--porcelain") == ""  # nothing of it touched the workspace
 

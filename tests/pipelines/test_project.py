@@ -39,7 +39,7 @@ def test_results_do_not_make_a_revision_dirty_and_sources_do(tmp_path: Path, mon
     (tmp_path / "code.py").write_text("")
     commit("start")
     assert len(revision(tmp_path).commit) == 40
-    for result in ("metrics/train.json", "dvc.lock", "plots/learning_curve.csv"):
+    for result in ("metrics/train.json", "dvc.lock", "plots/learning_curve.csv", "params.yaml"):
         write_json(tmp_path / result, {})
     assert not revision(tmp_path).dirty
     (tmp_path / "new.py").write_text("")

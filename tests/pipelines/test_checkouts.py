@@ -1,0 +1,118 @@
+"""Runs with parameters of their own: which checkout they work in, what it holds, and what it shares."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines import checkouts, tracking
+from pipelines.cli import PipelineError
+from pipelines.project import revision, workspace
+from tests.pipelines.conftest import call, commit, dvc
+from vldac.config import ConfigError, load
+
+RUN = (sys.executable, "-m", "pipelines.run")
+
+
+@pytest.mark.slow
+def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> None:
+    with checkouts.entered(project, settings=["seed=3"]) as checkout:
+        assert Path.cwd() == checkout
+        assert checkout.parent == project / ".local/checkouts"
+        assert checkout.name.startswith("GymCards-NumberLine-v0-seed-3-")
+        assert workspace(checkout) == project
+        assert tracking.tracking_uri(checkout) == tracking.tracking_uri(project)
+        assert load("params.yaml") == load(project / "params.yaml", ["seed=3"])
+        assert not revision(checkout).dirty
+        assert dvc("cache", "dir").strip() == str(project / ".dvc/cache")
+    assert Path.cwd() == project
+    assert "DVC_ROOT" not in os.environ
+    assert load("params.yaml").seed == 0
+
+    # A file more, a file less, a changed one, and a result of an earlier run in that checkout.
+    (project / "vldac/more.py").write_text("more = 1\n")
+    (project / "vldac/losses.py").unlink()
+    (project / "vldac/answers.py").write_text("answers = 1\n")
+    (checkout / "dvc.lock").write_text("kept")
+    (project / "dvc.lock").write_text("not this one")
+    with checkouts.entered(project, settings=["seed=3"]) as again:
+        assert again == checkout
+        assert (again / "vldac/more.py").exists()
+        assert not (again / "vldac/losses.py").exists()
+        assert (again / "vldac/answers.py").read_text() == "answers = 1\n"
+        assert (again / "dvc.lock").read_text() == "kept"
+        assert revision(again).dirty
+    commit("changed")
+    with checkouts.entered(project, settings=["seed=3"]) as again:
+        assert revision(again).commit == revision(project).commit
+        assert not revision(again).dirty
+    shutil.rmtree(checkout)
+    with checkouts.entered(project, settings=["seed=3"]) as again:
+        assert (again / "vldac/more.py").exists()
+
+
+def test_what_params_yaml_says_already_runs_in_the_project_itself(project: Path) -> None:
+    with checkouts.entered(project, settings=["seed=0"]) as root:
+        assert root == project
+    assert not (project / ".local").exists()
+
+
+def test_a_wrong_parameter_leaves_no_checkout(project: Path) -> None:
+    for params, settings, error, message in (
+        ("params.yaml", ["train.gama=1"], ConfigError, "did you mean 'train.gamma'"),
+        ("conf/none.yaml", [], ConfigError, "No such file"),
+        ("../params.yaml", [], PipelineError, "is outside the project"),
+    ):
+        with pytest.raises(error, match=message), checkouts.entered(project, params, settings):
+            pass
+    assert not (project / ".local").exists()
+
+
+def test_a_project_without_a_commit_is_told_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("")
+    with pytest.raises(PipelineError, match="need the project in git, with a commit"):
+        checkouts.prepare(tmp_path, load(tmp_path / "params.yaml"))
+
+
+@pytest.mark.slow
+def test_a_run_with_its_own_parameters_is_registered_and_leaves_the_project_alone(project: Path) -> None:
+    first = call(*RUN)
+    lock, policy = (
+        (project / "dvc.lock").read_bytes(),
+        (project / "models/policy/adapter_model.safetensors").read_bytes(),
+    )
+    printed = call(*RUN, "--set", "seed=3", "--set", "train.total_steps=192")
+    assert "in .local/checkouts/GymCards-NumberLine-v0-seed-3-" in printed
+    assert re.search(r"^update 6$", printed, re.MULTILINE)
+    assert not re.search(r"^update 7$", printed, re.MULTILINE)
+    assert "version 1" in first
+    assert "version 2 @candidate" in printed
+    assert re.search(r"^learning curve +\.local/checkouts/\S+/plots/learning_curve.png$", printed, re.MULTILINE)
+    assert (project / "dvc.lock").read_bytes() == lock
+    assert (project / "models/policy/adapter_model.safetensors").read_bytes() == policy
+    assert call("git", "status", "--porcelain", "params.yaml", "vldac", "pipelines") == ""
+    assert dvc("status").strip() == "Data and pipelines are up to date."
+
+    client = tracking.client(project)
+    version = client.get_model_version("vldac-gymcards-numberline-v0-qwen2_vl", "2")
+    assert version.tags["seed"] == "3"
+    assert version.tags["git.dirty"] == "false"
+    assert json.loads(version.tags["params"])["train"]["total_steps"] == 192
+
+    # The same again is found again; so is a base model, in the cache that both share.
+    printed = call(*RUN, "--set", "seed=3", "--set", "train.total_steps=192")
+    assert "update" not in printed.replace("up to date", "")
+    assert "version 2 holds these weights" in printed
+    checkout = next((project / ".local/checkouts").glob("*-seed-3-*"))
+    locks = [yaml.safe_load((root / "dvc.lock").read_text())["stages"] for root in (project, checkout)]
+    assert locks[0]["train"] != locks[1]["train"]
+    shutil.rmtree(checkout)
+    printed = call(*RUN, "--set", "seed=3", "--set", "train.total_steps=192", "--steps", "worlds", "base", "train")
+    assert "update" not in printed.replace("up to date", "")
