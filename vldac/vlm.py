@@ -18,7 +18,13 @@ import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, LogitsProcessor
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GenerationConfig,
+    LogitsProcessor,
+)
 from transformers.utils import ModelOutput
 
 from vldac.conversation import Message
@@ -87,6 +93,12 @@ class VLM(nn.Module):
         self.lockstep = False
         #: From conversations to prompts.
         self.encoder = Encoder(tokenizer, image_processor, self.family)
+        # What a released model advises for chats, such as a repetition penalty, `generate` would put between the model
+        # and the sampler: the log-probabilities of sampling would no longer be those of learning.
+        advised = self.backbone.generation_config
+        self.backbone.generation_config = GenerationConfig(
+            bos_token_id=advised.bos_token_id, eos_token_id=advised.eos_token_id, pad_token_id=advised.pad_token_id
+        )
 
     @classmethod
     def from_pretrained(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -248,6 +250,33 @@ def test_samples_follow_the_softmax_at_their_temperature(vlm: VLM) -> None:
         counts.update(int(r.token_ids[0]) for r in responses)
     assert p_value(counts, vlm.token_log_probs(logits, 0.1).exp().double()) > 1e-3
     assert p_value(counts, vlm.token_log_probs(logits, 0.15).exp().double()) < 1e-6  # the test can tell them apart
+
+
+@pytest.mark.parametrize(
+    "advice",
+    [
+        {"repetition_penalty": 1.5},
+        {"no_repeat_ngram_size": 1},
+        {"min_new_tokens": 6},
+        {"suppress_tokens": list(range(40, 200))},
+    ],
+    ids=lambda advice: next(iter(advice)),
+)
+def test_what_a_released_model_advises_for_chats_does_not_change_the_distribution(
+    vlm: VLM, tmp_path: Path, advice: dict[str, Any]
+) -> None:
+    vlm.model.save_pretrained(tmp_path)
+    vlm.tokenizer.save_pretrained(tmp_path)
+    vlm.image_processor.save_pretrained(tmp_path)
+    path = tmp_path / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | advice))
+    advised = VLM.from_pretrained(tmp_path)
+    prompts = mixed_prompts(vlm)
+    expected = generate(vlm, prompts, temperature=0.5)
+    found = generate(advised, prompts, temperature=0.5)
+    assert [r.token_ids.tolist() for r in found] == [r.token_ids.tolist() for r in expected]
+    ids = [r.token_ids for r in found]
+    assert_close(learner_log_probs(advised, prompts, ids, 0.5), [r.log_probs for r in found])
 
 
 def test_the_generator_alone_decides_the_samples(vlm: VLM) -> None:
