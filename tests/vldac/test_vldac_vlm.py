@@ -14,7 +14,7 @@ from torch import Tensor
 from vldac import answers, tiny_vlm
 from vldac.answers import Answer
 from vldac.config import TinyConfig
-from vldac.families import family_of
+from vldac.families import UnsupportedFamilyError
 from vldac.vlm import VLM, Prompt, Response
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -342,9 +342,27 @@ def test_a_written_response_ends_with_the_end_of_turn_and_reads_back(vlm: VLM) -
     assert vlm.decode(ids) == text
 
 
-def test_a_model_of_an_unknown_family_is_named() -> None:
-    with pytest.raises(ValueError, match=r"'llava'.*qwen2_vl.*families\.py"):
-        family_of("llava")
+def test_a_model_of_a_hub_is_of_one_commit_which_it_names(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    built = build("qwen2_vl", tmp_path_factory)
+    assert built.commit is None
+    cache = tmp_path / "models--org--tiny"
+    (cache / "refs").mkdir(parents=True)
+    for commit in ("a" * 40, "b" * 40):
+        for part in (built.model, built.tokenizer, built.image_processor):
+            part.save_pretrained(cache / "snapshots" / commit)
+        (cache / "refs/main").write_text(commit)
+        assert VLM.from_pretrained("org/tiny").commit == commit
+    assert VLM.from_pretrained("org/tiny", revision="a" * 40).commit == "a" * 40
+
+
+def test_a_model_of_an_unknown_family_is_named_before_its_weights_are_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    with pytest.raises(UnsupportedFamilyError, match=r"'llava'.*qwen2_vl.*families\.py"):
+        VLM.from_pretrained(tmp_path)
 
 
 def test_a_new_adapter_is_the_identity_and_can_be_disabled(tmp_path_factory: pytest.TempPathFactory) -> None:
