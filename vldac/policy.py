@@ -57,8 +57,8 @@ def resolve(directory: str | Path) -> tuple[str, str | None]:
 def digest(directory: Path) -> str:
     """A hash that tells model directories apart: names, sizes and contents of all files.
 
-    A pointer to another directory counts as that directory; one to a hub as the id and revision that it names. All is
-    read, which takes as long as reading the weights: seconds for each ten gigabytes of a fast disk.
+    A pointer to another directory counts as that directory; one to a hub as the id and revision that it names. Every
+    byte is read: about a second for each gigabyte.
     """
     if (directory / POINTER).exists() and (target := Path(resolve(directory)[0])).is_dir():
         directory = target
