@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks import examinee, exams, model
+from benchmarks.arguments import add_model, parse, positive
 from benchmarks.exam import Exam, ExamDataError, MissingPackageError, Profile, Settings
-from benchmarks.records import OtherExamError
-from vldac.config import ModelConfig
+from benchmarks.model import OutOfDeviceMemoryError
+from benchmarks.records import RecordsError
+from vldac.families import UnsupportedFamilyError
 from vldac.runtime import fail_readably, quiet, set_threads
 
 
@@ -39,32 +41,26 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--exam", required=True, choices=tuple(exams.EXAMS))
-    made.add_argument("--base", required=True, help="a model: a directory, or a hub id")
-    made.add_argument("--policy", type=Path, help="a trained policy on that base; without it, the base is examined")
+    add_model(made)
     made.add_argument("--out", required=True, type=Path, help="takes records.jsonl and summary.json")
     made.add_argument("--base-out", type=Path, metavar="OUT", help="examine the policy's base as well, into OUT")
     made.add_argument("--overwrite", action="store_true", help="remove records of another exam or model first")
-    made.add_argument("--dtype", choices=("float32", "bfloat16"), help="(default: the policy's own, or float32)")
+    made.add_argument("--inputs", metavar="DIGEST", help="of what else decides the records; others are another exam")
     made.add_argument("--profile", choices=get_args(Profile), default="short", help="(default: %(default)s)")
     made.add_argument("--data", type=Path, help="folder with the published data (default: the synthetic set)")
     made.add_argument("--style", choices=("full", "terse"), default="full", help="prompts (default: %(default)s)")
     made.add_argument("--parser", choices=("original", "lmms-eval"), default="original", help="(default: %(default)s)")
     made.add_argument("--agent", choices=("naive", "cot"), default="naive", help="of BALROG (default: %(default)s)")
     made.add_argument("--environments", nargs="*", default=(), help="of BALROG (default: all)")
-    made.add_argument("--frames", type=int, default=32, help="of a video (default: %(default)s)")
-    made.add_argument("--max-pixels", type=int, default=examinee.MAX_PIXELS, help="(default: %(default)s)")
-    made.add_argument("--min-pixels", type=int, default=examinee.MIN_PIXELS, help="(default: %(default)s)")
-    made.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
-    made.add_argument("--limit", type=int, help="questions or episodes of each task")
-    made.add_argument("--max-new-tokens", type=int, help="(default: the exam's own)")
+    made.add_argument("--limit", type=positive, help="questions or episodes of each task")
+    made.add_argument("--max-new-tokens", type=positive, help="(default: the exam's own)")
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--threads", type=int, default=1, help="CPU threads; 0 for all cores (default: %(default)s)")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    options = parser().parse_args(arguments)
+    options = parse(parser(), arguments)
     quiet()
     set_threads(options.threads)
     settings = Settings(
@@ -81,33 +77,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=options.seed,
     )
     exam = exams.make(options.exam, settings)
-    config = ModelConfig(dtype=options.dtype) if options.dtype else None
     if options.base_out is not None:
         if options.policy is None:
             raise ExamDataError("--base-out is for the base of a policy; name the policy with --policy")
-        # The policy says in which precision it was trained; its base is examined in the same one.
-        config = config or model.described(options.policy)
-        _examine(exam, options, None, options.base_out, config)
-    _examine(exam, options, options.policy, options.out, config)
+        # The policy says in which precision and on which revision it was trained; its base is examined in the same.
+        options.dtype = options.dtype or model.described(options.policy).dtype
+        options.revision = options.revision or model.revision_of(options.base, options.policy)
+        _examine(exam, options, None, options.base_out)
+    _examine(exam, options, options.policy, options.out)
     return 0
 
 
-def _examine(
-    exam: Exam, options: argparse.Namespace, policy: Path | None, out: Path, config: ModelConfig | None
-) -> None:
-    vlm = model.load(options.base, policy, config)
+def _examine(exam: Exam, options: argparse.Namespace, policy: Path | None, out: Path) -> None:
+    vlm = model.load(options.base, policy, dtype=options.dtype, revision=options.revision)
     examined = {
         "digest": model.digest(vlm, options.base, policy),
         "dtype": str(next(vlm.parameters()).dtype),
         "max_pixels": options.max_pixels,
         "min_pixels": options.min_pixels,
     }
-    sitting = examinee.VLMExaminee(vlm, max_pixels=options.max_pixels, min_pixels=options.min_pixels)
+    sitting = examinee.VLMExaminee(
+        vlm, max_pixels=options.max_pixels, min_pixels=options.min_pixels, tokens_at_once=options.tokens_at_once
+    )
     started = time.monotonic()
-    summary = exams.sit(exam, sitting, out, examined, overwrite=options.overwrite)
+    summary = exams.sit(exam, sitting, out, examined, inputs=options.inputs, overwrite=options.overwrite)
     print(table(summary))
     print(f"{time.monotonic() - started:.0f} s; {out / exams.SUMMARY}", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main, (ExamDataError, MissingPackageError, OtherExamError)))
+    expected = (ExamDataError, MissingPackageError, RecordsError, UnsupportedFamilyError, OutOfDeviceMemoryError)
+    sys.exit(fail_readably(main, expected))

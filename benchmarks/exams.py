@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.exam import Exam, Examinee, Settings
-from benchmarks.records import Records
+from benchmarks.records import SUMMARY, Records
 from vldac.checkpoint import write_json
 
 #: Where the class of each exam is; importing it may need the exam's own packages.
@@ -21,8 +21,6 @@ EXAMS: Mapping[str, str] = {
     "muirbench": "benchmarks.choice_sets.muirbench:MuirBench",
     "video_mme_spatial": "benchmarks.choice_sets.video_mme:VideoMMESpatial",
 }
-
-SUMMARY = "summary.json"
 
 
 class UnknownExamError(ValueError):
@@ -44,7 +42,13 @@ def make(name: str, settings: Settings) -> Exam:
 
 
 def sit(
-    exam: Exam, examinee: Examinee, out: Path, model: Mapping[str, Any], *, overwrite: bool = False
+    exam: Exam,
+    examinee: Examinee,
+    out: Path,
+    model: Mapping[str, Any],
+    *,
+    inputs: str | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Examines a model, or goes on where a killed exam of the same model was.
 
@@ -53,14 +57,16 @@ def sit(
         examinee: the model.
         out: takes exam.json, records.jsonl and summary.json.
         model: what tells this model and its picture limits from others, as JSON.
-        overwrite: remove what `out` holds of another exam or model, instead of raising.
+        inputs: hash of whatever else decides the records, such as the code.
+        overwrite: remove what `out` holds of another exam, model or inputs, instead of raising.
 
     Returns:
         What summary.json holds: see `Exam.summarise`, with the exam's name, whether its data is synthetic, and its
         identity.
 
     Raises:
-        OtherExamError: `out` holds another exam or another model's.
+        OtherExamError: `out` holds another exam, another model's, or one of other inputs.
+        RecordsError: another process writes to `out`, or something in it is no record.
     """
     identity = {
         "exam": exam.name,
@@ -68,9 +74,10 @@ def sit(
         "limit": exam.settings.limit,
         **exam.identity(),
     }
-    with Records(out, {**identity, "model": dict(model)}, overwrite=overwrite) as records:
+    decides = {"model": dict(model)} | ({} if inputs is None else {"inputs": inputs})
+    with Records(out, {**identity, **decides}, overwrite=overwrite) as records:
         exam.run(examinee, records)
         scores = exam.summarise(list(records))
-    summary = {"exam": exam.name, "title": exam.title, "synthetic": exam.synthetic, **scores, "identity": identity}
-    write_json(out / SUMMARY, summary)
+        summary = {"exam": exam.name, "title": exam.title, "synthetic": exam.synthetic, **scores, "identity": identity}
+        write_json(out / SUMMARY, summary)
     return summary

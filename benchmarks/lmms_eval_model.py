@@ -24,11 +24,13 @@ import PIL.Image
 from tqdm import tqdm
 
 from benchmarks import examinee, model, video
+from benchmarks.arguments import add_model, parse, positive
 from benchmarks.exam import ExamDataError, Examinee, Image, Message, MissingPackageError, Request
 from benchmarks.lmms_eval_results import UnsupportedTaskError, records, summarise
-from benchmarks.records import OtherExamError, Records
+from benchmarks.model import OutOfDeviceMemoryError
+from benchmarks.records import Records, RecordsError
 from vldac.checkpoint import write_json
-from vldac.config import ModelConfig
+from vldac.families import UnsupportedFamilyError
 from vldac.runtime import fail_readably, quiet, set_threads
 
 VERSION = "0.7.3"
@@ -178,28 +180,21 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--tasks", required=True, help="of lmms-eval, separated by commas")
-    made.add_argument("--base", required=True, help="a model: a directory, or a hub id")
-    made.add_argument("--policy", type=Path, help="a trained policy on that base; without it, the base is examined")
+    add_model(made)
     made.add_argument("--out", required=True, type=Path, help="takes results.json, records.jsonl and summary.json")
-    made.add_argument("--dtype", choices=("float32", "bfloat16"), help="(default: the policy's own, or float32)")
-    made.add_argument("--frames", type=int, default=32, help="of a video (default: %(default)s)")
-    made.add_argument("--max-pixels", type=int, default=examinee.MAX_PIXELS, help="(default: %(default)s)")
-    made.add_argument("--min-pixels", type=int, default=examinee.MIN_PIXELS, help="(default: %(default)s)")
-    made.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
-    made.add_argument("--limit", type=int, help="questions of each task (default: all)")
-    made.add_argument("--threads", type=int, default=1, help="CPU threads; 0 for all cores (default: %(default)s)")
+    made.add_argument("--overwrite", action="store_true", help="remove records of other tasks or another model first")
+    made.add_argument("--limit", type=positive, help="questions of each task (default: all)")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    options = parser().parse_args(arguments)
+    options = parse(parser(), arguments)
     lmms_eval("evaluator")  # before a model is loaded: it may not be installed
     quiet()
     set_threads(options.threads)
     tasks = [task.strip() for task in options.tasks.split(",")]
-    config = ModelConfig(dtype=options.dtype) if options.dtype else None
-    vlm = model.load(options.base, options.policy, config)
+    vlm = model.load(options.base, options.policy, dtype=options.dtype, revision=options.revision)
     identity = {
         "exam": "lmms_eval",
         "version": VERSION,
@@ -211,9 +206,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "dtype": str(next(vlm.parameters()).dtype),
         "model": model.digest(vlm, options.base, options.policy),
     }
-    answerer = examinee.VLMExaminee(vlm, max_pixels=options.max_pixels, min_pixels=options.min_pixels)
+    answerer = examinee.VLMExaminee(
+        vlm, max_pixels=options.max_pixels, min_pixels=options.min_pixels, tokens_at_once=options.tokens_at_once
+    )
     made = make_model(answerer, frames=options.frames, batch_size=options.batch_size)
-    with Records(options.out, identity) as kept:
+    with Records(options.out, identity, overwrite=options.overwrite) as kept:
         results = evaluate(tasks, made, options.out, options.limit, options.batch_size)
         told = {name: value for name, value in results.items() if name != "samples"}
         write_json(options.out / "results.json", json.loads(json.dumps(told, default=str)))
@@ -229,4 +226,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main, (ExamDataError, MissingPackageError, OtherExamError, UnsupportedTaskError)))
+    expected = (ExamDataError, MissingPackageError, RecordsError, UnsupportedFamilyError, OutOfDeviceMemoryError)
+    sys.exit(fail_readably(main, (*expected, UnsupportedTaskError)))

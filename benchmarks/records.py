@@ -6,6 +6,7 @@ exam of which model they belong to; records of another one are never mixed in.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,10 +17,14 @@ from typing import Any
 
 from vldac.checkpoint import write_json
 
-IDENTITY, RECORDS = "exam.json", "records.jsonl"
+IDENTITY, RECORDS, SUMMARY = "exam.json", "records.jsonl", "summary.json"
 
 
-class OtherExamError(ValueError):
+class RecordsError(ValueError):
+    """The records of a directory cannot be used; the message is one line."""
+
+
+class OtherExamError(RecordsError):
     """A directory holds records of another exam or another model; the message names what differs."""
 
 
@@ -51,51 +56,86 @@ class Record:
 
 
 class Records:
-    """The records of one exam of one model, in a directory of their own.
+    """The records of one exam of one model, in a directory of their own, which no other process writes meanwhile.
 
     Args:
         directory: is made, or goes on being filled.
         identity: of the exam and the model, as JSON.
-        overwrite: records of another exam or model are removed.
+        overwrite: records of another exam or model are removed, and the summary of them.
 
     Raises:
         OtherExamError: the directory belongs to another exam or model.
+        RecordsError: another process fills it, or something in it is no record.
         OSError: it cannot be read or written.
     """
 
     def __init__(self, directory: Path, identity: Mapping[str, Any], *, overwrite: bool = False) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        wanted = json.loads(json.dumps(identity))
-        found = wanted
-        if (directory / IDENTITY).exists():
-            found = json.loads((directory / IDENTITY).read_text(encoding="utf-8"))
-        if found != wanted and not overwrite:
-            keys = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-            raise OtherExamError(
-                f"{directory} holds another exam (it differs in {', '.join(keys)}); name another directory or remove it"
-            )
-        if found != wanted:
-            (directory / RECORDS).unlink(missing_ok=True)
-        write_json(directory / IDENTITY, wanted)
         self.path = directory / RECORDS
         self._records: dict[str, Record] = {}
-        whole = self._read()
-        self._file = self.path.open("r+b" if self.path.exists() else "w+b")
-        self._file.truncate(whole)
-        self._file.seek(whole)
+        self._file = self.path.open("a+b")  # written at its end alone
+        try:
+            self._lock()
+            self._claim(json.loads(json.dumps(identity)), overwrite=overwrite)
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
 
-    def _read(self) -> int:
-        """Reads the whole lines that are there, and returns their length in bytes: a last half one is dropped."""
-        if not self.path.exists():
-            return 0
-        content = self.path.read_bytes()
+    def _lock(self) -> None:
+        """Keeps other processes out until this one closes the file or ends, however it ends."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecordsError(
+                f"another process writes the records in {self.directory}; wait for it, or name another directory"
+            ) from None
+
+    def _claim(self, wanted: dict[str, Any], *, overwrite: bool) -> None:
+        """Makes the directory this exam's, or finds that it is."""
+        path = self.directory / IDENTITY
+        found = self._load(path.read_bytes(), str(path)) if path.exists() else wanted
+        if found == wanted:
+            write_json(path, wanted)
+            return
+        if not overwrite:
+            keys = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+            raise OtherExamError(
+                f"{self.directory} holds another exam (it differs in {', '.join(keys)}); name another directory, or "
+                "remove what it holds with --overwrite"
+            )
+        # In this order: whenever this is killed, no scores of the one stand beside the name of the other.
+        (self.directory / SUMMARY).unlink(missing_ok=True)
+        self._file.truncate(0)
+        write_json(path, wanted)
+
+    def _read(self) -> None:
+        """Reads the whole lines that are there; a last half one is dropped."""
+        self._file.seek(0)
+        content = self._file.read()
         whole = content.rfind(b"\n") + 1
-        for line in content[:whole].splitlines():
-            values = json.loads(line)
-            record = Record(**values | {"images": tuple(values["images"])})
+        for number, line in enumerate(content[:whole].splitlines(), 1):
+            where = f"{self.path}, line {number}"
+            values = self._load(line, where)
+            try:
+                record = Record(**values | {"images": tuple(values["images"])})
+            except (KeyError, TypeError) as error:
+                raise self._unreadable(where) from error
             self._records[record.id] = record
-        return whole
+        self._file.truncate(whole)
+
+    def _load(self, text: bytes, where: str) -> dict[str, Any]:
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise self._unreadable(where) from error
+        if not isinstance(values, dict):
+            raise self._unreadable(where)
+        return values
+
+    def _unreadable(self, where: str) -> RecordsError:
+        return RecordsError(f"{where}, was not written by an exam; remove {self.directory} and examine again")
 
     def add(self, record: Record) -> None:
         """Keeps a record; it is on disk when this returns.

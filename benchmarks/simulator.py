@@ -227,8 +227,8 @@ def run(
     played: dict[str, list[Episode]] = {}
     makers: dict[str, Callable[[], Policy]] = {
         "random": lambda: random_policy(seed("random")),
-        "base": lambda: vlm_policy(load_model(base, None, config.model), config, seed("base")),
-        "trained": lambda: vlm_policy(load_model(base, policy_dir, config.model), config, seed("trained")),
+        "base": lambda: vlm_policy(load_model(base, None, dtype=config.model.dtype), config, seed("base")),
+        "trained": lambda: vlm_policy(load_model(base, policy_dir, dtype=config.model.dtype), config, seed("trained")),
     }
     for name, make in makers.items():
         played[name] = evaluate(config, make(), config.evaluate.episodes, name)
@@ -244,7 +244,7 @@ def run(
 def _checkpoint(config: Config, base: Path, directory: Path, episodes_dir: Path) -> dict[str, Any]:
     name = directory.name
     seed = derive_seed(config.seed, "evaluation", name)
-    act = vlm_policy(load_model(base, directory, config.model), config, seed)
+    act = vlm_policy(load_model(base, directory, dtype=config.model.dtype), config, seed)
     episodes = evaluate(config, act, config.evaluate.checkpoint_episodes, name)
     write_episodes(episodes_dir / f"{name}.jsonl", episodes)
     scores = summarise(episodes)

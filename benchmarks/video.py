@@ -73,7 +73,7 @@ def _pyav() -> ModuleType:
         import av  # noqa: PLC0415  # only published videos need it
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            "videos are read by PyAV, which is not installed: pip install 'vldac[exams]'", name="av"
+            "videos are read by PyAV, which is not installed: pip install av", name="av"
         ) from error
     return av
 

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     requests = requests[: options.questions]
     with base_model(config, options.base) as base:
         examinee = VLMExaminee(
-            model.load(base, None, config.model),
+            model.load(base, None, dtype=config.model.dtype),
             max_pixels=config.exams.max_pixels,
             min_pixels=config.exams.min_pixels,
         )

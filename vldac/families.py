@@ -12,6 +12,10 @@ from dataclasses import dataclass
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
+class UnsupportedFamilyError(ValueError):
+    """A model is of a family that has no entry here; the message names those that have."""
+
+
 @dataclass(frozen=True)
 class Family:
     """What the code must know of one model family.
@@ -49,11 +53,11 @@ def family_of(model_type: str) -> Family:
     """The family of a Hugging Face `model_type`.
 
     Raises:
-        ValueError: no entry for it.
+        UnsupportedFamilyError: no entry for it.
     """
     try:
         return FAMILIES[model_type]
     except KeyError:
-        raise ValueError(
-            f"model type {model_type!r} is not supported; supported are {', '.join(FAMILIES)} (vldac/families.py)"
+        raise UnsupportedFamilyError(
+            f"model type {model_type!r} is not supported; take one of {', '.join(FAMILIES)} (vldac/families.py)"
         ) from None

@@ -25,6 +25,7 @@ from vldac.vlm import VLM
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
+_PIECE = 2**20  # bytes read at a time
 
 
 def write_pointer(directory: Path, base: str, revision: str | None) -> None:
@@ -33,14 +34,40 @@ def write_pointer(directory: Path, base: str, revision: str | None) -> None:
     (directory / POINTER).write_text(json.dumps({"base": base, "revision": revision}, indent=1) + "\n")
 
 
-def digest(base: Path) -> str:
-    """A hash that tells base directories apart: names, sizes, and the content of files below 64 MiB."""
+def resolve(directory: str | Path) -> tuple[str, str | None]:
+    """The model that a base directory stands for, a directory or a hub id, and the revision that its pointer names.
+
+    Raises:
+        FileNotFoundError: it holds neither a model nor a pointer to one.
+    """
+    directory = Path(directory)
+    if (pointer := directory / POINTER).exists():
+        target = json.loads(pointer.read_text(encoding="utf-8"))
+        return target["base"], target["revision"]
+    if (directory / "config.json").exists():
+        return str(directory), None
+    if (directory / DESCRIPTION).exists():
+        raise FileNotFoundError(
+            f"{directory} is a trained policy, no base; name the base that it was trained on, and {directory} as its "
+            f"policy: --base models/base --policy {directory}"
+        )
+    raise FileNotFoundError(f"{directory} holds no model; make it with: python -m vldac.warm_start --out {directory}")
+
+
+def digest(directory: Path) -> str:
+    """A hash that tells model directories apart: names, sizes and contents of all files.
+
+    A pointer to another directory counts as that directory; one to a hub as the id and revision that it names. Every
+    byte is read: about a second for each gigabyte.
+    """
+    if (directory / POINTER).exists() and (target := Path(resolve(directory)[0])).is_dir():
+        directory = target
     found = hashlib.sha256()
-    for file in sorted(p for p in base.rglob("*") if p.is_file()):
-        size = file.stat().st_size
-        found.update(f"{file.relative_to(base)} {size}\n".encode())
-        if size < 2**26:
-            found.update(file.read_bytes())
+    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+        found.update(f"{path.relative_to(directory)} {path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                found.update(piece)
     return found.hexdigest()[:16]
 
 
@@ -50,15 +77,7 @@ def load_base(directory: str | Path, config: ModelConfig) -> VLM:
     Raises:
         OSError: nothing is there, or the hub cannot be reached.
     """
-    directory = Path(directory)
-    base, revision = str(directory), None
-    if (pointer := directory / POINTER).exists():
-        target = json.loads(pointer.read_text(encoding="utf-8"))
-        base, revision = target["base"], target["revision"]
-    elif not (directory / "config.json").exists():
-        raise FileNotFoundError(
-            f"{directory} holds no model; make it with: python -m vldac.warm_start --out {directory}"
-        )
+    base, revision = resolve(directory)
     return VLM.from_pretrained(base, revision=revision, dtype=getattr(torch, config.dtype))
 
 

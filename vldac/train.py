@@ -28,6 +28,7 @@ from envs.vector import VectorWorld, training_seeds
 from vldac import checkpoint, exports, policy
 from vldac.checkpoint import generator_state, restore_generator, write_json
 from vldac.config import Config, ConfigError, load
+from vldac.families import UnsupportedFamilyError
 from vldac.learner import HealthError, Learner
 from vldac.objectives import VLDAC
 from vldac.plan import plan
@@ -284,4 +285,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main, (HealthError,)))
+    sys.exit(fail_readably(main, (HealthError, UnsupportedFamilyError)))

@@ -11,19 +11,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, LogitsProcessor
-from transformers.utils import ModelOutput
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+)
+from transformers.utils import ModelOutput, cached_file, extract_commit_hash
 
 from vldac.conversation import Message
 from vldac.encoding import Encoder, Prompt
 from vldac.families import LORA_TARGETS, family_of
+from vldac.sampling import Sampler
 
 __all__ = ["VLM", "Prompt", "Response", "Scores"]
 
@@ -82,11 +89,19 @@ class VLM(nn.Module):
         forbidden[[tokenizer.convert_tokens_to_ids(token) for token in self.family.forbidden_tokens]] = True
         forbidden[len(tokenizer) :] = True  # rows that only pad the embedding matrix
         self.register_buffer("forbidden", forbidden, persistent=False)
+        #: Of the hub, if the model came from there: a branch may move, a commit does not.
+        self.commit: str | None = None
         #: Every rank makes the same forward passes, because each of them waits for weights that other ranks hold
         #: (ZeRO stage 3).
         self.lockstep = False
         #: From conversations to prompts.
         self.encoder = Encoder(tokenizer, image_processor, self.family)
+        # What a released model advises for chats, such as a repetition penalty, `generate` would put between the model
+        # and the sampler: the log-probabilities of sampling would no longer be those of learning.
+        advised = self.backbone.generation_config
+        self.backbone.generation_config = GenerationConfig(
+            bos_token_id=advised.bos_token_id, eos_token_id=advised.eos_token_id, pad_token_id=advised.pad_token_id
+        )
 
     @classmethod
     def from_pretrained(
@@ -94,20 +109,31 @@ class VLM(nn.Module):
         base: str | Path,
         *,
         revision: str | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | Literal["auto"] = torch.float32,
     ) -> VLM:
         """Loads a Hugging Face directory or hub id.
 
+        Args:
+            base: the directory or id.
+            revision: branch, tag or commit of a hub id.
+            dtype: of the weights; "auto" leaves them as they were saved.
+
         Raises:
             OSError: nothing is there, or its files are incomplete.
-            ValueError: the model is of a family that is not supported.
+            UnsupportedFamilyError: the model is of a family that is not supported.
         """
+        commit = None if Path(base).is_dir() else _commit(str(base), revision)
+        revision = commit or revision  # all files of one commit, even while a branch moves
+        described, _ = PreTrainedConfig.get_config_dict(base, revision=revision)
+        family_of(str(described.get("model_type")))  # before gigabytes are read
         model = AutoModelForImageTextToText.from_pretrained(
             base, revision=revision, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
         )
         tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
         processor = AutoImageProcessor.from_pretrained(base, revision=revision, backend="pil")
-        return cls(model, tokenizer, processor).eval()
+        vlm = cls(model, tokenizer, processor).eval()
+        vlm.commit = commit
+        return vlm
 
     @property
     def backbone(self) -> Any:
@@ -263,7 +289,9 @@ class VLM(nn.Module):
                 response independent of what else is in the batch.
         """
         inputs, width = self.collate(prompts)
-        sampler = _Sampler(self, temperature, generator)
+        sampler = Sampler(
+            lambda logits: self.token_log_probs(logits, temperature or 1.0), generator, greedy=temperature == 0
+        )
         output = self.backbone.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
@@ -280,27 +308,6 @@ class VLM(nn.Module):
         return [Response(output[i, :n].clone(), log_probs[i, :n].clone()) for i, n in enumerate(lengths)]
 
 
-class _Sampler(LogitsProcessor):
-    """Draws the next token itself and leaves transformers' greedy search one choice.
-
-    transformers' own sampling takes its randomness from the process-wide generator, which other code also draws from;
-    a run can only be resumed exactly if sampling owns its generator.
-    """
-
-    def __init__(
-        self, vlm: VLM, temperature: float, generator: torch.Generator | Sequence[torch.Generator] | None
-    ) -> None:
-        self.vlm, self.temperature, self.generator = vlm, temperature, generator
-        self.log_probs: list[Tensor] = []
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        log_probs = self.vlm.token_log_probs(scores, self.temperature or 1.0)
-        if self.temperature == 0:
-            chosen = log_probs.argmax(-1, keepdim=True)
-        elif isinstance(self.generator, Sequence):
-            rows = zip(log_probs.exp(), self.generator, strict=True)
-            chosen = torch.stack([torch.multinomial(row, 1, generator=own) for row, own in rows])
-        else:
-            chosen = torch.multinomial(log_probs.exp(), 1, generator=self.generator)
-        self.log_probs.append(log_probs.gather(-1, chosen).squeeze(-1))
-        return torch.full_like(scores, -torch.inf).scatter(-1, chosen, 0.0)
+def _commit(hub_id: str, revision: str | None) -> str | None:
+    """The commit that a revision of a hub id stands for now, or in the cache where the hub cannot be reached."""
+    return extract_commit_hash(cached_file(hub_id, "config.json", revision=revision), None)

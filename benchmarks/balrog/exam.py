@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from tqdm import tqdm
 
+from benchmarks.balrog import nethack
 from benchmarks.balrog.agents import IMAGE_HISTORY, REASONING_HISTORY, TEXT_HISTORY, make_agent
 from benchmarks.balrog.play import TEMPERATURE, play
 from benchmarks.balrog.tasks import ENVIRONMENTS, chosen, is_made, make, plan, versions
@@ -137,13 +138,16 @@ class Balrog(Exam):
         return list(dict.fromkeys(f"{episode.environment}/{episode.task}" for episode in self.episodes))
 
     def _game_digests(self) -> dict[str, str]:
-        """Of TextWorld's games, the only data that is not drawn from an episode's seed by an installed package."""
-        if "textworld" not in self.environments:
-            return {}
-        from benchmarks.balrog.textworld_games import games_of  # noqa: PLC0415  # needs the package
+        """Of all data that is not drawn from an episode's seed by an installed package, by task."""
+        found = nethack.digests(self._tasks_of("minihack"))
+        if "textworld" in self.environments:
+            from benchmarks.balrog.textworld_games import games_of  # noqa: PLC0415  # needs the package
 
-        tasks = dict.fromkeys(episode.task for episode in self.episodes if episode.environment == "textworld")
-        return {task: games_of(task, self.settings.data).digest() for task in tasks}
+            found |= {task: games_of(task, self.settings.data).digest() for task in self._tasks_of("textworld")}
+        return found
+
+    def _tasks_of(self, environment: str) -> list[str]:
+        return list(dict.fromkeys(episode.task for episode in self.episodes if episode.environment == environment))
 
 
 def _summary(records: Sequence[Record]) -> dict[str, Any]:

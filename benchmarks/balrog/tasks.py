@@ -57,7 +57,7 @@ class Spec:
     short_tasks: tuple[str, ...]
     short_steps: int
     packages: tuple[str, ...]
-    install: str = "pip install 'vldac[balrog]'"
+    install: str = "make setup"
 
 
 ENVIRONMENTS: dict[str, Spec] = {
@@ -86,6 +86,7 @@ ENVIRONMENTS: dict[str, Spec] = {
         short_tasks=("the_cooking_game", "coin_collector"),  # making a treasure hunt takes minutes
         short_steps=30,
         packages=("textworld", "jericho"),
+        install="make worlds",
     ),
     "crafter": Spec(("default",), 10, ("default",), 32, ("crafter",)),
     "nle": Spec(("NetHackChallenge-v0",), 5, ("NetHackChallenge-v0",), 24, ("nle",)),
@@ -181,7 +182,7 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
             raise _missing(name, missing[0])
     found = tuple(name for name in ENVIRONMENTS if name in names or (not names and not missing_packages(name)))
     if not found:
-        raise MissingSimulatorError("no environment of BALROG is installed: pip install 'vldac[balrog]'")
+        raise MissingSimulatorError("no environment of BALROG is installed: make setup")
     return found
 
 

@@ -148,7 +148,9 @@ def _run(arguments: Sequence[str]) -> None:
         ) from error
     except subprocess.CalledProcessError as error:
         lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
-        raise ExamDataError(f"TextWorld could not make a game: {lines[-1]}; pip install 'vldac[balrog]'") from error
+        raise ExamDataError(
+            f"TextWorld could not make a game: {lines[-1]}; install TextWorld again: make worlds"
+        ) from error
 
 
 def _cache_directory() -> Path:

@@ -15,7 +15,7 @@ from benchmarks.balrog.environment import Environment, Observation
 from benchmarks.balrog.exam import Balrog
 from benchmarks.balrog.play import MAX_ACTIONS
 from benchmarks.balrog.tasks import ENVIRONMENTS
-from benchmarks.exam import Request, Settings
+from benchmarks.exam import ExamDataError, Request, Settings
 from benchmarks.records import Record, Records
 from vldac.conversation import plain
 
@@ -244,7 +244,7 @@ def test_the_identity_names_what_decides_the_records() -> None:
     assert (identity["text_history"], identity["image_history"], identity["temperature"]) == (16, 1, 1.0)
 
 
-def test_the_games_that_are_made_here_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_games_that_are_made_here_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "missing_packages", lambda name: [])
     monkeypatch.delenv("BOXOBAN_MAPS", raising=False)
     made = Balrog(replace(FULL, environments=("textworld", "minihack")))
@@ -253,5 +253,23 @@ def test_the_games_that_are_made_here_are_named(monkeypatch: pytest.MonkeyPatch,
     assert made.synthetic
     assert made.identity()["made_here"] == [*hunts, *boxoban]
     assert set(made.identity()["games"]) == {"treasure_hunter", "the_cooking_game", "coin_collector"}
-    monkeypatch.setenv("BOXOBAN_MAPS", str(tmp_path))
-    assert not Balrog(replace(FULL, environments=("minihack",))).synthetic
+
+
+def test_published_maps_are_part_of_the_identity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tasks, "missing_packages", lambda name: [])
+    settings = replace(FULL, environments=("minihack",))
+    found = []
+    for name, text in (("a", "; 0\n#\n\n"), ("b", "; 0\n#\n\n"), ("c", "; 0\n@\n\n")):
+        for folder in ("hard", "medium/train"):
+            (tmp_path / name / folder).mkdir(parents=True)
+            (tmp_path / name / folder / "000.txt").write_text(text)
+        monkeypatch.setenv("BOXOBAN_MAPS", str(tmp_path / name))
+        made = Balrog(settings)
+        assert not made.synthetic
+        found.append(made.identity())
+    assert set(found[0]["games"]) == {"MiniHack-Boxoban-Hard-v0", "MiniHack-Boxoban-Medium-v0"}
+    assert found[0] == found[1] != found[2]
+    monkeypatch.setenv("BOXOBAN_MAPS", str(tmp_path / "nowhere"))
+    with pytest.raises(ExamDataError, match="nowhere/hard holds no Boxoban maps; download them"):
+        Balrog(settings)
+    assert Balrog(replace(settings, profile="short")).identity()["games"] == {}  # which plays none of them

@@ -320,4 +320,4 @@ nethack.make("nle", "NetHackChallenge-v0")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     last = done.stderr.strip().rpartition("\n")[2]
     assert last.startswith("envs.base.MissingSimulatorError: nle needs the package 'nle'")
-    assert last.endswith("pip install 'vldac[balrog]'")
+    assert last.endswith("which is not installed: make setup")

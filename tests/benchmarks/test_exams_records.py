@@ -9,7 +9,7 @@ from exam_cases import Sums, Told, adds
 
 from benchmarks import exams
 from benchmarks.exam import Request, Settings
-from benchmarks.records import OtherExamError, Record, Records
+from benchmarks.records import OtherExamError, Record, Records, RecordsError
 
 MODEL = {"digest": "a"}
 
@@ -56,6 +56,40 @@ def test_records_of_another_exam_are_never_mixed_in(tmp_path: Path) -> None:
         Records(tmp_path, {"exam": "a", "model": {"digest": "y"}})
 
 
+def test_one_process_at_a_time_writes_records(tmp_path: Path) -> None:
+    # The lock belongs to the open file, so that two in one process exclude each other as those of two processes do.
+    with Records(tmp_path, {}) as records:
+        records.add(record("one"))
+        for overwrite in (False, True):
+            with pytest.raises(RecordsError, match=r"another process writes the records in \S+; wait for it, or name"):
+                Records(tmp_path, {"other": 1}, overwrite=overwrite)
+        records.add(record("two"))
+    with Records(tmp_path, {}) as again:
+        assert [r.id for r in again] == ["one", "two"]
+
+
+def test_a_directory_that_was_refused_is_free_again(tmp_path: Path) -> None:
+    Records(tmp_path, {"n": 1}).__exit__(None, None, None)
+    with pytest.raises(OtherExamError):
+        Records(tmp_path, {"n": 2})
+    Records(tmp_path, {"n": 1}).__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"id": "one"}', '{"images": 1}', "\x00" * 20])
+def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: str) -> None:
+    with Records(tmp_path, {}) as records:
+        records.add(record("one"))
+    with (tmp_path / "records.jsonl").open("a") as file:
+        file.write(line + "\n")
+    before = (tmp_path / "records.jsonl").read_bytes()
+    with pytest.raises(RecordsError, match=r"records\.jsonl, line 2, was not written by an exam; remove \S+ and"):
+        Records(tmp_path, {})
+    assert (tmp_path / "records.jsonl").read_bytes() == before
+    (tmp_path / "exam.json").write_text(line)
+    with pytest.raises(RecordsError, match=r"exam\.json, was not written by an exam; remove|holds another exam"):
+        Records(tmp_path, {})
+
+
 def test_records_of_another_exam_go_where_that_is_asked_for(tmp_path: Path) -> None:
     for identity, kept in (({"n": 1}, 0), ({"n": 1}, 1), ({"n": 2}, 0)):
         with Records(tmp_path, identity, overwrite=True) as records:
@@ -79,6 +113,32 @@ def test_an_exam_is_put_in_batches_and_summed_up_by_task(tmp_path: Path) -> None
     first = json.loads((tmp_path / "records.jsonl").read_text().splitlines()[3])
     assert first["prompt"] == "[user] <image>3 + 3 ="
     assert (first["answer"], first["parsed"], first["score"], first["images"]) == ("no idea", None, 0.0, ["grey:3"])
+
+
+def test_no_scores_of_another_model_are_left_when_an_exam_is_killed(tmp_path: Path) -> None:
+    def killed(_request: Request) -> str:
+        raise KeyboardInterrupt
+
+    exams.sit(Sums(Settings()), Told(adds), tmp_path, {"digest": "b"})
+    with pytest.raises(KeyboardInterrupt):
+        exams.sit(Sums(Settings()), Told(killed), tmp_path, {"digest": "a"}, overwrite=True)
+    assert json.loads((tmp_path / "exam.json").read_text())["model"] == {"digest": "a"}
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_other_inputs_are_another_exam_but_not_another_protocol(tmp_path: Path) -> None:
+    told = Told(adds)
+    first = exams.sit(Sums(Settings()), told, tmp_path, MODEL, inputs="one")
+    assert exams.sit(Sums(Settings()), told, tmp_path, MODEL, inputs="one") == first
+    assert sum(told.batches) == 7
+    for inputs in ("two", None):
+        with pytest.raises(OtherExamError, match=r"it differs in inputs\); .* with --overwrite"):
+            exams.sit(Sums(Settings()), told, tmp_path, MODEL, inputs=inputs)
+    again = exams.sit(Sums(Settings()), told, tmp_path, MODEL, inputs="two", overwrite=True)
+    assert sum(told.batches) == 14
+    assert json.loads((tmp_path / "exam.json").read_text())["inputs"] == "two"
+    assert again == first
+    assert "inputs" not in again["identity"]
 
 
 @pytest.mark.parametrize(("style", "score"), [("terse", 100.0), ("full", 0.0)])

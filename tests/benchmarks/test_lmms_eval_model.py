@@ -256,7 +256,7 @@ def test_a_task_that_lmms_eval_does_not_know(tmp_path: Path) -> None:
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The command without a model: answers come from `sees`."""
-    monkeypatch.setattr(lmms_eval_model.model, "load", lambda *_: torch.nn.Linear(1, 1))
+    monkeypatch.setattr(lmms_eval_model.model, "load", lambda *_, **_options: torch.nn.Linear(1, 1))
     monkeypatch.setattr(lmms_eval_model.model, "digest", lambda *_: "0123")
     monkeypatch.setattr(lmms_eval_model.examinee, "VLMExaminee", lambda *_, **limits: Told(sees))
 

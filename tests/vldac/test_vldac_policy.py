@@ -94,6 +94,36 @@ def test_a_pointer_stands_for_the_model_that_it_names(tiny_base: Path, tmp_path:
     assert torch.equal(log_probs(pointed), log_probs(policy.load_base(tiny_base, model)))
 
 
+def test_one_byte_anywhere_makes_another_model(tmp_path: Path) -> None:
+    weights = tmp_path / "base/model.safetensors"
+    weights.parent.mkdir()
+    with weights.open("wb") as file:
+        file.truncate(2**26 + 1)  # zeros that take no room on the disk
+    before = policy.digest(tmp_path / "base")
+    with weights.open("r+b") as file:
+        file.seek(2**26)
+        file.write(b"x")
+    assert policy.digest(tmp_path / "base") != before
+
+
+def test_a_pointer_has_the_digest_of_the_directory_that_it_names(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text("{}")
+    policy.write_pointer(tmp_path / "base", str(tmp_path / "model"), None)
+    assert policy.digest(tmp_path / "base") == policy.digest(tmp_path / "model")
+    before = policy.digest(tmp_path / "base")
+    (tmp_path / "model/config.json").write_text("[]")
+    assert policy.digest(tmp_path / "base") != before
+
+
+def test_a_pointer_to_a_hub_has_the_digest_of_the_id_and_the_revision(tmp_path: Path) -> None:
+    found = set()
+    for base, revision in (("org/a", None), ("org/b", None), ("org/a", "v2")):
+        policy.write_pointer(tmp_path, base, revision)
+        found.add(policy.digest(tmp_path))
+    assert len(found) == 3
+
+
 def test_a_loaded_model_is_in_evaluation_mode(saved: Any, tiny_base: Path) -> None:
     directory, _, _, model = saved["adapter"]
     assert not any(module.training for module in policy.load(directory, tiny_base, model).modules())
@@ -102,6 +132,8 @@ def test_a_loaded_model_is_in_evaluation_mode(saved: Any, tiny_base: Path) -> No
 def test_missing_directories_are_named_with_what_makes_them(saved: Any, tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere holds no model; make it with: python -m vldac\.warm_start"):
         policy.load_base(tmp_path / "nowhere", ModelConfig())
+    with pytest.raises(FileNotFoundError, match=r"adapter is a trained policy, no base; .*--policy \S+adapter$"):
+        policy.load_base(saved["adapter"][0], ModelConfig())
     with pytest.raises(FileNotFoundError, match=r"nowhere holds no trained policy: vldac\.json is missing"):
         policy.load(tmp_path / "nowhere", tiny_base, ModelConfig())
     with pytest.raises(FileNotFoundError, match="nowhere holds no model"):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import Tensor
 from vldac import answers, tiny_vlm
 from vldac.answers import Answer
 from vldac.config import TinyConfig
-from vldac.families import family_of
+from vldac.families import UnsupportedFamilyError
 from vldac.vlm import VLM, Prompt, Response
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -250,6 +252,33 @@ def test_samples_follow_the_softmax_at_their_temperature(vlm: VLM) -> None:
     assert p_value(counts, vlm.token_log_probs(logits, 0.15).exp().double()) < 1e-6  # the test can tell them apart
 
 
+@pytest.mark.parametrize(
+    "advice",
+    [
+        {"repetition_penalty": 1.5},
+        {"no_repeat_ngram_size": 1},
+        {"min_new_tokens": 6},
+        {"suppress_tokens": list(range(40, 200))},
+    ],
+    ids=lambda advice: next(iter(advice)),
+)
+def test_what_a_released_model_advises_for_chats_does_not_change_the_distribution(
+    vlm: VLM, tmp_path: Path, advice: dict[str, Any]
+) -> None:
+    vlm.model.save_pretrained(tmp_path)
+    vlm.tokenizer.save_pretrained(tmp_path)
+    vlm.image_processor.save_pretrained(tmp_path)
+    path = tmp_path / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | advice))
+    advised = VLM.from_pretrained(tmp_path)
+    prompts = mixed_prompts(vlm)
+    expected = generate(vlm, prompts, temperature=0.5)
+    found = generate(advised, prompts, temperature=0.5)
+    assert [r.token_ids.tolist() for r in found] == [r.token_ids.tolist() for r in expected]
+    ids = [r.token_ids for r in found]
+    assert_close(learner_log_probs(advised, prompts, ids, 0.5), [r.log_probs for r in found])
+
+
 def test_the_generator_alone_decides_the_samples(vlm: VLM) -> None:
     prompts = mixed_prompts(vlm)
     torch.manual_seed(1)
@@ -313,9 +342,27 @@ def test_a_written_response_ends_with_the_end_of_turn_and_reads_back(vlm: VLM) -
     assert vlm.decode(ids) == text
 
 
-def test_a_model_of_an_unknown_family_is_named() -> None:
-    with pytest.raises(ValueError, match=r"'llava'.*qwen2_vl.*families\.py"):
-        family_of("llava")
+def test_a_model_of_a_hub_is_of_one_commit_which_it_names(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    built = build("qwen2_vl", tmp_path_factory)
+    assert built.commit is None
+    cache = tmp_path / "models--org--tiny"
+    (cache / "refs").mkdir(parents=True)
+    for commit in ("a" * 40, "b" * 40):
+        for part in (built.model, built.tokenizer, built.image_processor):
+            part.save_pretrained(cache / "snapshots" / commit)
+        (cache / "refs/main").write_text(commit)
+        assert VLM.from_pretrained("org/tiny").commit == commit
+    assert VLM.from_pretrained("org/tiny", revision="a" * 40).commit == "a" * 40
+
+
+def test_a_model_of_an_unknown_family_is_named_before_its_weights_are_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    with pytest.raises(UnsupportedFamilyError, match=r"'llava'.*qwen2_vl.*families\.py"):
+        VLM.from_pretrained(tmp_path)
 
 
 def test_a_new_adapter_is_the_identity_and_can_be_disabled(tmp_path_factory: pytest.TempPathFactory) -> None:

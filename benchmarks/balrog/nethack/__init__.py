@@ -6,9 +6,11 @@ The packages nle and minihack are imported when the first game is made.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.balrog.environment import Environment
+from benchmarks.balrog.nethack import boxoban
 from benchmarks.balrog.nethack.actions import MINIHACK
 from envs.base import MissingSimulatorError
 
@@ -40,7 +42,7 @@ def make(environment: str, task: str, *, vision: bool = True, maps: Path | None 
         from benchmarks.balrog.nethack.levels import minihack_folder  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingSimulatorError(
-            f"{environment} needs the package {error.name!r}, which is not installed: pip install 'vldac[balrog]'",
+            f"{environment} needs the package {error.name!r}, which is not installed: make setup",
             name=error.name,
         ) from error
     if environment == "nle":
@@ -51,7 +53,17 @@ def make(environment: str, task: str, *, vision: bool = True, maps: Path | None 
 
 def synthetic(environment: str, task: str, *, maps: Path | None = None) -> bool:
     """Whether the levels of a task are made here and only resemble the published ones, with the arguments of `make`."""
-    return environment == "minihack" and "Boxoban" in task and (maps or _maps_named()) is None
+    return environment == "minihack" and task in boxoban.SETS and (maps or _maps_named()) is None
+
+
+def digests(tasks: Iterable[str], *, maps: Path | None = None) -> dict[str, str]:
+    """A hash of the published maps of each of MiniHack's tasks that is played on such, with the arguments of `make`.
+
+    Raises:
+        ExamDataError: the folder does not hold them.
+    """
+    folder = maps or _maps_named()
+    return {task: boxoban.digest(task, folder) for task in tasks if folder is not None and task in boxoban.SETS}
 
 
 def _maps_named() -> Path | None:

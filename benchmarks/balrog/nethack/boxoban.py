@@ -6,6 +6,7 @@ an empty line, in the folders `hard` and `medium/train`. None of them is kept he
 
 from __future__ import annotations
 
+import hashlib
 import random
 from functools import lru_cache
 from pathlib import Path
@@ -42,6 +43,19 @@ def choose(task: str, seed: int, maps: Path | None) -> Puzzle:
             return _puzzle(path, index)
         index -= count
     raise AssertionError("an index is less than the sum of counts")
+
+
+def digest(task: str, maps: Path) -> str:
+    """A hash of the maps that the episodes of a task choose from: names and contents of their files.
+
+    Raises:
+        ExamDataError: the folder does not hold them.
+    """
+    found = hashlib.sha256()
+    for path, _ in _counts(maps / SETS[task][0]):
+        found.update(f"{path.name} {path.stat().st_size}\n".encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 @lru_cache(maxsize=8)

@@ -37,7 +37,7 @@ def minihack_folder() -> Path:
     """
     spec = find_spec("minihack")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingSimulatorError("MiniHack needs the package minihack; install it with: pip install 'vldac[balrog]'")
+        raise MissingSimulatorError("MiniHack needs the package minihack; install it with: make setup")
     return Path(spec.submodule_search_locations[0])
 
 
