@@ -126,7 +126,10 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
     assert run_.data.metrics["evaluate/trained/success"] == 0.75
     assert run_.data.metrics["episode/success"] == 1.0
     sets = [json.loads(entry.dataset.profile) for entry in run_.inputs.dataset_inputs]
-    assert {described["episodes"] for described in sets if "episodes" in described} == {config.evaluate.episodes, config.evaluate.checkpoint_episodes}
+    assert {described["episodes"] for described in sets if "episodes" in described} == {
+        config.evaluate.episodes,
+        config.evaluate.checkpoint_episodes,
+    }
 
     # Every policy that was kept is a logged model with its step and its score, once, and the best is first.
     expected = [("320", 0.75), ("256", 0.4), ("128", 0.2)]
