@@ -16,7 +16,7 @@ WORKDIR /srv/vldac
 # NetHack pins an older gymnasium than all else here and runs with this one.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN pip install ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} -c constraints.txt \
-      --config-settings editable_mode=compat -e '.[server,grids]' \
+      --config-settings editable_mode=compat -e '.[server,exams]' \
     && pip install -c constraints.txt --no-deps nle minihack
 
 FROM ${PYTHON_IMAGE}

@@ -72,5 +72,5 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	  { rm -rf $(VENV); echo "error: python3 cannot make $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || \
 	  { echo "error: $(VENV) holds no pip; remove it (rm -r $(VENV)) and run make again" >&2; exit 1; }
-	@scripts/packages $(PYTHON) grids
+	@scripts/packages $(PYTHON) exams
 	@touch $@

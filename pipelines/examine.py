@@ -1,10 +1,12 @@
 """Sits exams with a registered version, a directory or a model of a hub: `make evaluate MODEL=... BENCH=...`.
 
     python -m pipelines.examine models:/NAME@champion --exam balrog --profile full --agent cot
+    python -m pipelines.examine models/policy --exam understanding
     python -m pipelines.examine Qwen/Qwen2-VL-7B-Instruct --exam vsi_bench --data /data/VSI-Bench
 
 Whatever `python -m benchmarks` takes may follow. Results of a registered version are kept with it; those of any model
-lie in .local/sittings. A killed exam goes on where it was: type the same command again.
+lie in .local/sittings. A killed exam goes on where it was: type the same command again, with another --batch-size or
+--threads if need be.
 """
 
 from __future__ import annotations
@@ -12,23 +14,44 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import cli, exams, lineage, process, repro, tracking
-from pipelines.project import home, read_json
-from pipelines.stages.exam import flags
-from vldac.config import load
+from pipelines import cli, exams, fetched, lineage, process, repro, tracking
+from pipelines.checkpoints import CONTENT
+from pipelines.cli import PipelineError
+from pipelines.project import content_hash, home, read_json
+from pipelines.sources import closure
+from pipelines.stages.exam import data_flags, flags
+from vldac.config import Config, load
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-EXAMS = ("understanding", "vsi_bench", "visual_web_bench", "balrog")
+BASE = "models/base"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that is examined.
+
+    Attributes:
+        name: of the directory of its records.
+        content: tells its files from others that had the same name.
+        paths: the options of `python -m benchmarks` that name it.
+        config: whose settings of the exams hold; None takes the defaults of the command.
+        version: with which the results are kept, if it is registered.
+    """
+
+    name: str
+    content: str
+    paths: tuple[str, ...]
+    config: Config | None = None
+    version: ModelVersion | None = None
 
 
 def registered(text: str) -> bool:
@@ -36,14 +59,60 @@ def registered(text: str) -> bool:
     return not Path(text).is_dir() and (text.startswith(("models:/", "vldac-")) or "@" in text)
 
 
-def sit(root: Path, model: str, exam: str, options: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
+@contextmanager
+def opened(root: Path, model: str, *, base: str | None = None, params: Path | None = None) -> Iterator[Subject]:
+    """A model, ready to sit any number of exams; files of a registered version are there as long as this lasts.
+
+    Args:
+        root: the project.
+        model: `models:/NAME@champion` or `NAME/3`, a directory of a model or of a trained policy, or a hub id.
+        base: of a policy's directory; None finds it, see `base_of`.
+        params: a params file whose settings of the exams hold; None takes those of a registered version.
+
+    Raises:
+        PipelineError: the version cannot be found or fetched, or a policy's base is not known.
+    """
+    config = None if params is None else load(params)
+    if registered(model):
+        with tracking.reachable(root):
+            version = lineage.find(tracking.client(root), model)
+        with fetched.fetched(root, version) as directory:
+            paths = ("--base", str(directory / "base"), "--policy", str(directory / "policy"))
+            config = config or load(directory / "params.yaml")
+            yield Subject(f"{version.name}-{version.version}", version.tags[CONTENT], paths, config, version)
+    elif (Path(model) / "vldac.json").is_file():
+        base = base or base_of(root, Path(model))
+        files = [Path(path) for path in (model, base) if Path(path).is_dir()]
+        yield Subject(model, content_hash(*files), ("--base", base, "--policy", model), config)
+    else:
+        yield Subject(model, content_hash(Path(model)) if Path(model).is_dir() else "", ("--base", model), config)
+
+
+def base_of(root: Path, policy: Path) -> str:
+    """The model that a trained policy stands on: the folder `base` beside it, or what its own record names.
+
+    Raises:
+        PipelineError: it was built where the policy was trained, and is not here.
+    """
+    named = str(read_json(policy / "vldac.json")["config"]["model"]["base"])
+    beside = policy.parent / "base"
+    if beside.is_dir():
+        return str(beside)
+    if named != "tiny":
+        return named
+    if (root / BASE).is_dir():  # of a policy of models/checkpoints, or of a run of this project
+        return str(root / BASE)
+    raise PipelineError(f"{policy} needs the base model that was built with it; name it: ARGS='--base DIRECTORY'")
+
+
+def sit(root: Path, subject: Subject, exam: str, options: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
     """Examines a model and, where it is a registered version, keeps the result with it.
 
     Args:
         root: the project.
-        model: `models:/NAME@champion` or `NAME/3`, a directory, or a hub id.
+        subject: the model; see `opened`.
         exam: its name.
-        options: of `python -m benchmarks`; they win over what a version's own parameters give.
+        options: of `python -m benchmarks`; they win over what the parameters give.
         say: takes every line that the exam prints.
 
     Returns:
@@ -51,44 +120,14 @@ def sit(root: Path, model: str, exam: str, options: Sequence[str], say: Callable
 
     Raises:
         StageError: the exam failed.
-        PipelineError: the version cannot be found or fetched.
+        PipelineError: its result cannot be kept with the version.
     """
-    if not registered(model):
-        return _run(root, exam, ["--base", model, *options], out_of(root, model, exam, options), say)
-    with tracking.reachable(root):
-        version = lineage.find(tracking.client(root), model)
-    with fetched(root, version) as directory:
-        options = [*flags(load(directory / "params.yaml"), exam), *options]
-        out = out_of(root, f"{version.name}-{version.version}", exam, options)
-        paths = ["--base", str(directory / "base"), "--policy", str(directory / "policy")]
-        summary = _run(root, exam, [*paths, *options], out, say)
-    with tracking.reachable(root):
-        client = tracking.client(root)
-        exams.record(client, client.get_model_version(version.name, str(version.version)), summary, out)
-    return summary
-
-
-@contextmanager
-def fetched(root: Path, version: ModelVersion) -> Iterator[Path]:
-    """A version's files, verified, for as long as they are needed: they may be gigabytes, and the registry has them."""
-    home(root).mkdir(parents=True, exist_ok=True)
-    directory = Path(tempfile.mkdtemp(dir=home(root), prefix="examined."))
-    try:
-        lineage.fetch(root, version, directory)
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def out_of(root: Path, model: str, exam: str, options: Sequence[str]) -> Path:
-    """Where the records of an exam with these very options are: those of another profile are elsewhere."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-.")
-    told_apart = hashlib.sha256("\0".join([model, *options]).encode()).hexdigest()[:8]
-    return home(root) / "sittings" / name / f"{exam}-{told_apart}"
-
-
-def _run(root: Path, exam: str, options: Sequence[str], out: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks", "--exam", exam, *options, "--out", str(out)]
+    if subject.config is not None:
+        named = any(option.partition("=")[0] == "--data" for option in options)
+        data = [] if named else data_flags(root, subject.config, exam)
+        options = [*flags(subject.config, exam), *data, *options]
+    out = out_of(root, subject, exam, options)
+    command = [sys.executable, "-m", "benchmarks", "--exam", exam, *subject.paths, *options, "--out", str(out)]
     lines: list[str] = []
 
     def on_line(line: str) -> None:
@@ -98,26 +137,69 @@ def _run(root: Path, exam: str, options: Sequence[str], out: Path, say: Callable
 
     if code := process.stream(command, on_line, cwd=root, env=repro.environment()):
         raise repro.failure(f"exam {exam}", code, lines)
-    return read_json(out / "summary.json")
+    summary = read_json(out / exams.SUMMARY)
+    if subject.version is not None:
+        with tracking.reachable(root):
+            client = tracking.client(root)
+            version = client.get_model_version(subject.version.name, str(subject.version.version))
+            exams.record(client, version, summary, out)
+    return summary
+
+
+def out_of(root: Path, subject: Subject, exam: str, options: Sequence[str]) -> Path:
+    """Where the records are of an exam of these files by these options and this code; others are elsewhere."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", subject.name).strip("-.")
+    _, deciding = _WITHOUT_EFFECT.parse_known_args(options)
+    parts = [subject.name, subject.content, *deciding, _code(root, exam)]
+    told_apart = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+    return home(root) / "sittings" / name / f"{exam}-{told_apart}"
+
+
+def _without_effect() -> argparse.ArgumentParser:
+    """Takes the options that decide how fast an exam is, and not its answers."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--batch-size", "--threads", "--tokens-at-once"):
+        parser.add_argument(name)
+    parser.add_argument("--overwrite", action="store_true")
+    return parser
+
+
+_WITHOUT_EFFECT = _without_effect()
+
+
+def _code(root: Path, exam: str) -> str:
+    """Hash of the code of an exam: what an older one has scored is not the answer of this one."""
+    from benchmarks.exams import EXAMS  # noqa: PLC0415  # takes seconds
+
+    module = EXAMS[exam].partition(":")[0]
+    return content_hash(*sorted(closure(root, ["benchmarks.__main__", module])))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.examine", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m pipelines.examine",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # --p is for `python -m benchmarks`
     )
     parser.add_argument("model", help="models:/NAME@champion, NAME/3, a directory, or a hub id")
-    parser.add_argument("--exam", nargs="+", choices=EXAMS, default=EXAMS, help="(default: all of them)")
+    parser.add_argument(
+        "--exam", nargs="+", choices=exams.NAMES, default=exams.STAGES, help="(default: the first four)"
+    )
+    parser.add_argument("--base", help="of a policy's directory (default: `base` beside it, or what it names)")
+    parser.add_argument("--params", type=Path, help="take the settings of this params file, such as params.yaml")
     options, rest = parser.parse_known_args(argv)
     root, failed = Path.cwd(), []
-    for exam in options.exam:
-        try:
-            sit(root, options.model, exam, rest, lambda line: print(line, flush=True))
-        except repro.StageError as error:  # one exam must not hide the others
-            print(f"error: {error}", file=sys.stderr)
-            failed.append(exam)
+    with opened(root, options.model, base=options.base, params=options.params) as subject:
+        for exam in options.exam:
+            try:
+                sit(root, subject, exam, rest, lambda line: print(line, flush=True))
+            except PipelineError as error:  # one exam must not hide the others
+                print(f"error: {error}", file=sys.stderr)
+                failed.append(exam)
     if failed:
-        raise cli.PipelineError(f"not examined: {', '.join(failed)}")
+        raise PipelineError(f"not examined: {', '.join(failed)}")
     return 0
 
 

@@ -1,7 +1,9 @@
 """The exams of registered versions: what they scored, kept where a version is looked at.
 
-A version's tag `exam.<name>` holds the score; its logged model and its run have one metric for each exam and task, tied
-to a dataset with the exam's digest; the run keeps the records, every question with its answer.
+A version may sit an exam more than once: short and full, on synthetic and on published data. Each sitting has a tag
+`exam.<name>.<digest>`, of everything that decides the exam besides the model, and its records in the run. The tag
+`exam.<name>` and the metrics `exams/<name>` of the run and of the logged model are those of the sitting that says most:
+published data before synthetic, full before short, more records before fewer.
 """
 
 from __future__ import annotations
@@ -9,13 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pipelines import checkpoints
 from pipelines.checkpoints import CONTENT
-from pipelines.cli import PipelineError
 from pipelines.datasets import EvaluationSet, log_input
 from pipelines.project import Lock, read_json
 
@@ -23,21 +24,65 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+Name = Literal[
+    "understanding", "vsi_bench", "visual_web_bench", "balrog", "erqa", "muirbench", "video_mme_spatial"
+]  # fmt: skip
+#: Those of `benchmarks.exams`, whose import takes seconds.
+NAMES: tuple[Name, ...] = get_args(Name)
+#: Those of the stage `exam`: each has a synthetic set, so that it can be sat without published data.
+STAGES: tuple[Name, ...] = ("understanding", "vsi_bench", "visual_web_bench", "balrog")
+
 TAG = "exam."
+SUMMARY = "summary.json"
 #: Where the stages `exam` leave the results of a policy.
 HOMES = {"base": "exams/base", "trained": "exams/trained"}
 
 
 def recorded(tags: Mapping[str, str], exam: str, policy: str = "trained") -> dict[str, Any] | None:
-    """What a version's tags say of an exam: score, standard_error, count, synthetic, profile, digest.
+    """What a version's tags say of the sitting of an exam that says most.
 
     Args:
         tags: of the version.
         exam: its name.
         policy: the version itself, or the `base` that it was trained from.
+
+    Returns:
+        score, standard_error, count, synthetic, profile, digest, and where the records lie; None if it sat none.
     """
     text = tags.get(_tag(exam, policy))
     return None if text is None else dict(json.loads(text))
+
+
+def sittings(tags: Mapping[str, str], exam: str, policy: str = "trained") -> dict[str, dict[str, Any]]:
+    """Every sitting of an exam that a version's tags tell of, by digest; see `recorded`."""
+    own = _tag(exam, policy)
+    found = (json.loads(text) for tag, text in tags.items() if tag == own or tag.startswith(f"{own}."))
+    return {kept["digest"]: kept for kept in found}
+
+
+def comparable(versions: Sequence[Mapping[str, str]], exam: str) -> list[dict[str, Any] | None]:
+    """The sittings by which versions are compared: of the same exam, if all sat one, or else what each is known by.
+
+    Args:
+        versions: their tags.
+        exam: its name.
+    """
+    found = [sittings(tags, exam) for tags in versions]
+    common = set.intersection(*(set(sat) for sat in found))
+    if not common:
+        return [recorded(tags, exam) for tags in versions]
+    best = max(common, key=lambda digest: (_rank(found[0][digest]), digest))
+    return [sat[best] for sat in found]
+
+
+def kind(kept: Mapping[str, Any]) -> str:
+    """Which sitting it was, in words."""
+    return f"{kept['profile']}, {'synthetic' if kept['synthetic'] else 'published data'}"
+
+
+def _rank(kept: Mapping[str, Any]) -> tuple[bool, bool, int]:
+    """How much a sitting says; the greater, the more."""
+    return not kept["synthetic"], kept["profile"] == "full", kept["count"]
 
 
 def _tag(exam: str, policy: str) -> str:
@@ -46,7 +91,7 @@ def _tag(exam: str, policy: str) -> str:
 
 def summaries(directory: Path) -> dict[str, dict[str, Any]]:
     """The summary of each exam that was sat in a directory, by the exam's name."""
-    return {path.parent.name: read_json(path) for path in sorted(directory.glob("*/summary.json"))}
+    return {path.parent.name: read_json(path) for path in sorted(directory.glob(f"*/{SUMMARY}"))}
 
 
 def digest(summary: Mapping[str, Any]) -> str:
@@ -64,17 +109,18 @@ def record_present(client: MlflowClient, root: Path, version: ModelVersion, lock
         lock: dvc.lock.
     """
     weights = lock.out("train", "models/policy")
-    for name, summary in summaries(root / HOMES["trained"]).items():
+    finished = {policy: summaries(root / home) for policy, home in HOMES.items()}
+    for name in finished["trained"]:
         if lock.dep(f"exam@{name}", "models/policy") == weights:
-            record(client, version, summary, root / HOMES["trained"] / name)
-            base = root / HOMES["base"] / name
-            record(client, version, read_json(base / "summary.json"), base, policy="base")
+            for policy, sat in finished.items():
+                if name in sat:
+                    record(client, version, sat[name], root / HOMES[policy] / name, policy=policy)
 
 
 def record(
     client: MlflowClient, version: ModelVersion, summary: Mapping[str, Any], directory: Path, *, policy: str = "trained"
 ) -> bool:
-    """Keeps one exam with a version, once.
+    """Keeps one sitting of an exam with a version, once; other sittings of the same exam stay beside it.
 
     Args:
         client: of a server within reach.
@@ -86,44 +132,41 @@ def record(
     Returns:
         Whether it was new.
     """
-    name = str(summary["exam"])
+    name, run_id, number = str(summary["exam"]), version.run_id, str(version.version)
+    which = digest(summary)
+    short = which[:8]  # enough to tell the few sittings of a version apart
     kept = {key: summary[key] for key in ("score", "standard_error", "count", "synthetic")}
-    kept |= {"profile": summary["identity"].get("profile"), "digest": digest(summary)}
-    if recorded(version.tags, name, policy) == kept:
+    kept |= {"profile": summary["identity"].get("profile"), "digest": which}
+    kept["records"] = f"exams/version-{number}/{policy}/{name}/{short}"
+    tag, text = f"{_tag(name, policy)}.{short}", json.dumps(kept, sort_keys=True)
+    if version.tags.get(tag) == text:
         return False
-    run_id, number = version.run_id, str(version.version)
-    data = EvaluationSet(summary["title"], kept["digest"], dict(summary["identity"]))
+    shown = recorded(version.tags, name, policy)
+    first = shown is None or shown["digest"] == which or _rank(kept) >= _rank(shown)
+    data = EvaluationSet(summary["title"], which, dict(summary["identity"]))
     log_input(client, run_id, data)
     logged = checkpoints.find(client, version.tags[CONTENT]) if policy == "trained" else None
-    prefix = "exams" if policy == "trained" else f"exams/{policy}"
+    prefix = "/".join(["exams", *([policy] if policy != "trained" else []), *([] if first else [short])])
     step = int(logged.params.get("environment_steps", 0)) if logged is not None else 0
     for key, value in scores(summary):
         client.log_metric(
             run_id, f"{prefix}/{key}", value, step=step, model_id=logged.model_id if logged is not None else None,
             dataset_name=data.name, dataset_digest=data.digest,
         )  # fmt: skip
-    for file in ("summary.json", "records.jsonl"):
-        client.log_artifact(run_id, str(directory / file), f"exams/version-{number}/{policy}/{name}")
-    client.set_model_version_tag(version.name, number, _tag(name, policy), json.dumps(kept, sort_keys=True))
+    for file in (SUMMARY, "records.jsonl"):
+        client.log_artifact(run_id, str(directory / file), kept["records"])
+    if first:
+        client.set_model_version_tag(version.name, number, _tag(name, policy), text)
+    client.set_model_version_tag(version.name, number, tag, text)  # last: without it, all of this is done again
     return True
 
 
-def download(client: MlflowClient, version: ModelVersion, out: Path) -> None:
-    """Brings every exam that is kept with a version into `out`, a folder an exam.
-
-    Raises:
-        PipelineError: it has sat none.
-    """
-    home = f"exams/version-{version.version}/trained"
-    folders = [item.path for item in client.list_artifacts(version.run_id, home) if item.is_dir]
-    if not folders:
-        raise PipelineError(
-            f"{version.name} version {version.version} has sat no exam; "
-            f"make evaluate MODEL=models:/{version.name}/{version.version}"
-        )
-    for folder in folders:
-        found = client.download_artifacts(version.run_id, folder, str(out.parent))
-        shutil.move(found, out / Path(folder).name)
+def download(client: MlflowClient, version: ModelVersion, kept: Mapping[str, Any], out: Path) -> None:
+    """Brings summary.json and records.jsonl of a sitting that is kept with a version; `out` is named as the exam."""
+    # Versions that were registered when an exam could be kept once only do not say where it is.
+    home = kept.get("records", f"exams/version-{version.version}/trained/{out.name}")
+    found = client.download_artifacts(version.run_id, home, str(out.parent))
+    shutil.move(found, out)
 
 
 def scores(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

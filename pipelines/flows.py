@@ -17,14 +17,13 @@ from typing import Annotated, Any, Literal
 from prefect import flow, get_run_logger, task
 from pydantic import Field
 
-from pipelines import artifacts, checkouts, process, readable, registry, report, tracking, versions
-from pipelines import examine as examine_model
+from pipelines import artifacts, checkouts, exam_tasks, process, readable, registry, report, tracking, versions
 from pipelines.cli import PipelineError, explain
-from pipelines.exams import HOMES, summaries
+from pipelines.exams import Name as Exam
 from pipelines.forwarder import reason
 from pipelines.live import LiveProgress
 from pipelines.project import read_json, workspace
-from pipelines.repro import StageError, repro
+from pipelines.repro import StageError, repro, resumable
 from vldac.config import ConfigError, load
 
 readable.install()
@@ -39,7 +38,6 @@ Selector = Annotated[str, Field(pattern=r"^(@?[A-Za-z][A-Za-z0-9_-]*|[1-9][0-9]*
 Preset = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+\.yaml)?$")]
 Setting = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*=[^\r\n]*$")]
 Episodes = Annotated[int, Field(ge=0, le=100_000)]
-Exam = Literal["understanding", "vsi_bench", "visual_web_bench", "balrog"]
 Profile = Literal["", "short", "full"]
 
 
@@ -79,13 +77,7 @@ def _shown() -> Iterator[None]:
         get_run_logger().warning("not all of this run is shown on its page: %s", reason(error))
 
 
-def _resumable(_task: Any, _run: Any, state: Any) -> bool:
-    """Only what a signal ended is worth another attempt; a stage that failed would fail again."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, StageError) and error.interrupted
-
-
-@task(task_run_name="{name}", retries=1, retry_delay_seconds=2, retry_condition_fn=_resumable, persist_result=False)
+@task(task_run_name="{name}", retries=1, retry_delay_seconds=2, retry_condition_fn=resumable, persist_result=False)
 def stage(name: str, *, force: bool) -> bool:
     """One DVC stage; see `repro`. A second attempt of training resumes from its last checkpoint."""
     log, root = get_run_logger(), Path.cwd()
@@ -150,6 +142,7 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
     if root != workspace(root):
         log.info("in %s, a checkout with parameters of its own", root.relative_to(workspace(root)))
     registered = promotion = error = None
+    failed: dict[str, str] = {}
     for step in (name for name in STEPS if name in steps):
         try:
             if step == "register":
@@ -157,8 +150,7 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
             elif step == "promote":
                 promotion = promote() if error is None else None
             elif step == "examine":
-                stage("exam", force=force)  # one for each exam, in a row
-                stage("report", force=force)
+                failed = exam_tasks.run_stages(stage, root, config, force=force)
             else:
                 stage(step, force=force)
         except StageError:
@@ -167,7 +159,7 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
             error = str(failure)
             log.warning("%s: %s", step, error)
     summary = read_json(Path("metrics/summary.json")) if "evaluate" in steps else None
-    sat = {name: list(summaries(root / home).values()) for name, home in HOMES.items()} if "examine" in steps else None
+    sat = exam_tasks.finished(root, failed) if "examine" in steps else None
     outcome = Outcome(summary, sat, registered, promotion, error, root)
     with _shown():
         if sat is not None:
@@ -176,10 +168,14 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
         artifacts.run_report(
             root, config, summary=summary, registered=registered, promotion=promotion, registry_error=error
         )
+    if failed:
+        if summary is not None:
+            log.info("%s", report.text(summary, warm_started=config.model.base == "tiny"))
+        raise exam_tasks.not_done(failed)
     return outcome
 
 
-@task(task_run_name="examine {version}", retries=1, retry_condition_fn=_resumable, persist_result=False)
+@task(task_run_name="examine {version}", retries=1, retry_condition_fn=resumable, persist_result=False)
 def examine(version: versions.Version, preset: str, episodes: int) -> Path:
     """See `versions.examine`."""
     log, root = get_run_logger(), Path.cwd()
@@ -191,16 +187,6 @@ def examine(version: versions.Version, preset: str, episodes: int) -> Path:
 def _selected(model: str | None, version: str) -> versions.Version:
     root = Path.cwd()
     return versions.find(root, model or registry.model_name(root, load("params.yaml")), version)
-
-
-@task(task_run_name="{exam} of {version}", retries=1, retry_condition_fn=_resumable, persist_result=False)
-def sit(version: versions.Version, exam: str, profile: str) -> dict[str, Any]:
-    """See `examine.sit`. A second attempt goes on from the records of the first."""
-    log = get_run_logger()
-    options = ["--profile", profile] if profile else []
-    return examine_model.sit(
-        Path.cwd(), f"{version.name}/{version.number}", exam, options, lambda line: log.info("%s", line)
-    )
 
 
 @flow(name="evaluate-model", persist_result=False, validate_parameters=True)
@@ -236,10 +222,13 @@ def evaluate_model(
         artifacts.picture(directory / "filmstrip.png", "filmstrip")
         _link(found)
     get_run_logger().info("%s\n%s", found, report.text(summary, warm_started=warm_started))
-    results = [sit(found, exam, profile) for exam in exams]
-    if results:
+    if exams:
+        results, failed = exam_tasks.sit_each(Path.cwd(), f"{found.name}/{found.number}", exams, profile)
         with _shown():
-            artifacts.table("exams", report.exam_rows({"trained": results}), str(found))
+            if results:
+                artifacts.table("exams", report.exam_rows({"trained": results}), str(found))
+        if failed:
+            raise exam_tasks.not_done(failed)
     return summary
 
 

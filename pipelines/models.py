@@ -15,12 +15,11 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import checkpoints, cli, exams, lineage, registry, tracking
-from pipelines.examine import EXAMS
 from pipelines.repro import call, environment
 
 if TYPE_CHECKING:
@@ -130,7 +129,8 @@ def _compare(versions: Sequence[ModelVersion]) -> list[str]:
             if apart
             else "the 95% intervals overlap: this does not say which is better"
         )
-    lines += [_exam_line(name, versions) for name in EXAMS if any(exams.recorded(v.tags, name) for v in versions)]
+    for name in exams.NAMES:
+        lines += _exam_lines(name, versions)
     if versions[0].tags.get("env") != versions[1].tags.get("env"):
         lines.append(f"they act in different worlds: {versions[0].tags.get('env')} and {versions[1].tags.get('env')}")
     flat = [tracking.flatten(json.loads(version.tags.get("params", "{}"))) for version in versions]
@@ -139,12 +139,21 @@ def _compare(versions: Sequence[ModelVersion]) -> list[str]:
     return lines + (["", *_table(("parameter", a, b), values)] if values else ["their parameters are the same"])
 
 
-def _exam_line(name: str, versions: Sequence[ModelVersion]) -> str:
-    """Both scores of an exam, and whether they compare."""
-    kept = [exams.recorded(version.tags, name) for version in versions]
-    said = ["-" if k is None else f"{k['score']:.2f} +- {k['standard_error']:.2f}" for k in kept]
-    digests = {k["digest"] for k in kept if k is not None}
-    return f"{name}: {said[0]} and {said[1]}" + (" (not the same exam)" if len(digests) > 1 else "")
+def _exam_lines(name: str, versions: Sequence[ModelVersion]) -> list[str]:
+    """What both versions are known by in an exam, and where that does not compare, how both did in the same one."""
+    known = [exams.recorded(version.tags, name) for version in versions]
+    if known == [None, None]:
+        return []
+    same = exams.comparable([version.tags for version in versions], name)
+    if known == same:
+        apart = None not in known and len({kept["digest"] for kept in known if kept}) > 1
+        return [f"{name}: {_scores(known)}" + (" (not the same exam)" if apart else "")]
+    assert same[0] is not None
+    return [f"{name}: {_scores(known)} (not the same exam)", f"{name}, {exams.kind(same[0])}: {_scores(same)}"]
+
+
+def _scores(kept: Sequence[Mapping[str, Any] | None]) -> str:
+    return " and ".join("-" if k is None else f"{k['score']:.2f} +- {k['standard_error']:.2f}" for k in kept)
 
 
 def _report(client: MlflowClient, versions: Sequence[ModelVersion], out: Path) -> list[str]:
@@ -152,9 +161,16 @@ def _report(client: MlflowClient, versions: Sequence[ModelVersion], out: Path) -
     with tempfile.TemporaryDirectory() as aside:
         names = [f"{version.name}/{version.version}" for version in versions]
         homes = [Path(aside) / side / "exams" for side in ("a", "b")]
-        for version, home in zip(versions, homes, strict=True):
+        for home in homes:
             home.mkdir(parents=True)
-            exams.download(client, version, home)
+        for exam in exams.NAMES:
+            sat = exams.comparable([version.tags for version in versions], exam)
+            for version, kept, home in zip(versions, sat, homes, strict=True):
+                if kept is not None:
+                    exams.download(client, version, kept, home / exam)
+        for name, home in zip(names, homes, strict=True):
+            if not any(home.iterdir()):
+                raise cli.PipelineError(f"{name} has sat no exam; make evaluate MODEL=models:/{name}")
         command = [sys.executable, "-m", "benchmarks.report", *map(str, homes), "--out", str(out), "--names", *names]
         return call("the report", command, cwd=Path.cwd(), env=environment())
 

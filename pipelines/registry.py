@@ -192,7 +192,7 @@ def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool) -> 
     else:
         score = score_of(version)
         assert score is not None
-        decision = decide(score, score_of(champion), baselines=_baselines(version))
+        decision = decide(score, score_of(champion), baselines=_baselines(version), version=f"{name}/{number}")
     if not dry_run:
         client.set_model_version_tag(name, number, "promotion.reason", decision.reason)
         client.set_model_version_tag(name, number, "promotion.promoted", str(decision.promote).lower())
@@ -258,8 +258,8 @@ def score_of(version: ModelVersion | None, policy: str = "trained") -> Score | N
 
 def score_in(tags: Mapping[str, str], policy: str = "trained") -> Score | None:
     """The score that a version's tags hold, with its general understanding where that was examined."""
-    text, exam = tags.get(f"evaluate.{policy}"), exams.recorded(tags, "understanding", policy)
-    return Score.of(json.loads(text), exam) if text else None
+    text = tags.get(f"evaluate.{policy}")
+    return Score.of(json.loads(text), exams.sittings(tags, "understanding", policy).values()) if text else None
 
 
 def _baselines(version: ModelVersion) -> dict[str, Score]:

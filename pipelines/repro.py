@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines import process
 from pipelines.cli import PipelineError
@@ -29,6 +30,12 @@ class StageError(PipelineError):
     def __init__(self, message: str, *, interrupted: bool = False) -> None:
         super().__init__(message)
         self.interrupted = interrupted
+
+
+def resumable(_task: Any, _run: Any, state: Any) -> bool:
+    """For Prefect: only what a signal ended is worth another attempt; a stage that failed would fail again."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StageError) and error.interrupted
 
 
 def repro(root: Path, name: str, say: Callable[[str], None], *, force: bool = False) -> bool:

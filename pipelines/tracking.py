@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pipelines.cli import PipelineError
+from pipelines.cli import PipelineError, explain
 from pipelines.forwarder import STEPS, Row, read_metrics, reason, unsent
 from pipelines.project import home, revision, workspace
 from pipelines.rundir import RunIdentity
@@ -259,19 +260,22 @@ def send_all(client: MlflowClient, metrics: Path, identity: RunIdentity, details
 
 @contextmanager
 def reachable(root: Path) -> Iterator[None]:
-    """Turns a failure of the tracking server within it into one readable line."""
+    """Turns a failure of the tracking server, or of this machine's files, within it into one readable line."""
     try:
         yield
     except Exception as error:
-        if not _of_server(error):
-            raise
-        raise PipelineError(
-            f"MLflow at {without_credentials(tracking_uri(root))} cannot be used: {reason(error)}; "
-            "run `make run` again once it can"
-        ) from error
+        if _of_server(error):
+            raise PipelineError(
+                f"MLflow at {without_credentials(tracking_uri(root))} cannot be used: {reason(error)}; "
+                "run the same command again once it can"
+            ) from error
+        if isinstance(error, OSError):  # a full disk here is no fault of the server
+            raise PipelineError(explain(error)) from error
+        raise
 
 
 def _of_server(error: Exception) -> bool:
-    """Whether an error is MLflow's own or of what it talks through, rather than of this package."""
+    """Whether an error is MLflow's own or of what it talks through, rather than of this package or of a file."""
     library = type(error).__module__.partition(".")[0]
-    return isinstance(error, OSError) or library in {"mlflow", "sqlalchemy", "requests", "urllib3"}
+    network = (ConnectionError, TimeoutError, socket.gaierror)
+    return isinstance(error, network) or library in {"mlflow", "sqlalchemy", "requests", "urllib3"}

@@ -103,7 +103,7 @@ print("ANSWER", json.dumps(model.predict([json.loads(sys.argv[1])])[0]))
 
     # A second run finds everything done.
     again = call(root, sys.executable, "-m", "pipelines.run")
-    for stage in ("worlds", "base", "train", "evaluate", "exam", "report"):
+    for stage in ("worlds", "base", "train", "evaluate", "exam-data", *(f"exam@{name}" for name in scores), "report"):
         assert f"{stage}: up to date" in again
 
     # DVC alone, elsewhere, without a server: the same weights, metrics and plots, bit for bit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from typing import Any
 
 import pytest
@@ -33,6 +34,17 @@ def test_the_image_is_pinned_runs_as_its_own_user_and_says_how_it_is() -> None:
     assert "-c constraints.txt" in install
     (index,) = [rest for name, rest in instructions() if name == "ARG" and rest.startswith("TORCH_INDEX")]
     assert index == "TORCH_INDEX="  # no package index is named but by who builds
+
+
+def test_a_machine_and_the_image_get_what_the_exams_need_and_keep_their_gymnasium() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    names = {extra: {re.split(r"[<>=\[]", need)[0] for need in needs} for extra, needs in extras.items()}
+    assert {"minigrid", "crafter", "av"} <= names["exams"]
+    assert not any({"nle", "minihack"} & needs for needs in names.values())  # they pin another gymnasium
+    assert "scripts/packages $(PYTHON) exams\n" in (REPOSITORY / "Makefile").read_text()
+    assert "-e '.[server,exams]'" in DOCKERFILE
+    for installs in (DOCKERFILE, (REPOSITORY / "scripts/packages").read_text()):
+        assert "--no-deps nle minihack" in installs
 
 
 def test_the_image_leaves_out_nothing_that_git_tracks_but_caches() -> None:

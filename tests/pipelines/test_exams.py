@@ -6,13 +6,13 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from pipelines import checkpoints, examine, exams, registry, tracking
+from pipelines import checkpoints, exams, models, registry, tracking
 from tests.pipelines.conftest import call, dvc
-from vldac.config import Config, load
+from vldac.config import load
 
 EXAMINE = (sys.executable, "-m", "pipelines.examine")
 MODELS = (sys.executable, "-m", "pipelines.models")
@@ -37,48 +37,89 @@ def test_a_digest_tells_exams_apart_and_not_models() -> None:
     assert exams.digest(SUMMARY) != exams.digest({**SUMMARY, "identity": {"profile": "short", "seed": 0}})
 
 
-@pytest.mark.parametrize(
-    ("text", "is_registered"),
-    [
-        ("models:/vldac-a/3", True),
-        ("vldac-a", True),
-        ("name@champion", True),
-        ("Qwen/Qwen2-VL-7B-Instruct", False),
-        ("here/model", False),
-    ],
-)
-def test_a_registered_version_is_told_from_a_model_of_a_hub(text: str, is_registered: bool) -> None:
-    assert examine.registered(text) is is_registered
+class Client:
+    """As much of MLflow's client as keeping an exam uses."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {checkpoints.CONTENT: "c"}
+        self.metrics: list[tuple[str, float]] = []
+        self.artifacts: list[str] = []
+
+    def set_model_version_tag(self, _name: str, _number: str, key: str, value: str) -> None:
+        self.tags[key] = value
+
+    def log_metric(self, _run: str, key: str, value: float, **_: object) -> None:
+        self.metrics.append((key, value))
+
+    def log_artifact(self, _run: str, path: str, where: str) -> None:
+        self.artifacts.append(f"{where}/{Path(path).name}")
+
+    def record(self, summary: dict[str, Any], policy: str = "trained") -> bool:
+        version: Any = SimpleNamespace(tags=dict(self.tags), run_id="r", version=1, name="n")
+        return exams.record(cast("Any", self), version, summary, Path("exam"), policy=policy)
 
 
-def test_records_of_other_options_and_models_lie_elsewhere(tmp_path: Path) -> None:
-    made = {
-        examine.out_of(tmp_path, model, exam, options)
-        for model in ("a/b", "a-b", "../../b")
-        for exam in ("balrog", "vsi_bench")
-        for options in ([], ["--profile", "full"])
-    }
-    assert len(made) == 12
-    assert all(path.resolve().is_relative_to(tmp_path / ".local/sittings") for path in made)
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Client:
+    monkeypatch.setattr(exams, "log_input", lambda *_: None)
+    monkeypatch.setattr(checkpoints, "find", lambda *_: None)
+    return Client()
 
 
-def test_the_stage_passes_on_what_the_configuration_says(tmp_path: Path) -> None:
-    from pipelines.stages.exam import flags  # noqa: PLC0415
+def sat(score: float, **identity: Any) -> dict[str, Any]:
+    synthetic = bool(identity.pop("synthetic", False))
+    return {**SUMMARY, "score": score, "synthetic": synthetic, "identity": SUMMARY["identity"] | identity}
 
-    (tmp_path / "vsi_bench").mkdir()
-    config = Config.model_validate(
-        {
-            "exams": {"data": str(tmp_path), "frames": 9, "max_new_tokens": None, "environments": ("babyai", "nle")},
-            "env": {"prompt": "full"},
-        }
-    )
-    given = list(flags(config, "vsi_bench"))
-    assert given[given.index("--frames") + 1] == "9"
-    assert given[given.index("--style") + 1] == "full"
-    assert given[given.index("--data") + 1] == str(tmp_path / "vsi_bench")
-    assert "--data" not in list(flags(config, "balrog"))
-    assert "--max-new-tokens" not in given
-    assert given[-3:] == ["--environments", "babyai", "nle"]
+
+def test_sittings_of_one_exam_lie_beside_each_other_and_published_data_comes_first(client: Client) -> None:
+    published, synthetic = sat(30.0), sat(90.0, profile="short", synthetic=True)
+    assert client.record(synthetic)
+    assert exams.recorded(client.tags, "balrog")["score"] == 90.0  # type: ignore[index]  # it is there
+    assert client.record(published)
+    assert not client.record(synthetic)  # a run in which nothing has changed
+    assert client.record({**synthetic, "score": 95.0})  # and one with new code
+    first = exams.recorded(client.tags, "balrog")
+    assert first is not None
+    assert (first["score"], exams.kind(first)) == (30.0, "full, published data")
+    found = exams.sittings(client.tags, "balrog")
+    assert {kept["score"] for kept in found.values()} == {30.0, 95.0}
+    assert set(found) == {exams.digest(published), exams.digest(synthetic)}
+    homes = {kept["records"] for kept in found.values()}
+    assert len(homes) == 2
+    assert {Path(path).parent.as_posix() for path in client.artifacts} == homes
+    assert [value for key, value in client.metrics if key == "exams/balrog"] == [90.0, 30.0]
+    assert (f"exams/{exams.digest(synthetic)[:8]}/balrog", 95.0) in client.metrics
+
+
+def test_an_exam_of_the_base_is_kept_beside_that_of_the_version(client: Client) -> None:
+    assert client.record(sat(1.0), "base")
+    assert exams.recorded(client.tags, "balrog") is None
+    assert exams.recorded(client.tags, "balrog", "base")["score"] == 1.0  # type: ignore[index]  # it is there
+    assert client.metrics[0] == ("exams/base/balrog", 1.0)
+
+
+def test_a_sitting_whose_recording_was_cut_off_is_recorded_again(client: Client) -> None:
+    client.record(sat(30.0))
+    del client.tags[next(tag for tag in client.tags if tag.startswith("exam.balrog."))]
+    assert client.record(sat(30.0))
+
+
+def test_versions_are_compared_by_the_exam_that_both_sat() -> None:
+    a, b = Client(), Client()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exams, "log_input", lambda *_: None)
+        patch.setattr(checkpoints, "find", lambda *_: None)
+        for summary in (sat(30.0), sat(90.0, profile="short", synthetic=True)):
+            a.record(summary)
+        b.record(sat(80.0, profile="short", synthetic=True))
+    versions: list[Any] = [SimpleNamespace(tags=client.tags, name="n", version=1) for client in (a, b)]
+    scores = [kept["score"] for kept in exams.comparable([a.tags, b.tags], "balrog") if kept is not None]
+    assert scores == [90.0, 80.0]
+    assert models._exam_lines("balrog", versions) == [
+        "balrog: 30.00 +- 1.50 and 80.00 +- 1.50 (not the same exam)",
+        "balrog, short, synthetic: 90.00 +- 1.50 and 80.00 +- 1.50",
+    ]
+    assert models._exam_lines("vsi_bench", versions) == []
 
 
 @pytest.mark.slow
@@ -112,7 +153,7 @@ def test_exams_follow_a_version_from_dvc_to_the_registry_and_decide_its_promotio
     assert metrics["exams/balrog"].value == 51.0
     assert metrics["exams/balrog"].dataset_digest == kept["digest"]
     assert metrics["exams/understanding/a b"].value == 51.0
-    files = [file.path for file in client.list_artifacts(version.run_id, "exams/version-1/trained/balrog")]
+    files = [file.path for file in client.list_artifacts(version.run_id, kept["records"])]
     assert sorted(Path(path).name for path in files) == ["records.jsonl", "summary.json"]
     before = len(client.get_metric_history(version.run_id, "exams/balrog"))
     registry.promote(project, load("params.yaml"))
@@ -132,8 +173,12 @@ def test_exams_follow_a_version_from_dvc_to_the_registry_and_decide_its_promotio
 
     compared = call(*MODELS, "compare", f"{name}/1", f"{name}/2")
     assert "balrog: 51.00 +- 2.00 and 48.00 +- 2.00\n" in compared
-    assert "vsi_bench: 48.00 +- 2.00 and 48.00 +- 2.00 (not the same exam)" in compared
-    call(*EXAMINE, f"{name}/1", "--exam", "vsi_bench", "--profile", "short")
+    assert "vsi_bench: 48.00 +- 2.00 and 48.00 +- 2.00 (not the same exam)\n" in compared
+    assert "vsi_bench, short, synthetic: 51.00 +- 2.00 and 48.00 +- 2.00\n" in compared
+    registry.promote(project, load("params.yaml"))  # a run in which nothing has changed
+    kept = exams.recorded(client.get_model_version(name, "1").tags, "vsi_bench")
+    assert kept is not None
+    assert kept["profile"] == "full"
     call(*MODELS, "report", f"{name}/1", f"{name}/2", "--out", "side-by-side")
     page = Path("side-by-side/report.html").read_text()
     assert f"{name}/1" in page
@@ -144,11 +189,3 @@ def test_exams_follow_a_version_from_dvc_to_the_registry_and_decide_its_promotio
     assert "understanding: 48.0" in printed
     assert "error: not examined: balrog" in printed
     assert "no registered model 'vldac-nothing'" in call(*EXAMINE, "vldac-nothing", "--exam", "balrog", code=1)
-
-
-def test_an_exam_is_recorded_once(tmp_path: Path) -> None:
-    tags = {exams.TAG + "balrog": json.dumps({"score": 12.5, "standard_error": 1.5, "count": 255, "synthetic": False,
-                                              "profile": "full", "digest": exams.digest(SUMMARY)})}  # fmt: skip
-    version: Any = SimpleNamespace(tags=tags, run_id="r", version=1, name="n")
-    client: Any = None  # is not asked
-    assert not exams.record(client, version, SUMMARY, tmp_path)

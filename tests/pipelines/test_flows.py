@@ -104,7 +104,7 @@ def test_the_whole_run_then_a_cached_one(project: Path) -> None:
 
     printed = call(*RUN)
     assert "update" not in printed
-    assert len(re.findall(r": up to date$", printed, re.MULTILINE)) == 6
+    assert len(re.findall(r": up to date$", printed, re.MULTILINE)) == 10
     assert "version 1 holds these weights" in printed
 
     call("git", "add", "-A")

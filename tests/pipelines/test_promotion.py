@@ -55,6 +55,14 @@ def test_a_champion_is_the_only_one_to_beat() -> None:
     assert not decide(Score(0.82, 0.77, 0.87), CHAMPION, baselines=BASELINES).promote
 
 
+def better(understanding: dict[str, float]) -> Score:
+    return Score(0.95, 0.90, 0.98, understanding)
+
+
+def champion(understanding: dict[str, float]) -> Score:
+    return Score(0.80, 0.75, 0.85, understanding)
+
+
 @pytest.mark.parametrize(
     ("mine", "its", "promoted", "why"),
     [
@@ -62,26 +70,49 @@ def test_a_champion_is_the_only_one_to_beat() -> None:
         (0.60 - UNDERSTANDING_MARGIN, 0.60, True, "0.580 against"),
         (0.57, 0.60, False, "fell by more than 0.02"),
         (0.90, 0.60, True, "0.900 against"),
-        (None, 0.60, True, "was not measured"),
-        (0.60, None, True, "was not measured"),
     ],
 )
-def test_general_understanding_may_fall_by_a_margin_only(
-    mine: float | None, its: float | None, promoted: bool, why: str
-) -> None:
-    decision = decide(Score(0.95, 0.90, 0.98, mine), Score(0.80, 0.75, 0.85, its))
+def test_general_understanding_may_fall_by_a_margin_only(mine: float, its: float, promoted: bool, why: str) -> None:
+    decision = decide(better({"short": mine}), champion({"short": its}))
     assert decision.promote is promoted
     assert why in decision.reason
 
 
-def test_understanding_that_two_exams_measured_does_not_compare() -> None:
-    mine, its = Score(0.95, 0.90, 0.98, 0.2, "short"), Score(0.80, 0.75, 0.85, 0.9, "full")
-    assert decide(mine, its).promote
-    assert "was not measured on both" in decide(mine, its).reason
-    assert not decide(mine, replace(its, exam="short")).promote
+def test_understanding_is_compared_by_every_exam_that_both_sat() -> None:
+    its = champion({"short": 0.60, "full": 0.70, "other": 0.9})
+    assert decide(better({"short": 0.60, "full": 0.70}), its).promote
+    assert "0.500 against 0.700" in decide(better({"short": 0.60, "full": 0.50}), its).reason
+    assert not decide(better({"short": 0.60, "full": 0.50}), its).promote
+
+
+def test_a_champion_that_was_measured_is_not_replaced_by_what_does_not_compare() -> None:
+    decision = decide(better({"full": 0.2}), champion({"short": 0.9}), version="vldac-a/3")
+    assert not decision.promote
+    assert "was measured by other settings than the champion's" in decision.reason
+    assert (
+        "make evaluate MODEL=models:/vldac-a@champion BENCH=understanding ARGS='--params params.yaml'"
+        in decision.reason
+    )
+    decision = decide(better({}), champion({"short": 0.9}), version="vldac-a/3")
+    assert not decision.promote
+    assert "make evaluate MODEL=models:/vldac-a/3 BENCH=understanding, then promote again" in decision.reason
+
+
+def test_a_champion_that_was_never_measured_is_replaced_by_success_alone() -> None:
+    decision = decide(better({"short": 0.6}), champion({}))
+    assert decision.promote
+    assert "was not measured on both" in decision.reason
+
+
+def test_the_first_champion_needs_no_measurement() -> None:
+    assert decide(better({}), None, baselines={"the base model": replace(BASE, understanding={"short": 0.9})}).promote
+    assert not decide(
+        better({"short": 0.5}), None, baselines={"the base model": replace(BASE, understanding={"short": 0.9})}
+    ).promote
 
 
 def test_a_score_is_read_from_a_policys_entry_of_the_summary() -> None:
     entry = {"success": 1, "success_ci": [0.9, 1], "return": 0.5}
     assert Score.of(entry) == Score(1.0, 0.9, 1.0)
-    assert Score.of(entry, {"score": 62.0, "digest": "a"}) == Score(1.0, 0.9, 1.0, 0.62, "a")
+    kept = [{"score": 62.0, "digest": "a"}, {"score": 50.0, "digest": "b"}]
+    assert Score.of(entry, kept) == Score(1.0, 0.9, 1.0, {"a": 0.62, "b": 0.5})

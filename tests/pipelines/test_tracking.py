@@ -220,6 +220,14 @@ def test_an_error_of_the_server_is_one_line_and_a_bug_keeps_its_traceback(
         raise KeyError("a bug")
 
 
+def test_a_full_disk_is_not_blamed_on_the_server(tmp_path: Path) -> None:
+    line = r"^records.jsonl: No space left on device; free some space and run the same command again$"
+    with pytest.raises(PipelineError, match=line), tracking.reachable(tmp_path):
+        raise OSError(28, "No space left on device", "records.jsonl")
+    with pytest.raises(PipelineError, match=r"^MLflow at .* run the same command again"), tracking.reachable(tmp_path):
+        raise ConnectionRefusedError("refused")
+
+
 @pytest.mark.slow
 def test_a_resumed_training_goes_on_in_its_mlflow_run(tmp_path: Path) -> None:
     client = tracking.client(tmp_path)

@@ -1,7 +1,14 @@
-"""Stands in for `python -m benchmarks`: same command line, same files; `understanding` in the project is that score."""
+"""Stands in for `python -m benchmarks`: same command line, same files.
+
+In the project, `understanding` holds the score, `failing` the exam that fails, and `die_in` the exam that ends itself
+by SIGKILL, once, when the policy has answered its first question.
+"""
 
 import argparse
+import hashlib
 import json
+import os
+import signal
 from pathlib import Path
 
 parser = argparse.ArgumentParser()
@@ -9,27 +16,48 @@ for name in ("--base", "--policy", "--base-out", "--out"):
     parser.add_argument(name, type=Path)
 parser.add_argument("--exam")
 parser.add_argument("--profile", default="short")
+parser.add_argument("--inputs")
+parser.add_argument("--overwrite", action="store_true")
 options, rest = parser.parse_known_args()
 
 
 def sit(model: Path, out: Path, score: float) -> None:
     assert model.exists(), f"{model} was not fetched"
     out.mkdir(parents=True, exist_ok=True)
+    weights = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(model.rglob("*")) if p.is_file())).hexdigest()
+    identity = {"exam": options.exam, "profile": options.profile}
+    wanted, records = {**identity, "model": weights, "inputs": options.inputs}, out / "records.jsonl"
+    if (out / "exam.json").exists() and json.loads((out / "exam.json").read_text()) != wanted:
+        assert options.overwrite, f"{out} holds another exam"
+        records.unlink(missing_ok=True)
+        (out / "summary.json").unlink(missing_ok=True)
+    (out / "exam.json").write_text(json.dumps(wanted))
+    lines = records.read_text().splitlines(keepends=True) if records.exists() else []
+    print(f"{options.exam}: {out.parent.name} goes on from {len(lines)}", flush=True)
+    for number in range(len(lines) + 1, 3):
+        line = {"id": f"q{number}", "task": "a b", "prompt": "?", "images": [], "answer": "!", "parsed": None}
+        with records.open("a") as file:
+            file.write(json.dumps({**line, "score": score / 100, "metrics": {}, "details": {}}) + "\n")
+        if options.policy and model == options.policy and told("die_in") == options.exam:
+            Path("die_in").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+    score = json.loads(records.read_text().splitlines()[0])["score"] * 100
     task = {"score": score, "standard_error": 2.0, "count": 100}
     summary = {"exam": options.exam, "title": options.exam.title(), "synthetic": True, **task, "tasks": {"a b": task}}
-    summary["identity"] = {"exam": options.exam, "profile": options.profile}
-    record = {"id": "q1", "task": "a b", "prompt": "?", "images": [], "answer": "!", "parsed": None, "score": 0.5}
-    (out / "records.jsonl").write_text(json.dumps({**record, "metrics": {}, "details": {}}) + "\n")
-    (out / "summary.json").write_text(json.dumps(summary))
+    (out / "summary.json").write_text(json.dumps({**summary, "identity": identity}))
     print(f"{options.exam}: {score}")
+
+
+def told(name: str) -> str | None:
+    return Path(name).read_text() if Path(name).exists() else None
 
 
 if options.base_out:
     sit(options.base, options.base_out, 50.0)
-if Path("failing").exists() and Path("failing").read_text() == options.exam:
+if told("failing") == options.exam:
     raise SystemExit("error: the exam's data is missing; fetch it")
 sit(
     options.policy or options.base,
     options.out,
-    float(Path("understanding").read_text()) if Path("understanding").exists() else 51.0,
+    float(told("understanding") or 51.0),
 )

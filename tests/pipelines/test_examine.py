@@ -1,0 +1,161 @@
+"""`make evaluate`: what a model's name stands for, where its records lie, and what becomes of what was fetched."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipelines import examine, exams, fetched, lineage, tracking
+from pipelines.checkpoints import CONTENT
+from pipelines.cli import PipelineError
+from pipelines.examine import Subject, out_of
+
+
+@pytest.mark.parametrize(
+    ("text", "is_registered"),
+    [
+        ("models:/vldac-a/3", True),
+        ("vldac-a", True),
+        ("name@champion", True),
+        ("Qwen/Qwen2-VL-7B-Instruct", False),
+        ("here/model", False),
+    ],
+)
+def test_a_registered_version_is_told_from_a_model_of_a_hub(text: str, is_registered: bool) -> None:
+    assert examine.registered(text) is is_registered
+
+
+def test_records_of_other_models_exams_and_options_lie_elsewhere(tmp_path: Path) -> None:
+    made = {
+        out_of(tmp_path, Subject(model, content, ()), exam, options)
+        for model in ("a/b", "a-b", "../../b")
+        for content in ("x", "y")  # the same number in a new database
+        for exam in ("balrog", "vsi_bench")
+        for options in ([], ["--profile", "full"])
+    }
+    assert len(made) == 24
+    assert all(path.resolve().is_relative_to(tmp_path / ".local/sittings") for path in made)
+
+
+@pytest.mark.parametrize(
+    "faster",
+    [["--batch-size", "4"], ["--batch-size=4", "--threads", "0"], ["--overwrite"], ["--tokens-at-once", "9"]],
+    ids=lambda options: options[0],
+)
+def test_an_exam_goes_on_with_other_options_of_speed(tmp_path: Path, faster: list[str]) -> None:
+    subject = Subject("a", "x", ())
+    options = ["--profile", "full"]
+    assert out_of(tmp_path, subject, "balrog", [*options, *faster]) == out_of(tmp_path, subject, "balrog", options)
+
+
+def test_records_of_other_code_lie_elsewhere(tmp_path: Path) -> None:
+    code = tmp_path / "benchmarks/__main__.py"
+    code.parent.mkdir()
+    code.write_text("a = 1")
+    before = out_of(tmp_path, Subject("a", "x", ()), "balrog", [])
+    code.write_text("a = 2")
+    assert out_of(tmp_path, Subject("a", "x", ()), "balrog", []) != before
+
+
+def policy(directory: Path, base: str) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "vldac.json").write_text(json.dumps({"adapter": True, "config": {"model": {"base": base}}}))
+    return directory
+
+
+def test_a_directory_of_a_policy_is_examined_on_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    policy(Path("models/policy"), "tiny")
+    with pytest.raises(PipelineError, match="needs the base model that was built with it; name it: ARGS='--base DIR"):
+        examine.base_of(tmp_path, Path("models/policy"))
+    Path("models/base").mkdir()
+    with examine.opened(tmp_path, "models/policy") as subject:
+        assert subject.paths == ("--base", "models/base", "--policy", "models/policy")
+        first = subject.content
+    Path("models/base/config.json").write_text("{}")
+    with examine.opened(tmp_path, "models/policy") as subject:
+        assert subject.content != first
+    assert examine.base_of(tmp_path, policy(Path("elsewhere/policy"), "hub/id")) == "hub/id"
+    assert examine.base_of(tmp_path, policy(Path("models/checkpoints/update-1"), "tiny")).endswith("models/base")
+    with examine.opened(tmp_path, "elsewhere/policy", base="models/base") as subject:
+        assert subject.paths[1] == "models/base"
+    with examine.opened(tmp_path, "models/base") as subject:
+        assert subject.paths == ("--base", "models/base")
+
+
+def test_every_exam_can_be_asked_for_and_four_are_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: list[tuple[str, list[str], bool]] = []
+
+    def sit(_root: Path, subject: Subject, exam: str, options: list[str], _say: object) -> dict[str, Any]:
+        asked.append((exam, options, subject.config is not None))
+        if exam == "vsi_bench":
+            raise PipelineError("no data")
+        return {}
+
+    monkeypatch.setattr(examine, "sit", sit)
+    (tmp_path / "params.yaml").write_text("{}")
+    assert examine.main(["a/b", "--exam", "erqa", "--profile", "full", "--params", "params.yaml"]) == 0
+    assert asked == [("erqa", ["--profile", "full"], True)]
+    with pytest.raises(PipelineError, match="not examined: vsi_bench"):  # and the two after it were
+        examine.main(["a/b"])
+    assert [name for name, _, _ in asked[1:]] == list(exams.STAGES)
+
+
+@pytest.fixture
+def version(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A registered version whose files are two empty directories."""
+    made: Any = SimpleNamespace(name="n", version=1, tags={CONTENT: "abc"})
+    downloads = []
+
+    def fetch(_root: Path, _version: object, out: Path) -> None:
+        downloads.append(out)
+        for name in ("policy", "base"):
+            (out / name).mkdir(parents=True)
+        (out / "params.yaml").write_text("{}")
+
+    monkeypatch.setattr(lineage, "fetch", fetch)
+    monkeypatch.setattr(lineage, "find", lambda *_: made)
+    monkeypatch.setattr(tracking, "client", lambda _: None)
+    made.downloads = downloads
+    return made
+
+
+def test_a_version_is_fetched_once_for_all_of_its_exams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(examine, "sit", lambda *_: {})
+    assert examine.main(["models:/n/1", "--exam", "balrog", "understanding"]) == 0
+    assert len(version.downloads) == 1
+    assert not list(tmp_path.glob(".local/examined.*"))
+
+
+def test_what_a_killed_process_has_fetched_is_removed_and_what_is_in_use_stays(tmp_path: Path, version: Any) -> None:
+    program = (
+        "import sys, pathlib; from pipelines import fetched, lineage\n"
+        "lineage.fetch = lambda root, version, out: (out / 'policy').mkdir(parents=True)\n"
+        "with fetched.fetched(pathlib.Path(sys.argv[1]), None) as directory:\n"
+        "    print(directory, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        its = Path(other.stdout.readline().strip())
+        with fetched.fetched(tmp_path, version) as own:
+            assert (own / "policy").is_dir()
+            assert (its / "policy").is_dir()
+        assert not own.exists()
+        os.kill(other.pid, signal.SIGKILL)
+    assert its.exists()
+    with fetched.fetched(tmp_path, version):
+        assert not its.parent.exists()
