@@ -305,5 +305,9 @@ def _record(
             checkpoints.score(
                 client, model_id, run_id, step=int(result["environment_steps"]), result=result, data=short
             )
+    if not version.description:  # a person's own words stay
+        score = Score.of(summary["trained"])
+        about = f"Success {score} on {config.evaluate.episodes} unseen episodes; {step:,} steps, seed {config.seed}."
+        client.update_model_version(version.name, str(version.version), about)
     for key, value in tags.items():
         client.set_model_version_tag(version.name, str(version.version), key, value)

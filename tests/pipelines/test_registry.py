@@ -116,6 +116,7 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
     client = tracking.client(project)
     version = client.get_model_version(name, first.version)
     assert sorted(client.get_registered_model(name).aliases) == ["candidate", "champion"]
+    assert re.fullmatch(r"Success 0\.750 \[.*\] on 200 unseen episodes; 320 steps, seed 0\.", version.description)
     assert version.tags["git.dirty"] == "false"
     assert len(version.tags["git.revision"]) == 40
     assert version.tags["dvc.md5"].endswith(".dir")
