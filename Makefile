@@ -20,9 +20,10 @@ run: setup ## set up, then train, evaluate and register a policy; a second run f
 test: setup $(VENV)/.dev ## set up, then run every test (`make test ARGS='-m "not slow"'` leaves the long ones out)
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-perf: setup ## measure speed: environment steps/s, tokens/s, shares of time, memory
+perf: worlds ## measure speed: training, exams and each world; steps/s, tokens/s, shares of time, memory
 	@$(PYTHON) -m perf $(ARGS)
 	@$(PYTHON) -m perf.exams
+	@$(PYTHON) -m perf.worlds --episodes 0 --seconds 3
 
 study: setup ## several seeds from the base model to the table (ARGS='--params conf/numberline.yaml --seeds 0 1 2')
 	@$(PYTHON) -m benchmarks.study $(ARGS)

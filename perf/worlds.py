@@ -3,7 +3,7 @@
     python -m perf.worlds [--episodes 100] [--worlds GymCards-NumberLine-v0 "WebShop-v0 pictures=drawn" ...]
 
 Prints Markdown tables. Success is over the first evaluation seeds, one episode each; speed is of random play, resets
-included.
+included. With `--episodes 0`, speed alone.
 """
 
 from __future__ import annotations
@@ -176,21 +176,26 @@ def length_cell(played: Played | None) -> str:
 
 
 def measure(world: str, episodes: int, seconds: float) -> tuple[list[str], list[str]]:
-    """The two table rows of one world, an id and "name=value" options: what players reach, and how fast it is."""
+    """The two table rows of one world, an id and "name=value" options: what players reach, and how fast it is.
+
+    The first is empty if no episode is asked for.
+    """
     env_id, *chosen = world.split()
     width, height = SIZES.get(env_id.split("-", maxsplit=1)[0], (300, 300))
     options: dict[str, Any] = {"width": width, "height": height}
     options["options"] = {name: yaml.safe_load(value) for name, _, value in (c.partition("=") for c in chosen)}
     env = registry.make(env_id, **options)
+    score: list[str] = []
     try:
-        random = play(env, random_player(0), episodes, f"{env_id} random")
-        expert = play(env, lambda world: world.expert_action(), episodes, f"{env_id} expert")
+        if episodes:
+            random = play(env, random_player(0), episodes, f"{env_id} random")
+            expert = play(env, lambda world: world.expert_action(), episodes, f"{env_id} expert")
+            score = [world, success_cell(random), length_cell(random), success_cell(expert), length_cell(expert)]
         per_second, inside = single(env, seconds)
     finally:
         env.close()
     one_worker = pooled(env_id, options, 1, 1, seconds)
     both = pooled(env_id, options, 16, 2, seconds)
-    score = [world, success_cell(random), length_cell(random), success_cell(expert), length_cell(expert)]
     transport = max(0.0, 1 - one_worker / per_second)
     speed = [world, f"{width}x{height}", f"{per_second:,.0f}", f"{inside:.0%}", f"{transport:.0%}", f"{both:,.0f}"]
     return score, speed
@@ -206,18 +211,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m perf.worlds", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--worlds", nargs="+", default=WORLDS, metavar="WORLD", help="ids, each with options")
-    parser.add_argument("--episodes", type=int, default=100, help="of each player (default: %(default)s)")
+    parser.add_argument(
+        "--episodes", type=int, default=100, help="of each player; 0: speed alone (default: %(default)s)"
+    )
     parser.add_argument("--seconds", type=float, default=4.0, help="of each timing (default: %(default)s)")
     options = parser.parse_args(arguments)
     rows = []
     for world in options.worlds:
         rows.append(measure(world, options.episodes, options.seconds))
         print(f"measured {world}", file=sys.stderr, flush=True)
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {options.episodes} evaluation seeds; "
-        f"95% Wilson intervals; load {os.getloadavg()[0]:.1f}\n"
-    )
-    print(table(["world", "random player", "its steps", "expert", "its steps"], [row[0] for row in rows]) + "\n")
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}\n")
+    if options.episodes:
+        print(f"{options.episodes} evaluation seeds; 95% Wilson intervals\n")
+        print(table(["world", "random player", "its steps", "expert", "its steps"], [row[0] for row in rows]) + "\n")
     speed = ["world", "picture", "steps/s, one", "in its packages", "passing it on", "steps/s, 16 in 2 workers"]
     print(table(speed, [row[1] for row in rows]))
     return 0

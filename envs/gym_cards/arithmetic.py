@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 _OPERATIONS = "+-*/"
 
@@ -80,6 +81,16 @@ def solve(numbers: Sequence[int], target: int, operators: str = _OPERATIONS) -> 
     """A formula that uses every number once and has the value `target`, or None where there is none."""
     solution = _search([(Fraction(n), [str(n)]) for n in numbers], Fraction(target), operators)
     return solution[1:-1] if solution and solution[0] == "(" else solution
+
+
+def solvable(numbers: Sequence[int], target: int) -> bool:
+    """Whether some formula uses every number once and has the value `target`; remembered, as deals come again."""
+    return _solvable(tuple(sorted(numbers)), target)
+
+
+@lru_cache(maxsize=4096)  # four cards make 715 hands
+def _solvable(numbers: tuple[int, ...], target: int) -> bool:
+    return solve(numbers, target) is not None
 
 
 def _search(terms: list[tuple[Fraction, list[str]]], target: Fraction, operators: str) -> list[str] | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from envs.base import Observation, PromptStyle
-from envs.gym_cards.arithmetic import FormulaError, evaluate, solve
+from envs.gym_cards.arithmetic import FormulaError, evaluate, solvable, solve
 from envs.gym_cards.drawing import SUITS, Card, draw_row, fit_font, table
 from envs.gym_cards.game import Game
 
@@ -197,5 +197,5 @@ class Points24(_Points):
     def _deal(self) -> tuple[Card, ...]:
         while True:
             cards = tuple(Card(int(self.np_random.integers(1, 14)), self._suit()) for _ in range(4))
-            if not self.solvable_only or solve([card.value for card in cards], self.target) is not None:
+            if not self.solvable_only or solvable([card.value for card in cards], self.target):
                 return cards

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from envs.gym_cards import Blackjack, EZPoints, Points24
-from envs.gym_cards.arithmetic import FormulaError, evaluate, solve
+from envs.gym_cards.arithmetic import FormulaError, evaluate, solvable, solve
 from envs.gym_cards.blackjack import hand_value
 from envs.gym_cards.drawing import Card
 
@@ -82,7 +82,7 @@ def brute_force(numbers: tuple[int, ...]) -> bool:
 )
 def test_solve(numbers: tuple[int, ...]) -> None:
     solution = solve(numbers, 24)
-    assert (solution is not None) == brute_force(numbers)
+    assert (solution is not None) == solvable(numbers[::-1], 24) == brute_force(numbers)
     if solution is not None:
         assert evaluate(solution) == 24
         assert sorted(int(symbol) for symbol in solution if symbol.isdecimal()) == sorted(numbers)
