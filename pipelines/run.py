@@ -102,14 +102,16 @@ def _forget_unreachable_server() -> None:
 
 def _tie_server() -> None:
     """Starts the server of this run, if it needs one, so that not even `kill -9` of this process leaves it behind."""
-    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
 
-    if PREFECT_API_URL.value() is None:
-        server = SubprocessASGIServer()
-        server.start()
-        if server.server_process is not None:
-            process.kill_when_parent_dies(server.server_process.pid)
+    if PREFECT_API_URL.value() is not None:
+        return
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415  # takes seconds
+
+    server = SubprocessASGIServer()
+    server.start()
+    if server.server_process is not None:
+        process.kill_when_parent_dies(server.server_process.pid)
 
 
 def closing(root: Path, outcome: Outcome) -> str:

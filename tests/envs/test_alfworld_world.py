@@ -224,6 +224,6 @@ def test_memory_is_bounded() -> None:
     before = resident_megabytes()
     play(range(250))
     assert resident_megabytes() - before < 30
-    assert len(list(Path("/proc/self/fd").iterdir())) == files
+    assert len(list(Path("/proc/self/fd").iterdir())) <= files
     for world in worlds:
         world.close()

@@ -6,10 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+
+from pipelines.process import kill_when_parent_dies
+from pipelines.run import environment
+from tests.integration.service_client import clean_environment, free_port, until
 
 REPOSITORY = Path(__file__).parents[2]
 FAKES = {
@@ -56,6 +62,37 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     dvc("config", "core.analytics", "false")
     commit("start")
     return root
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Prefect server's API, by which many tests are spared the making of a database each."""
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    command = (sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    with (home / "log").open("w") as log:
+        env = {**clean_environment(REPOSITORY), **environment(home), "PREFECT_HOME": str(home)}
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+
+    kill_when_parent_dies(server.pid)
+
+    def answers() -> bool:
+        assert server.poll() is None, (home / "log").read_text()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
+
+    until(answers, 180, "the Prefect server answers")
+    yield f"http://127.0.0.1:{port}/api"
+    server.terminate()
+    server.wait(30)
+
+
+@pytest.fixture
+def shared_server(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this test go to that server; without this fixture, `pipelines.run` starts one of its own."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
 
 
 def call(*command: str, code: int = 0, env: dict[str, str] | None = None) -> str:

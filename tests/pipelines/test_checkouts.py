@@ -18,7 +18,8 @@ from pipelines.project import revision, workspace
 from tests.pipelines.conftest import call, commit, dvc
 from vldac.config import ConfigError, load
 
-RUN = (sys.executable, "-m", "pipelines.run")
+RUN = (sys.executable, "-m", "pipelines.run", "--steps", "worlds", "base", "train")
+REGISTERED = ("register", "evaluate", "promote")
 
 
 @pytest.mark.slow
@@ -82,13 +83,15 @@ def test_a_project_without_a_commit_is_told_what_is_missing(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_server")
 def test_a_run_with_its_own_parameters_is_registered_and_leaves_the_project_alone(project: Path) -> None:
-    first = call(*RUN)
+    first = call(*RUN, *REGISTERED)
     lock, policy = (
         (project / "dvc.lock").read_bytes(),
         (project / "models/policy/adapter_model.safetensors").read_bytes(),
     )
-    printed = call(*RUN, "--set", "seed=3", "--set", "train.total_steps=192")
+    own = ("--set", "seed=3", "--set", "train.total_steps=192")
+    printed = call(*RUN, *REGISTERED, *own)
     assert "in .local/checkouts/GymCards-NumberLine-v0-seed-3-" in printed
     assert re.search(r"^update 6$", printed, re.MULTILINE)
     assert not re.search(r"^update 7$", printed, re.MULTILINE)
@@ -98,7 +101,7 @@ def test_a_run_with_its_own_parameters_is_registered_and_leaves_the_project_alon
     assert (project / "dvc.lock").read_bytes() == lock
     assert (project / "models/policy/adapter_model.safetensors").read_bytes() == policy
     assert call("git", "status", "--porcelain", "params.yaml", "vldac", "pipelines") == ""
-    assert dvc("status").strip() == "Data and pipelines are up to date."
+    assert dvc("status", "evaluate").strip() == "Data and pipelines are up to date."
 
     client = tracking.client(project)
     version = client.get_model_version("vldac-gymcards-numberline-v0-qwen2_vl", "2")
@@ -107,12 +110,12 @@ def test_a_run_with_its_own_parameters_is_registered_and_leaves_the_project_alon
     assert json.loads(version.tags["params"])["train"]["total_steps"] == 192
 
     # The same again is found again; so is a base model, in the cache that both share.
-    printed = call(*RUN, "--set", "seed=3", "--set", "train.total_steps=192")
+    printed = call(*RUN, "register", *own)
     assert "update" not in printed.replace("up to date", "")
     assert "version 2 holds these weights" in printed
     checkout = next((project / ".local/checkouts").glob("*-seed-3-*"))
     locks = [yaml.safe_load((root / "dvc.lock").read_text())["stages"] for root in (project, checkout)]
     assert locks[0]["train"] != locks[1]["train"]
     shutil.rmtree(checkout)
-    printed = call(*RUN, "--set", "seed=3", "--set", "train.total_steps=192", "--steps", "worlds", "base", "train")
+    printed = call(*RUN, *own)
     assert "update" not in printed.replace("up to date", "")

@@ -30,6 +30,7 @@ def start(root: Path, **env: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.usefixtures("shared_server")
 def test_two_checkouts_share_a_tracking_database_that_neither_of_them_has_made(project: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(project, other)

@@ -66,6 +66,7 @@ def test_an_exam_is_made_again_when_forced_or_changed_and_goes_on_when_killed(pr
     assert score() == 57
 
 
+@pytest.mark.usefixtures("shared_server")
 def test_an_exam_that_fails_costs_neither_the_others_nor_the_promotion(project: Path) -> None:
     Path("failing").write_text("vsi_bench")
     printed = call(*RUN, code=1)
@@ -81,7 +82,7 @@ def test_an_exam_that_fails_costs_neither_the_others_nor_the_promotion(project: 
     # What has failed is made up for, and new maps are noticed by the exam that shows them.
     Path("failing").unlink()
     Path("maps").mkdir()
-    printed = call(*RUN, env={"BOXOBAN_MAPS": "maps"})
+    printed = call(*RUN, "--steps", "examine", "promote", env={"BOXOBAN_MAPS": "maps"})
     assert "exam@understanding: up to date" in printed
     assert "balrog: trained goes on from 0" in printed
     assert "vsi_bench: trained goes on from 0" in printed
@@ -95,6 +96,6 @@ def test_an_exam_that_fails_costs_neither_the_others_nor_the_promotion(project: 
     # A wrong folder of data is said once, and what was trained is still promoted.
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text(params.replace("  data: null", "  data: nowhere"))
-    printed = call(*RUN, code=1)
+    printed = call(*RUN, "--steps", "examine", "promote", code=1)
     assert "error: failed: exam-data (exams.data: " in printed.rstrip().splitlines()[-1]
     assert "balrog: trained" not in printed

@@ -113,6 +113,7 @@ def test_the_whole_run_then_a_cached_one(project: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_server")
 def test_a_killed_training_is_resumed_in_the_same_mlflow_run(project: Path) -> None:
     (project / "die_at").write_text("5")
     printed = call(*RUN, "--steps", "worlds", "base", "train", "register")
@@ -128,14 +129,16 @@ def test_a_killed_training_is_resumed_in_the_same_mlflow_run(project: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_server")
 def test_without_its_servers_everything_is_trained_and_the_metrics_arrive_later(project: Path) -> None:
     away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "PREFECT_API_URL": "http://127.0.0.1:1/api"}
-    printed = call(*RUN, code=1, env=away)
+    steps = ("--steps", "worlds", "base", "train", "register", "evaluate", "promote")
+    printed = call(*RUN, *steps, code=1, env=away)
     assert re.search(r"^trained model +0\.970", printed, re.MULTILINE)
     assert "is away: it cannot be reached. Training goes on" in printed
     assert printed.rstrip().splitlines()[-1].startswith("error: MLflow at http://127.0.0.1:1 cannot be used")
 
-    printed = call(*RUN)
+    printed = call(*RUN, *steps)
     assert "update" not in printed
     assert "version 1 @candidate @champion" in printed
     client = tracking.client(project)
@@ -145,6 +148,7 @@ def test_without_its_servers_everything_is_trained_and_the_metrics_arrive_later(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_server")
 def test_the_error_of_a_stage_is_the_last_line(project: Path) -> None:
     (project / "fail").write_text("no g++ for the JIT op; install g++")
     printed = call(*RUN, code=1)
