@@ -16,7 +16,7 @@ WORKDIR /srv/vldac
 # NetHack pins an older gymnasium than all else here and runs with this one.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN pip install ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} -c constraints.txt \
-      --config-settings editable_mode=compat -e '.[server,exams]' \
+      --config-settings editable_mode=compat -e '.[server,benchmarks]' \
     && pip install -c constraints.txt --no-deps nle minihack
 
 FROM ${PYTHON_IMAGE}
@@ -40,7 +40,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false \
     MLFLOW_DISABLE_TELEMETRY=true \
     DO_NOT_TRACK=1
-# A worker is of use as long as it reaches its server; that it lives is seen to by pipelines.serve.
+# A worker is of use as long as it reaches its server; that it lives is seen to by pipelines.commands.serve.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(os.environ['PREFECT_API_URL'] + '/health', timeout=5)"]
-CMD ["python", "-m", "pipelines.serve", "--only", "worker"]
+CMD ["python", "-m", "pipelines.commands.serve", "--only", "worker"]

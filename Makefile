@@ -1,7 +1,7 @@
 # Two commands: `make run` and `make test`. Both set up what is missing first; everything else is one line each.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test perf study evaluate gallery serve worlds lint prefect mlflow setup system
+.PHONY: help run test perf study evaluate gallery serve environments lint prefect mlflow setup system
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -15,25 +15,25 @@ help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/' | expand -t 16
 
 run: setup ## set up, then train, evaluate and register a policy; a second run finds everything cached
-	@$(PYTHON) -m pipelines.run $(ARGS)
+	@$(PYTHON) -m pipelines.commands.run $(ARGS)
 
 test: setup $(VENV)/.dev ## set up, then run every test (`make test ARGS='-m "not slow"'` leaves the long ones out)
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-perf: worlds ## measure speed: training, exams and each world; steps/s, tokens/s, shares of time, memory
+perf: environments ## measure speed: training, benchmarks and each environment; steps/s, tokens/s, shares of time, memory
 	@$(PYTHON) -m perf $(ARGS)
-	@$(PYTHON) -m perf.exams
-	@$(PYTHON) -m perf.worlds --episodes 0 --seconds 3
+	@$(PYTHON) -m perf.benchmarks
+	@$(PYTHON) -m perf.environments --episodes 0 --seconds 3
 
 study: setup ## several seeds from the base model to the table (ARGS='--params conf/numberline.yaml --seeds 0 1 2')
-	@$(PYTHON) -m benchmarks.study $(ARGS)
+	@$(PYTHON) -m vldac.evaluation.study $(ARGS)
 
-evaluate: setup ## examine a model (MODEL=models:/NAME@champion BENCH=balrog ARGS='--profile full'); without BENCH: all
+evaluate: setup ## benchmark a model (MODEL=models:/NAME@champion BENCH=balrog ARGS='--profile full'); without BENCH: all
 	@test -n "$(MODEL)" || { echo "error: name a model: make evaluate MODEL=models:/NAME@champion" >&2; exit 1; }
-	@$(PYTHON) -m pipelines.examine $(MODEL) $(if $(BENCH),--exam $(BENCH)) $(ARGS)
+	@$(PYTHON) -m pipelines.evaluation.benchmarks $(MODEL) $(if $(BENCH),--benchmark $(BENCH)) $(ARGS)
 
-gallery: worlds ## draw a page with a filmstrip of each world: gallery/index.html
-	@$(PYTHON) -m benchmarks.gallery $(ARGS)
+gallery: environments ## draw a page with a filmstrip of each environment: gallery/index.html
+	@$(PYTHON) -m vldac.evaluation.gallery $(ARGS)
 
 lint: setup $(VENV)/.dev ## ruff and mypy
 	@$(PYTHON) -m ruff check .
@@ -41,22 +41,22 @@ lint: setup $(VENV)/.dev ## ruff and mypy
 	@$(PYTHON) -m mypy
 
 serve: setup ## Prefect, MLflow and a worker together until Ctrl-C (ARGS='--prefect-port 4300')
-	@$(PYTHON) -m pipelines.serve $(ARGS)
+	@$(PYTHON) -m pipelines.commands.serve $(ARGS)
 
 prefect: setup ## open the pages of past runs (PORT=4200)
-	@$(PYTHON) -m pipelines.pages prefect $(if $(PORT),--port $(PORT))
+	@$(PYTHON) -m pipelines.commands.pages prefect $(if $(PORT),--port $(PORT))
 
 mlflow: setup ## open metrics and the model registry (PORT=5000)
-	@$(PYTHON) -m pipelines.pages mlflow $(if $(PORT),--port $(PORT))
+	@$(PYTHON) -m pipelines.commands.pages mlflow $(if $(PORT),--port $(PORT))
 
 setup: system $(VENV)/.ready ## system libraries and .venv, without running anything
 
 system:
 	@scripts/system-libraries
 
-worlds: setup $(VENV)/.worlds ## add what ALFWorld and WebShop need: two extras, a compiler and a browser
+envs: setup $(VENV)/.envs ## add what ALFWorld and WebShop need: two extras, a compiler and a browser
 
-$(VENV)/.worlds: $(VENV)/.ready
+$(VENV)/.envs: $(VENV)/.ready
 	@scripts/system-libraries chromium-headless-shell g++
 	@scripts/packages $(PYTHON) alfworld,webshop
 	@touch $@
@@ -64,7 +64,7 @@ $(VENV)/.worlds: $(VENV)/.ready
 $(VENV)/.dev: $(VENV)/.ready
 	@scripts/system-libraries chromium-headless-shell g++
 	@scripts/packages $(PYTHON) alfworld,webshop,dev
-	@touch $(VENV)/.worlds $@
+	@touch $(VENV)/.envs $@
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -73,5 +73,5 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	  { rm -rf $(VENV); echo "error: python3 cannot make $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || \
 	  { echo "error: $(VENV) holds no pip; remove it (rm -r $(VENV)) and run make again" >&2; exit 1; }
-	@scripts/packages $(PYTHON) exams
+	@scripts/packages $(PYTHON) benchmarks
 	@touch $@

@@ -1,1 +1,1 @@
-"""Exams that training never sees."""
+"""Benchmarks that training never sees."""

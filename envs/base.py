@@ -1,8 +1,8 @@
 """The one interface between a simulator and a vision-language model.
 
-A `World` is an ordinary Gymnasium environment whose observation is what a VLM is shown: frames and a prompt. The
+A `Env` is an ordinary Gymnasium environment whose observation is what a VLM is shown: frames and a prompt. The
 words of the model come back through `parse_action`; what they cannot name is passed to `step` as None and costs the
-world's documented penalty. Nothing here knows of models.
+environment's documented penalty. Nothing here knows of models.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class SimulatorError(RuntimeError):
     """A simulator that cannot run on this machine, or whose process keeps failing. The message is one line."""
 
 
-class UnknownWorldError(SimulatorError, ValueError):
-    """No world has this id; the message names the nearest ones."""
+class UnknownEnvError(SimulatorError, ValueError):
+    """No environment has this id; the message names the nearest ones."""
 
 
 class UnknownOptionError(SimulatorError, ValueError):
-    """A world's class has no such option; the message names those that it has."""
+    """An environment's class has no such option; the message names those that it has."""
 
 
 class MissingSimulatorError(ModuleNotFoundError, SimulatorError):
-    """The package of a world is not installed; the message names the command that installs it."""
+    """The package of an environment is not installed; the message names the command that installs it."""
 
 
 class Observation(TypedDict):
@@ -53,19 +53,19 @@ class Observation(TypedDict):
     prompt: str
 
 
-class World(gym.Env[Observation, Any], ABC):
+class Env(gym.Env[Observation, Any], ABC):
     """A simulator that shows frames and a prompt, and takes one of its own actions a step.
 
     Subclasses set `action_space` to the simulator's native space and implement `parse_action`, `describe` and
     Gymnasium's `reset`, `step` and `render`. `info` of every step holds `invalid` (bool: the step was taken with None),
-    and of the last step of an episode `success` (bool) and, where a world has several kinds of task, `task` (str).
-    Whatever a world draws comes from `np_random`, and a world with separate tasks for training and for evaluation
-    takes them by the seed of `reset`: see `held_out`.
+    and of the last step of an episode `success` (bool) and, where an environment has several kinds of task, `task`
+    (str). Whatever an environment draws comes from `np_random`, and an environment with separate tasks for training and
+    for evaluation takes them by the seed of `reset`: see `held_out`.
 
     Args:
         prompt_style: "full" spells the task out for a pretrained model; "terse" is for models of a few million
             parameters whose tokenizer is trained on it.
-        invalid_reward: reward of a step whose answer named no legal action; None takes the world's own.
+        invalid_reward: reward of a step whose answer named no legal action; None takes the environment's own.
     """
 
     #: Reward for an answer that names no legal action, where the caller gives none.
@@ -98,8 +98,8 @@ class World(gym.Env[Observation, Any], ABC):
     def prepare(self, seed: int) -> None:
         """Hears, some time before a reset, the seed that it will be called with.
 
-        A world that is slow to begin an episode may get ready meanwhile. What it shows must not depend on whether, or
-        how often, this was called.
+        An environment that is slow to begin an episode may get ready meanwhile. What it shows must not depend on
+        whether, or how often, this was called.
         """
 
     def expert_action(self) -> str | None:

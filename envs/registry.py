@@ -1,6 +1,7 @@
-"""Worlds by name: which class an id stands for and which extra installs it.
+"""Environments by name: which class an id stands for and which extra installs it.
 
-A simulator is imported when one of its worlds is made, so that naming a world needs none of them installed.
+A simulator is imported when one of its environments is made, so that naming an environment needs none of them
+installed.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from typing import Any
 
 import gymnasium as gym
 
-from envs.base import MissingSimulatorError, Observation, PromptStyle, UnknownOptionError, UnknownWorldError, World
-from envs.miniworld_tasks import TASKS as MINIWORLD_TASKS
+from envs.base import Env, MissingSimulatorError, Observation, PromptStyle, UnknownEnvError, UnknownOptionError
+from envs.miniworld.tasks import TASKS as MINIWORLD_TASKS
 from envs.wrappers import FrameWindow, RewardScale, TimeLimit
 
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """Where the class of a world is.
+    """Where the class of an environment is.
 
     Attributes:
-        entry_point: "module:Class" of a `World`.
-        options: keyword arguments of the class that make it this world.
+        entry_point: "module:Class" of a `Env`.
+        options: keyword arguments of the class that make it this environment.
         extra: the extra of this project that installs the simulator, or None where it is always installed.
     """
 
@@ -34,7 +35,7 @@ class EnvSpec:
     extra: str | None = None
 
 
-#: The task types of ALFWorld by the names that their worlds have here.
+#: The task types of ALFWorld by the names that their environments have here.
 _ALFWORLD_TASKS = {
     "PickAndPlace": "pick_and_place_simple",
     "LookAtObjInLight": "look_at_obj_in_light",
@@ -43,13 +44,13 @@ _ALFWORLD_TASKS = {
     "PickCoolThenPlace": "pick_cool_then_place_in_recep",
     "PickTwo": "pick_two_obj_and_place",
 }
-#: What every world's class takes, and `make` names apart.
+#: What every environment's class takes, and `make` names apart.
 _COMMON = frozenset({"width", "height", "prompt_style", "invalid_reward"})
 _ALFWORLD, _WEBSHOP = "envs.alfworld:ALFWorld", "envs.webshop:WebShop"
 
 _SPECS: dict[str, EnvSpec] = {
     **{
-        f"MiniWorld-{name}-v0": EnvSpec("envs.miniworld:MiniWorld", {"env_id": f"MiniWorld-{name}-v0"})
+        f"MiniWorld-{name}-v0": EnvSpec("envs.miniworld.env:MiniWorld", {"env_id": f"MiniWorld-{name}-v0"})
         for name in MINIWORLD_TASKS
     },
     **{
@@ -68,7 +69,7 @@ _SPECS: dict[str, EnvSpec] = {
 
 
 def registered() -> tuple[str, ...]:
-    """The ids of all worlds, sorted."""
+    """The ids of all environments, sorted."""
     return tuple(sorted(_SPECS))
 
 
@@ -84,40 +85,40 @@ def make(
     max_steps: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> gym.Env[Observation, Any]:
-    """Makes a world that shows its last `frames` frames.
+    """Makes an environment that shows its last `frames` frames.
 
     Args:
-        env_id: one of `registered()`, or "module:Class" for a `World` outside this package.
+        env_id: one of `registered()`, or "module:Class" for a `Env` outside this package.
         width: of a frame, in pixels.
         height: of a frame, in pixels.
         frames: K, how many frames an observation holds.
-        prompt: "full" or "terse", see `World`.
-        invalid_reward: see `World`.
+        prompt: "full" or "terse", see `Env`.
+        invalid_reward: see `Env`.
         reward_scale: see `RewardScale`.
-        max_steps: see `TimeLimit`; None leaves the world its own limit.
-        options: further keyword arguments of the world's class, such as {"solvable_only": True}.
+        max_steps: see `TimeLimit`; None leaves the environment its own limit.
+        options: further keyword arguments of the environment's class, such as {"solvable_only": True}.
 
     Returns:
-        An environment whose `unwrapped` is the `World`.
+        An environment whose `unwrapped` is the `Env`.
 
     Raises:
-        UnknownWorldError: no world has this id; the message names the nearest ones.
-        UnknownOptionError: the world's class has no such option; the message names those that it has.
+        UnknownEnvError: no environment has this id; the message names the nearest ones.
+        UnknownOptionError: the environment's class has no such option; the message names those that it has.
         MissingSimulatorError: the simulator is not installed; the message names the command that installs it.
         SimulatorError: the simulator cannot run on this machine.
     """
     found = spec(env_id)
     module, _, name = found.entry_point.partition(":")
     try:
-        world_class = getattr(importlib.import_module(module), name)
+        env_class = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         package = "vldac" if found.extra is None else f"vldac[{found.extra}]"
         raise MissingSimulatorError(
             f"{env_id} needs the package {error.name!r}, which is not installed: pip install '{package}'",
             name=error.name,
         ) from error
-    _check_options(env_id, world_class, found, options or {})
-    world: World = world_class(
+    _check_options(env_id, env_class, found, options or {})
+    unwrapped: Env = env_class(
         width=width,
         height=height,
         prompt_style=prompt,
@@ -125,14 +126,14 @@ def make(
         **found.options,
         **(options or {}),
     )
-    env: gym.Env[Observation, Any] = FrameWindow(world, frames)
+    env: gym.Env[Observation, Any] = FrameWindow(unwrapped, frames)
     if max_steps is not None:
         env = TimeLimit(env, max_steps)
     return env if reward_scale == 1.0 else RewardScale(env, reward_scale)
 
 
-def _check_options(env_id: str, world_class: type[World], found: EnvSpec, options: Mapping[str, Any]) -> None:
-    own = sorted(set(inspect.signature(world_class).parameters) - _COMMON - set(found.options))
+def _check_options(env_id: str, env_class: type[Env], found: EnvSpec, options: Mapping[str, Any]) -> None:
+    own = sorted(set(inspect.signature(env_class).parameters) - _COMMON - set(found.options))
     for name in options:
         if name not in own:
             known = f"its options are {', '.join(own)}" if own else "it has none"
@@ -140,15 +141,15 @@ def _check_options(env_id: str, world_class: type[World], found: EnvSpec, option
 
 
 def spec(env_id: str) -> EnvSpec:
-    """Where a world is.
+    """Where an environment is.
 
     Raises:
-        UnknownWorldError: no world has this id; the message names the nearest ones.
+        UnknownEnvError: no environment has this id; the message names the nearest ones.
     """
     if env_id in _SPECS:
         return _SPECS[env_id]
     if ":" in env_id:
         return EnvSpec(env_id)
     nearest = difflib.get_close_matches(env_id, _SPECS, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(nearest)}?" if nearest else f"the worlds are {', '.join(registered())}"
-    raise UnknownWorldError(f"unknown world {env_id!r}; {hint}")
+    hint = f"did you mean {', '.join(nearest)}?" if nearest else f"the environments are {', '.join(registered())}"
+    raise UnknownEnvError(f"unknown environment {env_id!r}; {hint}")

@@ -1,4 +1,4 @@
-"""What stands between a `World` and the model."""
+"""What stands between a `Env` and the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.base import Observation, World, observation_space
+from envs.base import Env, Observation, observation_space
 
 
 class FrameWindow(gym.Wrapper[Observation, Any, Observation, Any]):
@@ -18,16 +18,16 @@ class FrameWindow(gym.Wrapper[Observation, Any, Observation, Any]):
     At the start of an episode its first frame is repeated, so no window reaches over an episode's end.
 
     Args:
-        env: a world, whose observations hold one frame (1, H, W, 3).
+        env: an environment, whose observations hold one frame (1, H, W, 3).
         frames: K; the observations hold (K, H, W, 3).
 
     Raises:
         ValueError: K is less than 1.
     """
 
-    env: World
+    env: Env
 
-    def __init__(self, env: World, frames: int) -> None:
+    def __init__(self, env: Env, frames: int) -> None:
         super().__init__(env)
         if frames < 1:
             raise ValueError(f"frames is {frames}; a window holds at least 1")
@@ -54,12 +54,12 @@ class FrameWindow(gym.Wrapper[Observation, Any, Observation, Any]):
 
 
 class TimeLimit(gym.Wrapper[Observation, Any, Observation, Any]):
-    """Truncates episodes after a number of steps, for a shorter limit than the world's own.
+    """Truncates episodes after a number of steps, for a shorter limit than the environment's own.
 
-    Rewards stay the world's: where they depend on its own limit (MiniWorld), they go on to.
+    Rewards stay the environment's: where they depend on its own limit (MiniWorld), they go on to.
 
     Args:
-        env: a world, wrapped or not.
+        env: an environment, wrapped or not.
         max_steps: environment steps after which an episode that has not terminated is truncated, without success.
 
     Raises:
@@ -91,12 +91,12 @@ class TimeLimit(gym.Wrapper[Observation, Any, Observation, Any]):
 
 
 class RewardScale(gym.Wrapper[Observation, Any, Observation, Any]):
-    """Multiplies rewards by a constant, for worlds whose rewards are of another size than 1.
+    """Multiplies rewards by a constant, for environments whose rewards are of another size than 1.
 
-    What the world gave stays in `info["unscaled_reward"]`, so that returns are reported as published.
+    What the environment gave stays in `info["unscaled_reward"]`, so that returns are reported as published.
 
     Args:
-        env: a world, wrapped or not.
+        env: an environment, wrapped or not.
         scale: more than 0.
 
     Raises:

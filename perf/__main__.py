@@ -80,7 +80,7 @@ def base_model(config: Config, directory: Path | None) -> Iterator[Path]:
 def one_at_a_time(config: Config) -> Config:
     """The released code's way: one simulator, one step a forward pass, gradients accumulated to the same batch."""
     values = config.model_dump()
-    values["env"] |= {"simulators": 1, "workers": 1}
+    values["env"] |= {"num_envs": 1, "num_workers": 1}
     values["rollout"] |= {"steps": config.train.batch_size}
     values["train"] |= {"micro_batch_size": 1}
     return Config.model_validate(values)
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{'':28}{'steps/s':>9}{'tokens/s':>10}{'simulator':>11}{'generation':>12}{'learning':>10}")
     for name, row in (
-        (f"{config.env.simulators} simulators, batched", batched),
+        (f"{config.env.num_envs} simulators, batched", batched),
         ("1 simulator, one at a time", single),
     ):
         print(

@@ -36,7 +36,7 @@ TINY_PARAMS: dict[str, Any] = {
             "vocabulary": 384,
         },
     },
-    "env": {"id": "GymCards-NumberLine-v0", "width": 32, "height": 32, "simulators": 4, "workers": 1},
+    "env": {"id": "GymCards-NumberLine-v0", "width": 32, "height": 32, "num_envs": 4, "num_workers": 1},
     # Few updates: about half of the answers are legal, so that runs see both kinds.
     "warm_start": {"updates": 80, "batch_size": 16, "learning_rate": 3.0e-3},
     "rollout": {"steps": 4, "max_new_tokens": 24},
@@ -48,8 +48,8 @@ TINY_PARAMS: dict[str, Any] = {
         "value_hidden_sizes": [16],
     },
     "checkpoint": {"every": 1},
-    "evaluate": {"episodes": 6, "simulators": 4},
-    "exams": {"limit": 1, "max_new_tokens": 4, "max_pixels": 4096, "environments": ["babyai", "nle"]},
+    "evaluate": {"episodes": 6, "num_envs": 4},
+    "benchmarks": {"limit": 1, "max_new_tokens": 4, "max_pixels": 4096, "environments": ["babyai", "nle"]},
 }
 
 

@@ -67,7 +67,7 @@ def test_training_and_evaluation_need_no_pipeline_tools() -> None:
         "import sys\n"
         "for name in ('prefect', 'mlflow', 'dvc', 'pipelines'):\n"
         "    sys.modules[name] = None\n"  # what makes any import of it fail
-        "import vldac.train, vldac.warm_start, envs.vector, benchmarks.simulator\n"
+        "import vldac.train, vldac.warm_start, envs.vector, vldac.evaluation.episodes\n"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False)
@@ -77,7 +77,7 @@ def test_training_and_evaluation_need_no_pipeline_tools() -> None:
 def test_the_simulators_load_no_model_library() -> None:
     code = (
         "import sys\n"
-        "import envs.vector, envs.vector_worker, envs.registry, envs.gym_cards\n"
+        "import envs.vector, envs.vector.worker, envs.registry, envs.gym_cards\n"
         f"loaded = set({sorted(MODEL | PIPELINE | {'vldac', 'benchmarks'})}) & sys.modules.keys()\n"
         "sys.exit(f'loaded: {loaded}' if loaded else 0)\n"
     )

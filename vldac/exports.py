@@ -26,7 +26,7 @@ def write(learner: Learner, config: Config, update: int, out: Path, runtime: Run
         description = {
             "adapter": config.model.lora_rank > 0,
             "environment_steps": update * config.steps_per_update,
-            "config": config.deciding(),  # the same weights are the same files, however they are examined later
+            "config": config.deciding(),  # the same weights are the same files, however they are benchmarked later
         }
         policy.save(aside, vlm, learner.value_head, description)
         shutil.rmtree(out, ignore_errors=True)

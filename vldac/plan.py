@@ -35,7 +35,7 @@ def plan(config: Config, base: str | None = None) -> dict[str, Any]:
         "optimiser_steps": config.updates * train.epochs * (per_update // train.batch_size),
         "updates_of_the_value_head_alone": min(train.value_warmup, config.updates),
         "ranks": config.deepspeed.ranks,
-        "simulators": config.deepspeed.ranks * config.env.simulators,
+        "num_envs": config.deepspeed.ranks * config.env.num_envs,
         "checkpoints_kept": config.checkpoint.keep,
         "memory": _memory(config, base or config.model.base),
     }

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from vldac import answers
-from vldac.answers import Answer
+from vldac import parsing
 from vldac.config import ModelConfig
+from vldac.parsing import ParsedResponse
 from vldac.value_head import ValueHead
 from vldac.vlm import VLM
 
@@ -136,7 +136,7 @@ class Decision:
     """
 
     text: str
-    answer: Answer | None
+    answer: ParsedResponse | None
 
 
 class Actor:
@@ -171,4 +171,4 @@ class Actor:
             encoded, max_new_tokens=self.max_new_tokens, temperature=self.temperature, generator=self.generator
         )
         text = self.vlm.decode(response.token_ids)
-        return Decision(text, answers.parse(text))
+        return Decision(text, parsing.parse_response(text))

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import torch
 
 from envs.base import Observation
-from vldac import answers
+from vldac import parsing
 from vldac.vlm import VLM, Prompt, Response
 
 
 class Simulators(Protocol):
-    """N simulators stepped together (`envs.vector.VectorWorld`)."""
+    """N simulators stepped together (`envs.vector.VectorEnv`)."""
 
     def reset(self) -> list[Observation | None]:
         """The first observation of every simulator."""
@@ -37,7 +37,7 @@ class Step:
     Attributes:
         prompt: what the model was shown.
         response: what it wrote.
-        reward: of the action that the response named, or the world's penalty if it named none.
+        reward: of the action that the response named, or the environment's penalty if it named none.
         terminated: the task ended.
         truncated: the time ran out, or the simulator was lost.
         final_prompt: the last observation of an episode that ended by truncation, whose value is still to come.
@@ -113,7 +113,7 @@ class Collector:
                 temperature=self.temperature,
                 generator=self.generator,
             )
-            parsed = [answers.parse(self.vlm.decode(response.token_ids)) for response in responses]
+            parsed = [parsing.parse_response(self.vlm.decode(response.token_ids)) for response in responses]
             clock.lap("generation")
             result = self.simulators.step([answer.action if answer else None for answer in parsed])
             clock.lap("simulator")

@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 import yaml
 
-from envs.vector import VectorWorld, training_seeds
+from envs.vector import VectorEnv, training_seeds
 from vldac import checkpoint, exports, policy
 from vldac.checkpoint import generator_state, restore_generator, write_json
 from vldac.config import Config, ConfigError, load
@@ -137,14 +137,14 @@ class Experience:
     """
 
     collector: Collector
-    simulators: VectorWorld
+    simulators: VectorEnv
     generators: dict[str, torch.Generator]
     window: deque[float]
 
     def save(self, path: Path) -> None:
         """Writes it as JSON."""
         state = {
-            "simulators": self.simulators.state_dict(),
+            "num_envs": self.simulators.state_dict(),
             "generators": {name: generator_state(generator) for name, generator in self.generators.items()},
             "window": list(self.window),
         }
@@ -159,13 +159,13 @@ class Experience:
         self.collector.resume(state["simulators"])
 
 
-def make_simulators(config: Config, runtime: Runtime) -> VectorWorld:
+def make_simulators(config: Config, runtime: Runtime) -> VectorEnv:
     """This rank's simulators, on training seeds that no other rank draws."""
     env = config.env
-    return VectorWorld(
+    return VectorEnv(
         env.id,
-        env.simulators,
-        workers=env.workers,
+        env.num_envs,
+        num_workers=env.num_workers,
         seeds=training_seeds(config.seed, runtime.rank),
         step_deadline=env.step_deadline,
         **env.make_options,
@@ -209,7 +209,7 @@ def episode_row(episode: dict[str, Any], updates_before: int, config: Config) ->
     ended = updates_before * config.rollout.steps + episode["ended_at"] + 1
     return {
         "update": updates_before + 1,
-        "began": (ended - episode["episode_length"]) * config.env.simulators * config.deepspeed.ranks,
+        "began": (ended - episode["episode_length"]) * config.env.num_envs * config.deepspeed.ranks,
         "success": bool(episode["success"]),
         "return": episode["episode_return"],
         "length": episode["episode_length"],

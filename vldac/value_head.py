@@ -11,9 +11,9 @@ from torch import Tensor, nn
 class ValueHead(nn.Module):
     """MLP on the standardised, detached hidden state of the last prompt token (arXiv 2508.04280, section 3).
 
-    The states of one world differ little beside their mean (a few percent of its size), so each feature is brought to
-    mean 0 and deviation 1 by statistics of the first rollout, which are kept with the weights. The head is float32
-    whatever the backbone is, and starts at value 0 for every state.
+    The states of one environment differ little beside their mean (a few percent of its size), so each feature is
+    brought to mean 0 and deviation 1 by statistics of the first rollout, which are kept with the weights. The head is
+    float32 whatever the backbone is, and starts at value 0 for every state.
 
     Args:
         hidden_size: features of the hidden state.

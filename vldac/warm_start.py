@@ -3,7 +3,7 @@
 The targets are true scene descriptions with uniformly random actions. What comes out describes what it sees, answers
 in JSON, and plays like the random policy; from there only reinforcement learning teaches it to act. A share of the
 examples are questions about other pictures with their right answers: the general understanding that training in one
-world must not undo (`benchmarks.understanding` asks the same kind of question from seeds of its own).
+environment must not undo (`benchmarks.suites.understanding` asks the same kind of question from seeds of its own).
 
     python -m vldac.warm_start --params params.yaml --out models/base --metrics metrics/base.json
 """
@@ -22,12 +22,12 @@ import torch
 from tqdm import tqdm
 
 from envs import registry
-from envs.base import TRAINING_SEEDS, Observation, World
-from vldac import answers, policy, tiny_vlm
-from vldac.answers import Answer
+from envs.base import TRAINING_SEEDS, Env, Observation
+from vldac import parsing, policy, tiny_vlm
 from vldac.checkpoint import write_json
 from vldac.config import Config, load
 from vldac.losses import step_mean
+from vldac.parsing import ParsedResponse
 from vldac.runtime import derive_seed, fail_readably, quiet, set_threads
 from vldac.vlm import VLM, Prompt
 
@@ -45,7 +45,7 @@ class Example:
         observation: what the model is shown.
         description: the true scene description.
         actions: those that are accepted, one of which is drawn at random each time the example is used.
-        expert: what the world's expert would do; None where it has none, or where it is not asked.
+        expert: what the environment's expert would do; None where it has none, or where it is not asked.
     """
 
     observation: Observation
@@ -59,18 +59,18 @@ def collect_examples(config: Config, count: int, seed: int) -> list[Example]:
     rng, settings = np.random.default_rng(seed), config.warm_start
     asked = settings.expert_walk > 0 or settings.expert_actions > 0
     env = registry.make(config.env.id, **config.env.make_options)
-    world = cast(World, env.unwrapped)
+    unwrapped = cast(Env, env.unwrapped)
     examples: list[Example] = []
     try:
         while len(examples) < count:
             observation, _ = env.reset(seed=int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
             for _ in range(int(rng.integers(1, _LONGEST_WALK + 1))):
-                expert = world.expert_action() if asked else None
-                examples.append(Example(observation, world.describe(), world.action_names, expert))
-                name = str(rng.choice(world.action_names))
+                expert = unwrapped.expert_action() if asked else None
+                examples.append(Example(observation, unwrapped.describe(), unwrapped.action_names, expert))
+                name = str(rng.choice(unwrapped.action_names))
                 if expert is not None and rng.random() < settings.expert_walk:
                     name = expert
-                observation, _, terminated, truncated, _ = env.step(world.parse_action(name))
+                observation, _, terminated, truncated, _ = env.step(unwrapped.parse_action(name))
                 if terminated or truncated:
                     break
     finally:
@@ -82,13 +82,13 @@ def collect_pictures(config: Config, count: int, seed: int) -> list[Example]:
     """Questions about drawn pictures (`envs.pictures`), each with its right answer alone."""
     rng, shape = np.random.default_rng(seed), config.env
     env = registry.make(PICTURES, width=shape.width, height=shape.height, prompt=shape.prompt)
-    world = cast(World, env.unwrapped)
+    unwrapped = cast(Env, env.unwrapped)
     examples = []
     for _ in range(count):
         observation, _ = env.reset(seed=int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
-        right = world.expert_action()
+        right = unwrapped.expert_action()
         assert right is not None
-        examples.append(Example(observation, world.describe(), (right,)))
+        examples.append(Example(observation, unwrapped.describe(), (right,)))
     env.close()
     return examples
 
@@ -96,7 +96,7 @@ def collect_pictures(config: Config, count: int, seed: int) -> list[Example]:
 def corpus(examples: Sequence[Example]) -> list[str]:
     """Every text that the model will read or write, for its tokenizer."""
     prompts = sorted({e.observation["prompt"] for e in examples})
-    written = [answers.render(Answer(e.description, a)) for e in examples[:2000] for a in e.actions]
+    written = [parsing.render_response(ParsedResponse(e.description, a)) for e in examples[:2000] for a in e.actions]
     return [*prompts * max(1, len(written) // max(1, len(prompts)) // 4), *written, "user\n", "assistant\n"]
 
 
@@ -108,7 +108,7 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
         action = str(rng.choice(example.actions))
         if example.expert is not None and rng.random() < settings.expert_actions:
             action = example.expert
-        return vlm.encode_response(answers.render(Answer(example.description, action)))
+        return vlm.encode_response(parsing.render_response(ParsedResponse(example.description, action)))
 
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(vlm.parameters(), lr=settings.learning_rate, weight_decay=0.01)
@@ -144,7 +144,7 @@ def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) ->
             generator=generator,
         )
         for example, response in zip(batch, responses, strict=True):
-            answer = answers.parse(vlm.decode(response.token_ids))
+            answer = parsing.parse_response(vlm.decode(response.token_ids))
             legal += answer is not None and answer.action in example.actions
             true += answer is not None and answer.thoughts == example.description
             tokens += len(response.token_ids)

@@ -4,6 +4,6 @@ The rules are those of the package `alfworld`: its PDDL domain, run by fast-down
 are played where they have been downloaded, others are made from the floor plans that the package ships.
 """
 
-from envs.alfworld.world import ALFWorld
+from envs.alfworld.env import ALFWorld
 
 __all__ = ["ALFWorld"]

@@ -1,6 +1,7 @@
 """Makes games ahead of time: `python -m envs.alfworld.generate --split train --tasks all --games 100 --workers 2`.
 
-Worlds make the games that they lack by themselves; a game of a whole room then takes a second or so at its first reset.
+Environments make the games that they lack by themselves; a game of a whole room then takes a second or so at its first
+reset.
 """
 
 from __future__ import annotations

@@ -9,17 +9,17 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.base import Observation, PromptStyle, World, answer_format, match_action, observation_space
+from envs.base import Env, Observation, PromptStyle, answer_format, match_action, observation_space
 
 
-class Game(World):
+class Game(Env):
     """A game that is shown as one picture, with a fixed list of actions.
 
     Args:
         width: of a picture, in pixels; what is drawn scales with it.
         height: of a picture, in pixels.
-        prompt_style: see `World`.
-        invalid_reward: see `World`.
+        prompt_style: see `Env`.
+        invalid_reward: see `Env`.
     """
 
     default_invalid_reward: ClassVar[float] = -1.0
@@ -54,7 +54,7 @@ class Game(World):
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """See `World`."""
+        """See `Env`."""
         return self.names
 
     def parse_action(self, text: str) -> int | None:

@@ -167,8 +167,8 @@ class Points24(_Points):
         solvable_only: deals again until a deal can be solved.
         width: see `Game`.
         height: see `Game`.
-        prompt_style: see `World`.
-        invalid_reward: see `World`.
+        prompt_style: see `Env`.
+        invalid_reward: see `Env`.
     """
 
     names = (*_NUMBERS, "+", "-", "*", "/", "(", ")", "=")

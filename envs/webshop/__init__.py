@@ -4,6 +4,6 @@
 web pages are views of them. `python -m envs.webshop` opens the shop for people.
 """
 
-from envs.webshop.world import WebShop
+from envs.webshop.env import WebShop
 
 __all__ = ["WebShop"]

@@ -1,4 +1,4 @@
-"""What a world shows of the shop: a drawing of the page, or the page in a browser."""
+"""What an environment shows of the shop: a drawing of the page, or the page in a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of the shop: which page follows which action. There is no HTTP here; pages and worlds are views of it."""
+"""The rules of the shop: which page follows which action. There is no HTTP here; pages are views of it."""
 
 from __future__ import annotations
 
@@ -157,5 +157,5 @@ def parse(action: str) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=8)
 def open_shop(catalogue: str, goals: Literal["synthetic", "human"]) -> Shop:
-    """The shop of a catalogue, one for all worlds of a process; see `catalogues.load` and `Shop`."""
+    """The shop of a catalogue, one for all environments of a process; see `catalogues.load` and `Shop`."""
     return Shop(catalogues.load(catalogue), goals)

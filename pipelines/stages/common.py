@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.cli import PipelineError
-from pipelines.process import GRACE, die_with_parent, tied
+from pipelines.core.errors import PipelineError
+from pipelines.core.processes import GRACE, die_with_parent, tied
 
 #: Exit code of a command that a signal ended, as a shell reports it: 128 + the signal's number.
 SIGNALLED = 128
 
 
 def arguments(
-    argv: Sequence[str] | None, description: str | None, params: Path = Path("config.yaml"), *, exam: bool = False
+    argv: Sequence[str] | None, description: str | None, params: Path = Path("config.yaml"), *, benchmark: bool = False
 ) -> argparse.Namespace:
-    """Parses what every stage takes: `--params`, by default `params`, and `--root`; with `exam`, the name of one."""
+    """Parses what every stage takes: `--params`, by default `params`, and `--root`; with `benchmark`, a name."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if exam:
-        parser.add_argument("exam", help="such as balrog")
+    if benchmark:
+        parser.add_argument("benchmark", help="such as balrog")
     parser.add_argument("--params", type=Path, default=params, help="default: %(default)s")
     parser.add_argument("--root", type=Path, default=Path(), help="the project's directory; default: the current one")
     parsed = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""First half of stage `worlds`: params.yaml with its presets resolved, which every other stage reads."""
+"""First half of stage `environments`: params.yaml with its presets resolved, which every other stage reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from pipelines import cli
+from pipelines.core import errors
 from pipelines.stages.common import arguments
 from vldac.config import load
 
@@ -28,4 +28,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(cli.run(main))
+    raise SystemExit(errors.run(main))

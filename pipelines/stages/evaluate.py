@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import cli, plots, report
-from pipelines.project import read_json, write_json
+from pipelines.core import errors, tables
+from pipelines.core.project import read_json, write_json
+from pipelines.stages import plots
 from pipelines.stages.common import arguments, require, run_module
 
 _INTERVAL = ("success", "low", "high", "episodes")
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     index = read_json(root / "models/checkpoints/index.json")["checkpoints"]
     checkpoints = [root / "models/checkpoints" / entry["path"] for entry in index]
     run_module(
-        "benchmarks.simulator",
+        "vldac.evaluation.episodes",
         *("--params", options.params),
         *("--base", root / "models/base"),
         *("--policy", root / "models/policy"),
@@ -63,7 +64,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
 def write_policies(path: Path, summary: Mapping[str, Any]) -> None:
     """Writes success and its interval, a line a policy."""
     names = ("world", "policy", *_INTERVAL)
-    rows = ({"world": summary["env"], "policy": name} | _interval(summary[key]) for key, name in report.POLICIES)
+    rows = ({"world": summary["env"], "policy": name} | _interval(summary[key]) for key, name in tables.POLICIES)
     _write(path, names, rows)
 
 
@@ -87,4 +88,4 @@ def _write(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) 
 
 
 if __name__ == "__main__":
-    raise SystemExit(cli.run(main))
+    raise SystemExit(errors.run(main))

@@ -1,4 +1,4 @@
-"""Stage `report`: the exams of the base and of the trained model side by side, as a page, a picture and two tables."""
+"""Stage `report`: the benchmarks of base and trained model side by side, as a page, a picture and two tables."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import cli, exams
-from pipelines.project import write_json
+from pipelines.core import errors
+from pipelines.core.project import write_json
 from pipelines.stages.common import arguments, require, run_module
+from pipelines.tracking import benchmark_scores
 
-_COLUMNS = ("exam", "model", "score", "low", "high", "records", "synthetic")
+_COLUMNS = ("benchmark", "model", "score", "low", "high", "records", "synthetic")
 _Z95 = 1.959963984540054
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes exams/report/, plots/exams.png, plots/exams.csv and metrics/exams.json."""
+    """Writes scores/report/, plots/benchmarks.png, plots/benchmarks.csv and metrics/benchmarks.json."""
     root: Path = arguments(argv, __doc__).root
-    out = root / "exams/report"
+    out = root / "scores/report"
     if out.exists():
         shutil.rmtree(out)
     run_module(
         "benchmarks.report",
         *(
-            root / exams.HOMES["base"],
-            root / exams.HOMES["trained"],
+            root / benchmark_scores.HOMES["base"],
+            root / benchmark_scores.HOMES["trained"],
             "--out",
             out,
             "--names",
@@ -36,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         root=root,
     )
     (root / "plots").mkdir(exist_ok=True)
-    shutil.copyfile(require(out / "report.png"), root / "plots/exams.png")
-    summaries = {model: exams.summaries(root / home) for model, home in exams.HOMES.items()}
-    write_json(root / "metrics/exams.json", headline(summaries["trained"]))
-    with (root / "plots/exams.csv").open("w", encoding="utf-8", newline="") as file:
+    shutil.copyfile(require(out / "report.png"), root / "plots/benchmarks.png")
+    summaries = {model: benchmark_scores.summaries(root / home) for model, home in benchmark_scores.HOMES.items()}
+    write_json(root / "metrics/benchmarks.json", headline(summaries["trained"]))
+    with (root / "plots/benchmarks.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
         writer.writerows(rows(summaries))
@@ -47,17 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def headline(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """One number an exam, in percent, by which experiments are compared in a table."""
+    """One number a benchmark, in percent, by which experiments are compared in a table."""
     return {name: round(float(summary["score"]), 3) for name, summary in summaries.items()}
 
 
 def rows(summaries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """Scores with their 95% intervals, in percent, a line an exam and model."""
+    """Scores with their 95% intervals, in percent, a line a benchmark and model."""
     for model, found in summaries.items():
         for name, summary in found.items():
             half = _Z95 * summary["standard_error"]
             yield {
-                "exam": name,
+                "benchmark": name,
                 "model": model,
                 "score": summary["score"],
                 "low": max(0.0, summary["score"] - half),
@@ -68,4 +69,4 @@ def rows(summaries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[d
 
 
 if __name__ == "__main__":
-    raise SystemExit(cli.run(main))
+    raise SystemExit(errors.run(main))

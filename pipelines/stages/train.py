@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import cli, forwarder, rundir, tracking
-from pipelines.process import GRACE
-from pipelines.project import content_hash, stage_inputs, workspace, write_json
+from pipelines.core import errors, rundir
+from pipelines.core.processes import GRACE
+from pipelines.core.project import content_hash, stage_inputs, workspace, write_json
 from pipelines.stages.common import arguments, require, run_module
+from pipelines.tracking import forwarder, runs
 from vldac.config import Config, load
 
 #: Columns of a learning curve, of the episodes that began in an update and of its answers. A run on the same machine
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "fingerprint": run.identity.fingerprint,
                 "started_ms": run.identity.started_ms,
                 "mlflow_run_id": carrier.server.run_id if delivered and carrier.server else None,
-                "mlflow_tracking_uri": tracking.without_credentials(tracking.tracking_uri(root)),
+                "mlflow_tracking_uri": runs.without_credentials(runs.tracking_uri(root)),
             },
         )
         run.mark_complete(int(rows[-1]["environment_steps"]))
@@ -101,11 +102,11 @@ def collect_exports(out: Path, config: Config, run: rundir.RunDirectory) -> None
 
 
 def _forwarder(root: Path, config: Config, run: rundir.RunDirectory) -> forwarder.MetricsForwarder:
-    about = tracking.details(root, config)
+    about = runs.details(root, config)
     return forwarder.MetricsForwarder(
         run.metrics,
-        lambda: tracking.MlflowRun(tracking.client(root), run.identity, about),
-        where=tracking.without_credentials(tracking.tracking_uri(root)),
+        lambda: runs.MlflowRun(runs.client(root), run.identity, about),
+        where=runs.without_credentials(runs.tracking_uri(root)),
     )
 
 
@@ -146,7 +147,7 @@ def summary(rows: Sequence[forwarder.Row]) -> dict[str, Any]:
         PipelineError: there is no update.
     """
     if not rows:
-        raise cli.PipelineError("training wrote no update; delete its directory under runs/ and run again")
+        raise errors.PipelineError("training wrote no update; delete its directory under runs/ and run again")
     last = rows[-max(1, round(TAIL * len(rows))) :]
     means: dict[str, Any] = {"environment_steps": int(rows[-1]["environment_steps"]), "updates": len(rows)}
     for name in (*EPISODES, *ANSWERS):
@@ -157,4 +158,4 @@ def summary(rows: Sequence[forwarder.Row]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(cli.run(main))
+    raise SystemExit(errors.run(main))

@@ -1,4 +1,4 @@
-"""A small exam, and examinees whose answers are known."""
+"""A small benchmark, and examinees whose answers are known."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.exam import Message, Question, QuestionExam, Request, Scored, Settings
+from benchmarks.harness.task import Message, Question, QuestionBenchmark, Request, Scored, Settings
 
 
-class Sums(QuestionExam):
+class Sums(QuestionBenchmark):
     """Additions in two tasks, with a grey picture beside each."""
 
     name = "sums"

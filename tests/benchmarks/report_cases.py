@@ -1,4 +1,4 @@
-"""Directories of finished exams, as `benchmarks.exams.sit` leaves them behind."""
+"""Directories of finished benchmarks, as `benchmarks.harness.registry.sit` leaves them behind."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.exam import in_percent, overall
-from benchmarks.records import Record, Records
+from benchmarks.harness.records import Record, Records
+from benchmarks.harness.task import in_percent, overall
 from vldac.checkpoint import write_json
 
 
@@ -25,18 +25,24 @@ def write(
     home: Path,
     records: Sequence[Record],
     *,
-    exam: str = "understanding",
+    benchmark: str = "understanding",
     title: str = "General understanding",
     synthetic: bool = False,
     identity: Mapping[str, Any] | None = None,
     model: object = None,
     summarise: Callable[[Sequence[Record]], dict[str, Any]] = by_task,
 ) -> Path:
-    """What `exams.sit` leaves behind."""
-    identity = {"exam": exam, **({"version": 1} if identity is None else identity)}
-    with Records(home / exam, {**identity, "model": model or {"digest": home.name}}) as kept:
+    """What `benchmarks.sit` leaves behind."""
+    identity = {"benchmark": benchmark, **({"version": 1} if identity is None else identity)}
+    with Records(home / benchmark, {**identity, "model": model or {"digest": home.name}}) as kept:
         for record in records:
             kept.add(record)
-    summary = {"exam": exam, "title": title, "synthetic": synthetic, **summarise(records), "identity": identity}
-    write_json(home / exam / "summary.json", summary)
+    summary = {
+        "benchmark": benchmark,
+        "title": title,
+        "synthetic": synthetic,
+        **summarise(records),
+        "identity": identity,
+    }
+    write_json(home / benchmark / "summary.json", summary)
     return home

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.balrog import tasks
+from benchmarks.suites.balrog import tasks
 
 
 @dataclass
@@ -70,10 +70,10 @@ def baba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     package.world_object = objects  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "baba", package)
     monkeypatch.setitem(sys.modules, "baba.world_object", objects)
-    monkeypatch.delitem(sys.modules, "benchmarks.balrog.babaisai", raising=False)
+    monkeypatch.delitem(sys.modules, "benchmarks.suites.balrog.babaisai", raising=False)
     monkeypatch.setattr(tasks, "missing_packages", lambda name: [])
     yield
-    sys.modules.pop("benchmarks.balrog.babaisai", None)
+    sys.modules.pop("benchmarks.suites.balrog.babaisai", None)
 
 
 def test_the_map_is_told_from_the_players_place() -> None:

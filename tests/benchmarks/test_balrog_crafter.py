@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from crafter import constants
 
-from benchmarks.balrog.crafter import _GOALS, ACHIEVEMENTS, Crafter
-from benchmarks.balrog.crafter_text import describe_inventory, describe_scene, describe_state, names
+from benchmarks.suites.balrog.crafter import _GOALS, ACHIEVEMENTS, Crafter
+from benchmarks.suites.balrog.crafter_text import describe_inventory, describe_scene, describe_state, names
 
 GRASS, WATER, TREE, COW = (names().index(name) for name in ("grass", "water", "tree", "cow"))
 PLAYER = names().index("player")
@@ -94,14 +94,14 @@ def test_the_same_seed_and_actions_are_the_same_game_and_leave_global_randomness
 
 
 @pytest.fixture(scope="module")
-def world() -> Crafter:
+def environment() -> Crafter:
     env = Crafter()
     env.reset(0)
     return env
 
 
-def test_which_creature_vanishes_does_not_depend_on_the_order_of_a_set(world: Crafter) -> None:
-    env = world
+def test_which_creature_vanishes_does_not_depend_on_the_order_of_a_set(environment: Crafter) -> None:
+    env = environment
     game = env._game
     chunk, creatures = max(game._world.chunks.items(), key=lambda item: len(item[1]))
     given: list[object] = []
@@ -116,8 +116,8 @@ def test_which_creature_vanishes_does_not_depend_on_the_order_of_a_set(world: Cr
     assert len(given) > 1
 
 
-def test_achievements_count_out_of_22(world: Crafter) -> None:
-    env = world
+def test_achievements_count_out_of_22(environment: Crafter) -> None:
+    env = environment
     assert env.progression() == 0.0
     env._game._player.inventory["sapling"] = 1
     env._game._world[env._game._player.pos + env._game._player.facing] = "grass"
@@ -130,8 +130,8 @@ def test_achievements_count_out_of_22(world: Crafter) -> None:
     assert {goal.lower().replace(" ", "_") for goal in _GOALS} == set(constants.achievements)
 
 
-def test_the_interface_is_the_protocols(world: Crafter) -> None:
-    env = world
+def test_the_interface_is_the_protocols(environment: Crafter) -> None:
+    env = environment
     observation, _, _, _ = env.step("Noop")
     assert observation.image is not None
     assert (observation.image.shape, observation.image.dtype) == ((256, 256, 3), np.uint8)
@@ -148,8 +148,8 @@ def test_the_interface_is_the_protocols(world: Crafter) -> None:
     assert all(f". {goal}" in env.instruction() for goal in _GOALS)
 
 
-def test_death_ends_the_episode(world: Crafter) -> None:
-    env = world
+def test_death_ends_the_episode(environment: Crafter) -> None:
+    env = environment
     env._game._player.health = 0
     observation, _, terminated, truncated = env.step("Noop")
     assert (terminated, truncated) == (True, False)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.balrog import exam as exam_module
-from benchmarks.balrog import tasks
-from benchmarks.balrog.environment import Environment, Observation
-from benchmarks.balrog.exam import Balrog
-from benchmarks.balrog.play import MAX_ACTIONS
-from benchmarks.balrog.tasks import ENVIRONMENTS
-from benchmarks.exam import ExamDataError, Request, Settings
-from benchmarks.records import Record, Records
+from benchmarks.harness.records import Record, Records
+from benchmarks.harness.task import BenchmarkDataError, Request, Settings
+from benchmarks.suites.balrog import benchmark as benchmark_module
+from benchmarks.suites.balrog import tasks
+from benchmarks.suites.balrog.benchmark import Balrog
+from benchmarks.suites.balrog.environment import Environment, Observation
+from benchmarks.suites.balrog.play import MAX_ACTIONS
+from benchmarks.suites.balrog.tasks import ENVIRONMENTS
 from vldac.conversation import plain
 
 
@@ -75,15 +75,15 @@ class Dice:
 @pytest.fixture(autouse=True)
 def stairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "missing_packages", lambda name: [] if name in ("babyai", "crafter") else [name])
-    monkeypatch.setattr(exam_module, "make", lambda environment, task, data: Stairs())
-    monkeypatch.setattr(exam_module, "versions", lambda names: {})
+    monkeypatch.setattr(benchmark_module, "make", lambda environment, task, data: Stairs())
+    monkeypatch.setattr(benchmark_module, "versions", lambda names: {})
     Stairs.open = Stairs.most = 0
 
 
-def examined(directory: Path, settings: Settings, examinee: Any) -> list[Record]:
-    exam = Balrog(settings)
-    with Records(directory, exam.identity()) as records:
-        exam.run(examinee, records)
+def benchmarked(directory: Path, settings: Settings, runner: Any) -> list[Record]:
+    benchmark = Balrog(settings)
+    with Records(directory, benchmark.identity()) as records:
+        benchmark.run(runner, records)
         return sorted(records, key=lambda record: record.id)
 
 
@@ -91,8 +91,8 @@ FULL = Settings(profile="full", max_new_tokens=9)
 
 
 def test_every_episode_has_a_record_and_each_is_the_same_in_any_company(tmp_path: Path) -> None:
-    alone = examined(tmp_path / "1", replace(FULL, batch_size=1), Dice())
-    together = examined(tmp_path / "16", replace(FULL, batch_size=16), many := Dice())
+    alone = benchmarked(tmp_path / "1", replace(FULL, batch_size=1), Dice())
+    together = benchmarked(tmp_path / "16", replace(FULL, batch_size=16), many := Dice())
     assert len(alone) == 5 * 10 + 10
     assert alone == together
     assert max(many.batches) == 16
@@ -101,19 +101,19 @@ def test_every_episode_has_a_record_and_each_is_the_same_in_any_company(tmp_path
 
 
 @pytest.mark.parametrize("answers", [0, 1, 50, 200])
-def test_a_killed_exam_goes_on_to_the_same_records(tmp_path: Path, answers: int) -> None:
-    whole = examined(tmp_path / "whole", FULL, Dice())
+def test_a_killed_benchmark_goes_on_to_the_same_records(tmp_path: Path, answers: int) -> None:
+    whole = benchmarked(tmp_path / "whole", FULL, Dice())
     with pytest.raises(KeyboardInterrupt):
-        examined(tmp_path / "killed", FULL, Dice(answers))
+        benchmarked(tmp_path / "killed", FULL, Dice(answers))
     assert Stairs.open == 0
     again = Dice()
-    assert examined(tmp_path / "killed", FULL, again) == whole
-    assert examined(tmp_path / "killed", FULL, never := Dice()) == whole
+    assert benchmarked(tmp_path / "killed", FULL, again) == whole
+    assert benchmarked(tmp_path / "killed", FULL, never := Dice()) == whole
     assert never.requests == []
 
 
 def test_requests_are_the_protocols(tmp_path: Path) -> None:
-    examined(tmp_path, FULL, dice := Dice())
+    benchmarked(tmp_path, FULL, dice := Dice())
     assert {request.temperature for request in dice.requests} == {1.0}
     assert {request.max_new_tokens for request in dice.requests} == {9}
     assert len({request.seed for request in dice.requests}) == len(dice.requests)
@@ -122,7 +122,7 @@ def test_requests_are_the_protocols(tmp_path: Path) -> None:
 
 def test_a_record_tells_the_episode(tmp_path: Path) -> None:
     settings = replace(FULL, environments=("crafter",), limit=1)
-    (record,) = examined(tmp_path, settings, Lines("up", "fly", "up", "", "down", "down", "down", "down"))
+    (record,) = benchmarked(tmp_path, settings, Lines("up", "fly", "up", "", "down", "down", "down", "down"))
     height = record.details["seed"] % 5 + 2
     actions = ["up", "down", "up", "down", "down", "down", "down", "down"][: height + 2]
     assert record.id == "crafter/default/00"
@@ -149,7 +149,7 @@ class Lines:
 
 def test_an_invalid_answer_takes_the_default_action_and_is_told_so(tmp_path: Path) -> None:
     settings = replace(FULL, environments=("crafter",), limit=1)
-    examined(tmp_path, settings, lines := Lines("fly 2!", "", *["down"] * 9))
+    benchmarked(tmp_path, settings, lines := Lines("fly 2!", "", *["down"] * 9))
     second, third = lines.requests[1].messages, lines.requests[2].messages
     note = "\n\nYour previous output did not contain a valid action. Defaulted to action: down\n\nObservation:\n"
     assert second[-2].role == "assistant"
@@ -162,7 +162,7 @@ def test_an_invalid_answer_takes_the_default_action_and_is_told_so(tmp_path: Pat
 
 def test_an_answer_that_names_an_action_among_other_characters_is_valid(tmp_path: Path) -> None:
     settings = replace(FULL, environments=("crafter",), limit=1)
-    (record,) = examined(tmp_path, settings, lines := Lines("**down**", *["down."] * 9))
+    (record,) = benchmarked(tmp_path, settings, lines := Lines("**down**", *["down."] * 9))
     assert record.metrics["invalid"] == 0
     assert not any("valid action" in request.messages[-1].text for request in lines.requests)
     assert lines.requests[1].messages[-2].text == "down"
@@ -178,9 +178,9 @@ def test_a_record_holds_no_more_than_it_may(tmp_path: Path, monkeypatch: pytest.
         def step(self, action: str) -> tuple[Observation, float, bool, bool]:
             return Observation(""), 0.0, False, False
 
-    monkeypatch.setattr(exam_module, "make", lambda environment, task, data: Endless())
+    monkeypatch.setattr(benchmark_module, "make", lambda environment, task, data: Endless())
     settings = replace(FULL, environments=("crafter",), limit=1)
-    (record,) = examined(tmp_path, settings, Lines(*["x" * 5000] * (MAX_ACTIONS + 7)))
+    (record,) = benchmarked(tmp_path, settings, Lines(*["x" * 5000] * (MAX_ACTIONS + 7)))
     assert record.metrics["steps"] == MAX_ACTIONS + 7
     assert len(record.details["actions"]) == MAX_ACTIONS
     assert {len(action) for action in record.details["actions"]} == {200}
@@ -223,7 +223,7 @@ def test_the_summary_is_the_official_one() -> None:
 def test_the_short_profile_ends_episodes_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENVIRONMENTS, "crafter", replace(ENVIRONMENTS["crafter"], short_steps=3))
     settings = Settings(environments=("crafter",))
-    (only,) = examined(tmp_path, settings, Lines("down", "down", "down"))
+    (only,) = benchmarked(tmp_path, settings, Lines("down", "down", "down"))
     assert only.metrics["steps"] == 3
 
 
@@ -270,6 +270,6 @@ def test_published_maps_are_part_of_the_identity(monkeypatch: pytest.MonkeyPatch
     assert set(found[0]["games"]) == {"MiniHack-Boxoban-Hard-v0", "MiniHack-Boxoban-Medium-v0"}
     assert found[0] == found[1] != found[2]
     monkeypatch.setenv("BOXOBAN_MAPS", str(tmp_path / "nowhere"))
-    with pytest.raises(ExamDataError, match="nowhere/hard holds no Boxoban maps; download them"):
+    with pytest.raises(BenchmarkDataError, match="nowhere/hard holds no Boxoban maps; download them"):
         Balrog(settings)
     assert Balrog(replace(settings, profile="short")).identity()["games"] == {}  # which plays none of them

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.balrog.agents import AGENTS, ChainOfThought, Naive, make_agent
-from benchmarks.balrog.environment import Environment, Observation
-from benchmarks.balrog.history import History
+from benchmarks.suites.balrog.agents import AGENTS, ChainOfThought, Naive, make_agent
+from benchmarks.suites.balrog.environment import Environment, Observation
+from benchmarks.suites.balrog.history import History
 from vldac.conversation import Image, Message
 
 

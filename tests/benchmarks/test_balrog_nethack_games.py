@@ -17,10 +17,10 @@ import pytest
 from nle import nethack
 from nle.env.tasks import NetHackStaircase
 
-from benchmarks.balrog import nethack as balrog_nethack
-from benchmarks.balrog.environment import Environment, Observation
-from benchmarks.balrog.nethack import game
-from benchmarks.balrog.nethack.sokoban import MOVES, puzzle, solve
+from benchmarks.suites.balrog import nethack as balrog_nethack
+from benchmarks.suites.balrog.environment import Environment, Observation
+from benchmarks.suites.balrog.nethack import game
+from benchmarks.suites.balrog.nethack.sokoban import MOVES, puzzle, solve
 
 MAZE, BOXOBAN = "MiniHack-MazeWalk-9x9-v0", "MiniHack-Boxoban-Hard-v0"
 Step = tuple[Observation, float, bool, bool]
@@ -312,7 +312,7 @@ def test_seeds_and_tasks_are_checked(maze: Environment, monkeypatch: pytest.Monk
 def test_the_simulator_is_imported_when_a_game_is_made_and_its_absence_is_told() -> None:
     code = """
 import sys
-from benchmarks.balrog import nethack
+from benchmarks.suites.balrog import nethack
 assert "nle" not in sys.modules
 sys.modules["nle"] = None
 nethack.make("nle", "NetHackChallenge-v0")

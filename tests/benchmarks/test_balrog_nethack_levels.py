@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.balrog.nethack import boxoban, levels
-from benchmarks.balrog.nethack.sokoban import LONGEST, MOVES, Puzzle, PuzzleError, generate, puzzle, solve
-from benchmarks.exam import ExamDataError
+from benchmarks.harness.task import BenchmarkDataError
+from benchmarks.suites.balrog.nethack import boxoban, levels
+from benchmarks.suites.balrog.nethack.sokoban import LONGEST, MOVES, Puzzle, PuzzleError, generate, puzzle, solve
 
 HARD, MEDIUM = "MiniHack-Boxoban-Hard-v0", "MiniHack-Boxoban-Medium-v0"
 EASY = ("#####", "#@$.#", "#####")
@@ -99,7 +99,7 @@ def test_published_maps_are_chosen_by_the_seed(tmp_path: Path) -> None:
         random.seed(seed)
         wanted = random.choice(lengths)
         assert len(boxoban.choose(HARD, seed, tmp_path).rows[0]) == wanted
-    with pytest.raises(ExamDataError, match=r"medium/train holds no Boxoban maps; download them"):
+    with pytest.raises(BenchmarkDataError, match=r"medium/train holds no Boxoban maps; download them"):
         boxoban.choose(MEDIUM, 0, tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_a_map_that_no_empty_line_follows_does_not_count(tmp_path: Path) -> None
 def test_a_wrong_file_of_maps_is_refused(tmp_path: Path, text: str, cause: str) -> None:
     (tmp_path / "hard").mkdir()
     (tmp_path / "hard" / "000.txt").write_text(text, encoding="utf-8")
-    with pytest.raises(ExamDataError, match=cause):
+    with pytest.raises(BenchmarkDataError, match=cause):
         boxoban.choose(HARD, 0, tmp_path)
 
 

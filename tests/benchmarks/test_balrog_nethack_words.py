@@ -7,10 +7,10 @@ import pytest
 from nle import nethack
 from numpy.typing import NDArray
 
-from benchmarks.balrog.nethack import actions, language, tiles
-from benchmarks.balrog.nethack.glyphs import FEATURES, glyph_names
-from benchmarks.balrog.nethack.instructions import minihack_instruction, nle_instruction
-from benchmarks.balrog.nethack.progress import DEPTH, EXPERIENCE, progression
+from benchmarks.suites.balrog.nethack import actions, language, tiles
+from benchmarks.suites.balrog.nethack.glyphs import FEATURES, glyph_names
+from benchmarks.suites.balrog.nethack.instructions import minihack_instruction, nle_instruction
+from benchmarks.suites.balrog.nethack.progress import DEPTH, EXPERIENCE, progression
 
 FLOOR = nethack.GLYPH_CMAP_OFF + FEATURES.index("room floor")
 PLAYER = (40, 10)  # column, row

@@ -4,10 +4,10 @@ import hashlib
 
 import pytest
 
-from benchmarks.balrog import tasks
-from benchmarks.balrog.play import sampling_seed
-from benchmarks.balrog.tasks import ENVIRONMENTS, chosen, first_seed, make, plan
-from envs.base import MissingSimulatorError, UnknownWorldError
+from benchmarks.suites.balrog import tasks
+from benchmarks.suites.balrog.play import sampling_seed
+from benchmarks.suites.balrog.tasks import ENVIRONMENTS, chosen, first_seed, make, plan
+from envs.base import MissingSimulatorError, UnknownEnvError
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_the_full_protocol_has_255_episodes_and_its_tasks_and_the_short_one_few(
     assert len(plan(("crafter",), "short", 3, 0)) == 3
 
 
-def test_seeds_are_of_the_task_and_the_exam_alone_and_follow_each_other() -> None:
+def test_seeds_are_of_the_task_and_the_benchmark_alone_and_follow_each_other() -> None:
     many, one = plan(("babyai", "crafter"), "full", None, 7), plan(("crafter",), "full", 2, 7)
     assert one == [episode for episode in many if episode.environment == "crafter"][:2]
     assert [episode.seed for episode in one] == [first_seed(7, "crafter", "default") + n for n in range(2)]
@@ -46,9 +46,9 @@ def test_what_is_not_installed_or_not_known_is_one_line() -> None:
         chosen(("nle",))
     with pytest.raises(MissingSimulatorError, match=r"babaisai.*github\.com/nacloos/baba-is-ai \(it is not on PyPI\)"):
         make("babaisai", "env/goto_win")
-    with pytest.raises(UnknownWorldError, match=r"no environment 'baby'; choose from babyai"):
+    with pytest.raises(UnknownEnvError, match=r"no environment 'baby'; choose from babyai"):
         chosen(("baby",))
-    with pytest.raises(UnknownWorldError, match=r"crafter has no task 'defualt'; choose default"):
+    with pytest.raises(UnknownEnvError, match=r"crafter has no task 'defualt'; choose default"):
         make("crafter", "defualt")
 
 

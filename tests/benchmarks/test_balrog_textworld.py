@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.balrog import textworld_games
-from benchmarks.balrog.tasks import make
-from benchmarks.balrog.textworld import TextWorld
-from benchmarks.balrog.textworld_games import MadeGames, PublishedGames
-from benchmarks.balrog.textworld_make import RECIPES, Recipe, generate, recompile
-from benchmarks.exam import ExamDataError
+from benchmarks.harness.task import BenchmarkDataError
+from benchmarks.suites.balrog import textworld_games
+from benchmarks.suites.balrog.tasks import make
+from benchmarks.suites.balrog.textworld import TextWorld
+from benchmarks.suites.balrog.textworld_games import MadeGames, PublishedGames
+from benchmarks.suites.balrog.textworld_make import RECIPES, Recipe, generate, recompile
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not fully supported")  # TextWorld's import silences it elsewhere
 
@@ -142,7 +142,7 @@ def test_the_same_commands_are_the_same_episode(meal: Path) -> None:
     for _ in range(2):
         env = TextWorld("the_cooking_game", Given(meal))
         texts = [env.reset(0).long_term_context]
-        texts += [env.step(command)[0].long_term_context for command in ("look", "inventory", "examine cookbook")]
+        texts += [env.step(command)[0].long_term_context for command in ("look", "inventory", "benchmark cookbook")]
         env.close()
         seen.append(texts)
     assert seen[0] == seen[1]
@@ -179,10 +179,10 @@ def test_published_games_come_in_the_originals_order(published: Path, monkeypatc
 
 
 def test_published_games_that_are_not_there_are_named(published: Path) -> None:
-    with pytest.raises(ExamDataError, match=r"no games in a folder treasure_hunter; unpack"):
+    with pytest.raises(BenchmarkDataError, match=r"no games in a folder treasure_hunter; unpack"):
         PublishedGames(published, "treasure_hunter")
     (published / "tw_games" / "some" / "coin_collector" / "a.json").unlink()
-    with pytest.raises(ExamDataError, match=r"has no a\.json beside it"):
+    with pytest.raises(BenchmarkDataError, match=r"has no a\.json beside it"):
         PublishedGames(published, "coin_collector").get(1)
 
 
@@ -207,7 +207,7 @@ def test_a_game_is_compiled_again_from_its_facts(coin: Path, tmp_path: Path) -> 
 def test_a_game_that_cannot_be_made_or_kept_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("VLDAC_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ExamDataError, match=r"cannot be kept: .*; set VLDAC_CACHE"):
+    with pytest.raises(BenchmarkDataError, match=r"cannot be kept: .*; set VLDAC_CACHE"):
         MadeGames("coin_collector").get(0)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import gallery
-from benchmarks.gallery import Show, Turn, page, play
 from envs.gym_cards.number_line import NumberLine
+from vldac.evaluation import gallery
+from vldac.evaluation.gallery import Show, Turn, page, play
 
 FRAME = np.zeros((8, 8, 3), np.uint8)
 
@@ -32,12 +32,12 @@ def test_the_first_answer_is_bad_and_the_experts_follow_to_the_goal() -> None:
     assert not np.array_equal(played.last_frame, rest[-1].frame)
 
 
-def test_a_world_without_an_expert_is_named() -> None:
+def test_an_environment_without_an_expert_is_named() -> None:
     with pytest.raises(RuntimeError, match="MiniWorld-ThreeRooms-v0: its expert"):
         play("MiniWorld-ThreeRooms-v0", 16, 16)
 
 
-def test_what_a_world_says_cannot_change_the_page() -> None:
+def test_what_an_environment_says_cannot_change_the_page() -> None:
     html = page([show(2, reply="<script>alert(1)</script>", prompt="</pre><b>&")])
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt; 0" in html
@@ -53,10 +53,10 @@ def test_a_long_episode_keeps_its_ends_and_says_what_is_left_out() -> None:
 
 
 def test_the_command_writes_a_page_that_needs_nothing_else_and_a_picture(tmp_path: Path) -> None:
-    worlds = ["GymCards-NumberLine-v0", "GymCards-EZPoints-v0"]
-    assert gallery.main(["--out", str(tmp_path), "--worlds", *worlds]) == 0
+    environments = ["GymCards-NumberLine-v0", "GymCards-EZPoints-v0"]
+    assert gallery.main(["--out", str(tmp_path), "--envs", *environments]) == 0
     html = (tmp_path / "index.html").read_text()
-    assert all(f"<h2>{world}</h2>" in html for world in worlds)
+    assert all(f"<h2>{env}</h2>" in html for env in environments)
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html)
     assert "Reach 12 with two cards" in html
     assert gallery._BAD_ANSWER in unescape(html)

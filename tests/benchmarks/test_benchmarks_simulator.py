@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import filmstrip, simulator
-from benchmarks.simulator import Episode, Reply, evaluate, random_policy, summarise, write_episodes
-from benchmarks.statistics import wilson_interval
 from envs.base import EVALUATION_SEEDS, Observation
 from envs.gym_cards import NumberLine
 from vldac import policy
+from vldac.evaluation import episodes, filmstrip
+from vldac.evaluation.episodes import Episode, Reply, evaluate, random_policy, summarise, write_episodes
+from vldac.evaluation.statistics import wilson_interval
 from vldac.value_head import ValueHead
 
 
@@ -48,7 +48,7 @@ def expected_length(seed: int) -> int:
 def test_every_evaluation_seed_is_played_once_however_many_simulators_there_are(
     tiny_config: Any, simulators: int
 ) -> None:
-    config = tiny_config({"evaluate": {"simulators": simulators}})
+    config = tiny_config({"evaluate": {"num_envs": simulators}})
     episodes = evaluate(config, expert, 10, "expert")
     assert [e.seed for e in episodes] == list(EVALUATION_SEEDS[:10])
     # Each of them in full: a simulator that is done stands still and adds nothing to another's episode.
@@ -74,7 +74,7 @@ def test_an_idle_simulator_is_not_asked(tiny_config: Any) -> None:
         asked.append(len(observations))
         return expert(observations)
 
-    episodes = evaluate(tiny_config({"evaluate": {"simulators": 4}}), counting, 6, "counting")
+    episodes = evaluate(tiny_config({"evaluate": {"num_envs": 4}}), counting, 6, "counting")
     assert sum(asked) == sum(e.length for e in episodes)
     assert asked[-1] < 4
 
@@ -181,7 +181,7 @@ def filmed(seed: int, length: int, *, success: bool = True, text: str = '{"actio
 )
 def test_a_filmstrip_is_a_picture(tmp_path: Path, before: list[Episode], after: list[Episode]) -> None:
     path = tmp_path / "plots" / "film.png"
-    filmstrip.draw(path, "World", {"base model": before, "trained model": after})
+    filmstrip.draw(path, "Env", {"base model": before, "trained model": after})
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert image.width > 100
@@ -190,7 +190,7 @@ def test_a_filmstrip_is_a_picture(tmp_path: Path, before: list[Episode], after: 
 
 
 @pytest.mark.slow
-def test_the_command_examines_random_base_and_trained_policies(
+def test_the_command_benchmarks_random_base_and_trained_policies(
     tiny_base: Path, tiny_config: Any, tiny_params_file: Any, tmp_path: Path
 ) -> None:
     config = tiny_config()
@@ -200,7 +200,7 @@ def test_the_command_examines_random_base_and_trained_policies(
     policy.save(tmp_path / "policy", vlm, ValueHead(vlm.hidden_size, (16,)), description)
     places = {"base": tiny_base, "policy": tmp_path / "policy", "out": tmp_path / "m" / "summary.json"}
     places |= {"episodes-dir": tmp_path / "episodes", "filmstrip": tmp_path / "film.png", "params": tiny_params_file()}
-    assert simulator.main([word for name, path in places.items() for word in (f"--{name}", str(path))]) == 0
+    assert episodes.main([word for name, path in places.items() for word in (f"--{name}", str(path))]) == 0
     summary = json.loads(places["out"].read_text())
     for name in ("random", "base", "trained"):
         assert {"success", "success_ci", "return", "steps_to_goal", "episodes"} <= summary[name].keys()

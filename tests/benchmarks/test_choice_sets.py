@@ -14,12 +14,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from benchmarks import tables
-from benchmarks.choice_sets import ERQA, MuirBench, VideoMMESpatial
-from benchmarks.choice_sets.exam import ChoiceSet
-from benchmarks.exam import ExamDataError, Request, Settings
-from benchmarks.records import Records
-from benchmarks.tables import Row, read_pictures, read_rows
+from benchmarks.harness import tables
+from benchmarks.harness.records import Records
+from benchmarks.harness.tables import Row, read_pictures, read_rows
+from benchmarks.harness.task import BenchmarkDataError, Request, Settings
+from benchmarks.suites.choice_sets import ERQA, MuirBench, VideoMMESpatial
+from benchmarks.suites.choice_sets.choice_set import ChoiceSet
 
 
 def picture(level: int, kind: str = "PNG", size: tuple[int, int] = (8, 6)) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def test_video_mme_asks_the_spatial_tasks_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("exam", "rows", "answer", "score"),
+    ("benchmark", "rows", "answer", "score"),
     [
         (ERQA, ERQA_ROWS, "A", 1.0),
         (ERQA, ERQA_ROWS, "Because of this, the answer is (A).", 1.0),
@@ -149,8 +149,10 @@ def test_video_mme_asks_the_spatial_tasks_alone(tmp_path: Path) -> None:
         (VideoMMESpatial, MME_ROWS, "It is above", 0.0),
     ],
 )
-def test_scores(tmp_path: Path, exam: type[ChoiceSet], rows: list[dict[str, Any]], answer: str, score: float) -> None:
-    first = exam(Settings(data=write(tmp_path, rows)))
+def test_scores(
+    tmp_path: Path, benchmark: type[ChoiceSet], rows: list[dict[str, Any]], answer: str, score: float
+) -> None:
+    first = benchmark(Settings(data=write(tmp_path, rows)))
     scored = first.score(first.questions()[0], answer)
     assert scored.score == score
     assert scored.parsed is None or len(str(scored.parsed)) <= 64
@@ -165,10 +167,10 @@ class Always:
 
 
 def test_every_question_counts_the_same(tmp_path: Path) -> None:
-    exam = ERQA(Settings(data=write(tmp_path / "data", ERQA_ROWS)))
-    with Records(tmp_path / "records", exam.identity()) as records:
-        exam.run(Always("A"), records)
-        summary = exam.summarise(list(records))
+    benchmark = ERQA(Settings(data=write(tmp_path / "data", ERQA_ROWS)))
+    with Records(tmp_path / "records", benchmark.identity()) as records:
+        benchmark.run(Always("A"), records)
+        summary = benchmark.summarise(list(records))
     assert summary["score"] == pytest.approx(100 / 3), "one of three, although the mean of the tasks is a quarter"
     assert summary["count"] == 3
     assert {task: values["score"] for task, values in summary["tasks"].items()} == {
@@ -196,7 +198,7 @@ def one_line(error: pytest.ExceptionInfo[BaseException], *words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("exam", "rows", "change", "words"),
+    ("benchmark", "rows", "change", "words"),
     [
         (ERQA, ERQA_ROWS, {"answer": "E"}, ("'answer'", "'E'")),
         (ERQA, ERQA_ROWS, {"question": None}, ("'question'",)),
@@ -207,10 +209,14 @@ def one_line(error: pytest.ExceptionInfo[BaseException], *words: str) -> None:
     ],
 )
 def test_a_wrong_row_is_an_error(
-    tmp_path: Path, exam: type[ChoiceSet], rows: list[dict[str, Any]], change: dict[str, Any], words: tuple[str, ...]
+    tmp_path: Path,
+    benchmark: type[ChoiceSet],
+    rows: list[dict[str, Any]],
+    change: dict[str, Any],
+    words: tuple[str, ...],
 ) -> None:
-    with pytest.raises(ExamDataError) as error:
-        exam(Settings(data=write(tmp_path, [rows[0] | change, *rows[1:]])))
+    with pytest.raises(BenchmarkDataError) as error:
+        benchmark(Settings(data=write(tmp_path, [rows[0] | change, *rows[1:]])))
     one_line(error, "row ", *words)
 
 
@@ -220,11 +226,11 @@ def test_missing_data_is_said_in_one_line(tmp_path: Path) -> None:
         (Settings(data=tmp_path), "no test*.parquet"),
         (Settings(data=tmp_path / "absent"), "no folder"),
     ):
-        with pytest.raises(ExamDataError) as error:
+        with pytest.raises(BenchmarkDataError) as error:
             ERQA(settings)
         one_line(error, words)
     (tmp_path / "test.parquet").write_bytes(b"PAR1 no table")
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         ERQA(Settings(data=tmp_path))
     one_line(error, "cannot be read")
 
@@ -233,17 +239,17 @@ def test_a_video_outside_of_the_data_is_never_read(tmp_path: Path) -> None:
     write_video(tmp_path / "outside.mp4")
     folder = write(tmp_path / "set", [MME_ROWS[0] | {"videoID": "../../outside"}, MME_ROWS[2]])
     outside, absent = VideoMMESpatial(Settings(data=folder)).questions()
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         outside.load()
     one_line(error, "no name of a video")
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         absent.load()
     one_line(error, "xyz.mp4", "unpack")
 
 
 def test_too_few_pictures_are_an_error(tmp_path: Path) -> None:
     rows = [MUIR_ROWS[0] | {"image_list": [picture(1)]}]
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         MuirBench(Settings(data=write(tmp_path, rows))).questions()[0].load()
     one_line(error, "2 places for 1 pictures")
 
@@ -259,15 +265,15 @@ def test_pictures_that_cannot_be_read_are_errors(tmp_path: Path, monkeypatch: py
     assert [row.values for row in rows] == [{"n": 0}, {"n": 1}, {"n": 2}, {"n": 3}]
     assert read_pictures(rows[0], "images")[0].shape == (6, 8, 3)
     for row, words in zip(rows[1:], ("cannot be read", "cannot be read", "without its bytes"), strict=True):
-        with pytest.raises(ExamDataError) as error:
+        with pytest.raises(BenchmarkDataError) as error:
             read_pictures(row, "images")
         one_line(error, f"row {row.index}", words)
     for column, words in (("n", "no list of pictures"), ("absent", "no column")):
-        with pytest.raises(ExamDataError) as error:
+        with pytest.raises(BenchmarkDataError) as error:
             read_pictures(rows[0], column)
         one_line(error, words)
     monkeypatch.setattr(tables, "MAX_PIXELS", 40)
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         read_pictures(rows[0], "images")
     one_line(error, "more than 40 pixels")
 
@@ -277,11 +283,11 @@ def test_tables_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "test.jsonl").write_text('{"n": 1}\n' * 3)
     monkeypatch.setattr(tables, "MAX_ROWS", 2)
     for name in ("test-00000-of-00001.parquet", "test.jsonl"):
-        with pytest.raises(ExamDataError) as error:
+        with pytest.raises(BenchmarkDataError) as error:
             read_rows(folder / name, ("n",))
         one_line(error, "2")
     monkeypatch.setattr(tables, "MAX_BYTES", 20)
-    with pytest.raises(ExamDataError, match="more than 20 bytes"):
+    with pytest.raises(BenchmarkDataError, match="more than 20 bytes"):
         read_rows(tmp_path / "test.jsonl", ("n",))
 
 
@@ -291,8 +297,8 @@ def test_fields_are_checked() -> None:
     assert row.texts("c") == ("x",)
     assert row.texts("absent") == ()
     for name in ("b", "c", "e", "absent"):
-        with pytest.raises(ExamDataError, match="row 4"):
+        with pytest.raises(BenchmarkDataError, match="row 4"):
             row.text(name)
     for name in ("a", "d"):
-        with pytest.raises(ExamDataError, match="row 4"):
+        with pytest.raises(BenchmarkDataError, match="row 4"):
             row.texts(name)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.choice_sets.letters import extract_letter
+from benchmarks.suites.choice_sets.letters import extract_letter
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from benchmarks import __main__ as command
-from benchmarks import examinee, exams, model
-from benchmarks.exam import Message, Request
-from benchmarks.examinee import VLMExaminee
+from benchmarks.harness import model, registry, runner
+from benchmarks.harness.runner import VLMRunner
+from benchmarks.harness.task import Message, Request
 from vldac.encoding import Encoder
 from vldac.vlm import VLM
 
@@ -38,10 +38,10 @@ def test_an_answer_does_not_depend_on_who_else_is_asked(vlm: VLM) -> None:
         request("a", seed=1),
         Request((Message("user", ("no picture",)),), 5, 1.0, 7),
     ]
-    together = VLMExaminee(vlm, min_pixels=256).answer(requests)
-    assert together == [VLMExaminee(vlm, min_pixels=256).answer([one])[0] for one in requests]
+    together = VLMRunner(vlm, min_pixels=256).answer(requests)
+    assert together == [VLMRunner(vlm, min_pixels=256).answer([one])[0] for one in requests]
     assert together[0] != together[4]
-    assert VLMExaminee(vlm, min_pixels=256).answer(requests[::-1]) == together[::-1]
+    assert VLMRunner(vlm, min_pixels=256).answer(requests[::-1]) == together[::-1]
 
 
 def test_a_batch_is_cut_up_where_it_would_be_too_long(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,9 +54,9 @@ def test_a_batch_is_cut_up_where_it_would_be_too_long(vlm: VLM, monkeypatch: pyt
 
     monkeypatch.setattr(VLM, "generate", generate)
     requests = [request("x" * n) for n in (1, 5, 9, 2)]
-    whole = VLMExaminee(vlm, min_pixels=256).answer(requests)
+    whole = VLMRunner(vlm, min_pixels=256).answer(requests)
     assert sizes == [4]
-    assert VLMExaminee(vlm, min_pixels=256, tokens_at_once=1).answer(requests) == whole
+    assert VLMRunner(vlm, min_pixels=256, tokens_at_once=1).answer(requests) == whole
     assert sizes == [4, 1, 1, 1, 1]
 
 
@@ -74,13 +74,13 @@ def test_pictures_are_encoded_when_their_batch_is_near(vlm: VLM, monkeypatch: py
 
     monkeypatch.setattr(VLM, "generate", generated)
     monkeypatch.setattr(Encoder, "__call__", encoded)
-    large = VLMExaminee(vlm, min_pixels=256)
+    large = VLMRunner(vlm, min_pixels=256)
     requests = [request("x", max_new_tokens=1, seed=i) for i in range(5)]
     whole = large.answer(requests)
     assert events == ["encode 1"] * 5 + ["answer 5"]
     length = len(encode(vlm.encoder, [requests[0].messages])[0].input_ids)
     events.clear()
-    small = VLMExaminee(vlm, min_pixels=256, tokens_at_once=2 * (length + 1))
+    small = VLMRunner(vlm, min_pixels=256, tokens_at_once=2 * (length + 1))
     assert small.answer(requests) == whole
     assert events == (["encode 1"] * 3 + ["answer 2", "answer 1"]) + ["encode 1"] * 2 + ["answer 2"]
 
@@ -96,9 +96,9 @@ def test_room_for_long_answers_is_taken_when_answers_are_long(vlm: VLM, monkeypa
     requests = [request(f"{i}", max_new_tokens=100, temperature=3.0, seed=i) for i in range(6)]
     expected = [vlm.decode(whole_answer(vlm, one)) for one in requests]
     monkeypatch.setattr(VLM, "generate", generated)
-    monkeypatch.setattr(examinee, "_ROOM", 4)
+    monkeypatch.setattr(runner, "_ROOM", 4)
     longest = max(len(vlm.encoder([one.messages])[0].input_ids) for one in requests)
-    assert VLMExaminee(vlm, min_pixels=256, tokens_at_once=6 * (longest + 4)).answer(requests) == expected
+    assert VLMRunner(vlm, min_pixels=256, tokens_at_once=6 * (longest + 4)).answer(requests) == expected
     assert asked[0] == (6, 4)  # where room for the limit would leave one or two
     assert {room for _, room in asked} == {4, 16, 64, 100}  # as answers of all these lengths are among them
     assert all(count * (longest + room) <= 6 * (longest + 4) for count, room in asked if count > 1)
@@ -120,7 +120,7 @@ def test_a_full_device_is_told_in_one_line(vlm: VLM, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(VLM, "generate", full)
     with pytest.raises(model.OutOfDeviceMemoryError, match=r"lower --tokens-at-once \(now 7\)[^\n]+$"):
-        VLMExaminee(vlm, min_pixels=256, tokens_at_once=7).answer([request("a")])
+        VLMRunner(vlm, min_pixels=256, tokens_at_once=7).answer([request("a")])
 
 
 def test_a_short_prompt_is_not_padded_to_a_long_one(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,19 +132,19 @@ def test_a_short_prompt_is_not_padded_to_a_long_one(vlm: VLM, monkeypatch: pytes
         return original(self, prompts, **options)
 
     monkeypatch.setattr(VLM, "generate", generate)
-    VLMExaminee(vlm, min_pixels=256).answer([request("Q" * n, max_new_tokens=1) for n in (1, 500, 600, 2000, 200)])
+    VLMRunner(vlm, min_pixels=256).answer([request("Q" * n, max_new_tokens=1) for n in (1, 500, 600, 2000, 200)])
     assert [len(batch) for batch in sizes] == [2, 2, 1]
     assert all(max(batch) <= 1.5 * max(256, min(batch)) for batch in sizes)
 
 
 def test_pictures_are_brought_within_the_limits(vlm: VLM) -> None:
     picture = np.zeros((128, 128, 3), np.uint8)
-    VLMExaminee(vlm, max_pixels=64 * 64, min_pixels=256)
+    VLMRunner(vlm, max_pixels=64 * 64, min_pixels=256)
     (prompt,) = vlm.encoder([(Message("user", (picture,)),)])
     cell = vlm.image_processor.patch_size
     assert prompt.image_grid_thw.tolist() == [[1, 64 // cell, 64 // cell]]
     with pytest.raises(ValueError, match="min_pixels 10 must be above 0 and at most max_pixels 5"):
-        VLMExaminee(vlm, max_pixels=5, min_pixels=10)
+        VLMRunner(vlm, max_pixels=5, min_pixels=10)
 
 
 def test_what_is_no_directory_is_tried_as_a_hub_id_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ def test_impossible_options_end_before_a_model_is_loaded(
     options: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        command.main(["--exam", "understanding", "--base", ".", "--out", str(tmp_path), *options])
+        command.main(["--benchmark", "understanding", "--base", ".", "--out", str(tmp_path), *options])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
 
@@ -196,7 +196,7 @@ def policy_on(base: str, directory: Path, **settings: Any) -> Path:
     return directory
 
 
-def test_a_model_is_examined_as_it_was_saved_and_a_policy_as_it_was_trained(
+def test_a_model_is_benchmarked_as_it_was_saved_and_a_policy_as_it_was_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = Loaded(monkeypatch)
@@ -218,7 +218,7 @@ def test_a_model_is_examined_as_it_was_saved_and_a_policy_as_it_was_trained(
     ]
 
 
-def test_the_base_of_a_policy_is_examined_as_the_policy_was_trained(
+def test_the_base_of_a_policy_is_benchmarked_as_the_policy_was_trained(
     vlm: VLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = []
@@ -228,15 +228,24 @@ def test_the_base_of_a_policy_is_examined_as_the_policy_was_trained(
         return vlm
 
     monkeypatch.setattr(model, "load", load)
-    monkeypatch.setattr(exams, "sit", lambda *_, **_options: exams_summary())
+    monkeypatch.setattr(registry, "sit", lambda *_, **_options: benchmarks_summary())
     policy = policy_on("org/a", tmp_path / "policy", revision="v1", dtype="bfloat16")
-    options = ["--exam", "understanding", "--base", "org/a", "--policy", str(policy), "--out", str(tmp_path / "out")]
+    options = [
+        "--benchmark",
+        "understanding",
+        "--base",
+        "org/a",
+        "--policy",
+        str(policy),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     command.main([*options, "--base-out", str(tmp_path / "base")])
     as_trained = {"dtype": "bfloat16", "revision": "v1"}
     assert loaded == [("org/a", None, as_trained), ("org/a", policy, as_trained)]
 
 
-def exams_summary() -> dict[str, Any]:
+def benchmarks_summary() -> dict[str, Any]:
     scores = {"count": 0, "score": 0.0, "standard_error": 0.0}
     return {"title": "", "synthetic": True, "tasks": {"a": scores}, **scores}
 
@@ -258,19 +267,19 @@ def test_a_model_of_a_hub_is_told_from_its_other_commits(vlm: VLM) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_examines_a_directory_and_goes_on(tiny_base: Path, tmp_path: Path) -> None:
+def test_the_command_benchmarks_a_directory_and_goes_on(tiny_base: Path, tmp_path: Path) -> None:
     command = [
-        *(sys.executable, "-m", "benchmarks", "--exam", "understanding", "--base", str(tiny_base)),
-        *("--out", str(tmp_path / "exam"), "--style", "terse", "--limit", "2", "--min-pixels", "256"),
+        *(sys.executable, "-m", "benchmarks", "--benchmark", "understanding", "--base", str(tiny_base)),
+        *("--out", str(tmp_path / "benchmark"), "--style", "terse", "--limit", "2", "--min-pixels", "256"),
     ]
     first = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "overall" in first.stdout
-    records = (tmp_path / "exam/records.jsonl").read_bytes()
-    assert json.loads((tmp_path / "exam/summary.json").read_text())["count"] == len(records.splitlines())
+    records = (tmp_path / "benchmark/records.jsonl").read_bytes()
+    assert json.loads((tmp_path / "benchmark/summary.json").read_text())["count"] == len(records.splitlines())
     subprocess.run(command, capture_output=True, text=True, check=True)
-    assert (tmp_path / "exam/records.jsonl").read_bytes() == records
+    assert (tmp_path / "benchmark/records.jsonl").read_bytes() == records
     changed = [*command, "--max-new-tokens", "3", "--inputs", "0123"]
     other = subprocess.run(changed, capture_output=True, text=True, check=False)
     assert other.returncode == 1
     assert other.stderr.startswith("error: ")
-    assert "holds another exam (it differs in inputs, max_new_tokens)" in other.stderr
+    assert "holds another benchmark (it differs in inputs, max_new_tokens)" in other.stderr

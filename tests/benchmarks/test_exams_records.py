@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from exam_cases import Sums, Told, adds
+from benchmark_cases import Sums, Told, adds
 
-from benchmarks import exams
-from benchmarks.exam import Request, Settings
-from benchmarks.records import OtherExamError, Record, Records, RecordsError
+from benchmarks.harness import registry
+from benchmarks.harness.records import OtherBenchmarkError, Record, Records, RecordsError
+from benchmarks.harness.task import Request, Settings
 
 MODEL = {"digest": "a"}
 
@@ -50,10 +50,10 @@ def test_a_line_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
         assert path.read_bytes() == whole
 
 
-def test_records_of_another_exam_are_never_mixed_in(tmp_path: Path) -> None:
-    Records(tmp_path, {"exam": "a", "model": {"digest": "x"}}).__exit__(None, None, None)
-    with pytest.raises(OtherExamError, match=r"another exam \(it differs in model\); name another directory"):
-        Records(tmp_path, {"exam": "a", "model": {"digest": "y"}})
+def test_records_of_another_benchmark_are_never_mixed_in(tmp_path: Path) -> None:
+    Records(tmp_path, {"benchmark": "a", "model": {"digest": "x"}}).__exit__(None, None, None)
+    with pytest.raises(OtherBenchmarkError, match=r"another benchmark \(it differs in model\); name another directory"):
+        Records(tmp_path, {"benchmark": "a", "model": {"digest": "y"}})
 
 
 def test_one_process_at_a_time_writes_records(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_one_process_at_a_time_writes_records(tmp_path: Path) -> None:
 
 def test_a_directory_that_was_refused_is_free_again(tmp_path: Path) -> None:
     Records(tmp_path, {"n": 1}).__exit__(None, None, None)
-    with pytest.raises(OtherExamError):
+    with pytest.raises(OtherBenchmarkError):
         Records(tmp_path, {"n": 2})
     Records(tmp_path, {"n": 1}).__exit__(None, None, None)
 
@@ -82,15 +82,17 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: str) -> None:
     with (tmp_path / "records.jsonl").open("a") as file:
         file.write(line + "\n")
     before = (tmp_path / "records.jsonl").read_bytes()
-    with pytest.raises(RecordsError, match=r"records\.jsonl, line 2, was not written by an exam; remove \S+ and"):
+    with pytest.raises(RecordsError, match=r"records\.jsonl, line 2, was not written by a benchmark; remove \S+ and"):
         Records(tmp_path, {})
     assert (tmp_path / "records.jsonl").read_bytes() == before
-    (tmp_path / "exam.json").write_text(line)
-    with pytest.raises(RecordsError, match=r"exam\.json, was not written by an exam; remove|holds another exam"):
+    (tmp_path / "benchmark.json").write_text(line)
+    with pytest.raises(
+        RecordsError, match=r"benchmark\.json, was not written by a benchmark; remove|holds another benchmark"
+    ):
         Records(tmp_path, {})
 
 
-def test_records_of_another_exam_go_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_records_of_another_benchmark_go_where_that_is_asked_for(tmp_path: Path) -> None:
     for identity, kept in (({"n": 1}, 0), ({"n": 1}, 1), ({"n": 2}, 0)):
         with Records(tmp_path, identity, overwrite=True) as records:
             assert len(records) == kept
@@ -98,9 +100,9 @@ def test_records_of_another_exam_go_where_that_is_asked_for(tmp_path: Path) -> N
                 records.add(record("one"))
 
 
-def test_an_exam_is_put_in_batches_and_summed_up_by_task(tmp_path: Path) -> None:
+def test_a_benchmark_is_put_in_batches_and_summed_up_by_task(tmp_path: Path) -> None:
     told = Told(lambda request: adds(request) if "3 + 3" not in request.messages[0].text else "no idea")
-    summary = exams.sit(Sums(Settings(batch_size=3)), told, tmp_path, MODEL)
+    summary = registry.run_benchmark(Sums(Settings(batch_size=3)), told, tmp_path, MODEL)
     assert told.batches == [3, 3, 1]
     assert summary["tasks"]["even"] == {"score": 100.0, "standard_error": 0.0, "count": 4}
     odd = summary["tasks"]["odd"]
@@ -115,28 +117,28 @@ def test_an_exam_is_put_in_batches_and_summed_up_by_task(tmp_path: Path) -> None
     assert (first["answer"], first["parsed"], first["score"], first["images"]) == ("no idea", None, 0.0, ["grey:3"])
 
 
-def test_no_scores_of_another_model_are_left_when_an_exam_is_killed(tmp_path: Path) -> None:
+def test_no_scores_of_another_model_are_left_when_a_benchmark_is_killed(tmp_path: Path) -> None:
     def killed(_request: Request) -> str:
         raise KeyboardInterrupt
 
-    exams.sit(Sums(Settings()), Told(adds), tmp_path, {"digest": "b"})
+    registry.run_benchmark(Sums(Settings()), Told(adds), tmp_path, {"digest": "b"})
     with pytest.raises(KeyboardInterrupt):
-        exams.sit(Sums(Settings()), Told(killed), tmp_path, {"digest": "a"}, overwrite=True)
-    assert json.loads((tmp_path / "exam.json").read_text())["model"] == {"digest": "a"}
+        registry.run_benchmark(Sums(Settings()), Told(killed), tmp_path, {"digest": "a"}, overwrite=True)
+    assert json.loads((tmp_path / "benchmark.json").read_text())["model"] == {"digest": "a"}
     assert not (tmp_path / "summary.json").exists()
 
 
-def test_other_inputs_are_another_exam_but_not_another_protocol(tmp_path: Path) -> None:
+def test_other_inputs_are_another_benchmark_but_not_another_protocol(tmp_path: Path) -> None:
     told = Told(adds)
-    first = exams.sit(Sums(Settings()), told, tmp_path, MODEL, inputs="one")
-    assert exams.sit(Sums(Settings()), told, tmp_path, MODEL, inputs="one") == first
+    first = registry.run_benchmark(Sums(Settings()), told, tmp_path, MODEL, inputs="one")
+    assert registry.run_benchmark(Sums(Settings()), told, tmp_path, MODEL, inputs="one") == first
     assert sum(told.batches) == 7
     for inputs in ("two", None):
-        with pytest.raises(OtherExamError, match=r"it differs in inputs\); .* with --overwrite"):
-            exams.sit(Sums(Settings()), told, tmp_path, MODEL, inputs=inputs)
-    again = exams.sit(Sums(Settings()), told, tmp_path, MODEL, inputs="two", overwrite=True)
+        with pytest.raises(OtherBenchmarkError, match=r"it differs in inputs\); .* with --overwrite"):
+            registry.run_benchmark(Sums(Settings()), told, tmp_path, MODEL, inputs=inputs)
+    again = registry.run_benchmark(Sums(Settings()), told, tmp_path, MODEL, inputs="two", overwrite=True)
     assert sum(told.batches) == 14
-    assert json.loads((tmp_path / "exam.json").read_text())["inputs"] == "two"
+    assert json.loads((tmp_path / "benchmark.json").read_text())["inputs"] == "two"
     assert again == first
     assert "inputs" not in again["identity"]
 
@@ -146,13 +148,13 @@ def test_the_json_answers_of_small_models_are_read_where_prompts_are_terse(
     tmp_path: Path, style: Literal["terse", "full"], score: float
 ) -> None:
     told = Told(lambda request: json.dumps({"thoughts": "easy", "action": adds(request)}))
-    summary = exams.sit(Sums(Settings(style=style)), told, tmp_path, MODEL)
+    summary = registry.run_benchmark(Sums(Settings(style=style)), told, tmp_path, MODEL)
     assert summary["score"] == score
     assert '"action"' in json.loads((tmp_path / "records.jsonl").read_text().splitlines()[0])["answer"]
 
 
-def test_a_killed_exam_goes_on_where_it_was(tmp_path: Path) -> None:
-    whole = exams.sit(Sums(Settings(batch_size=2)), Told(adds), tmp_path / "whole", MODEL)
+def test_a_killed_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = registry.run_benchmark(Sums(Settings(batch_size=2)), Told(adds), tmp_path / "whole", MODEL)
     asked: list[Request] = []
 
     def until_the_fifth(request: Request) -> str:
@@ -162,14 +164,14 @@ def test_a_killed_exam_goes_on_where_it_was(tmp_path: Path) -> None:
         return adds(request)
 
     with pytest.raises(KeyboardInterrupt):
-        exams.sit(Sums(Settings(batch_size=2)), Told(until_the_fifth), tmp_path / "killed", MODEL)
+        registry.run_benchmark(Sums(Settings(batch_size=2)), Told(until_the_fifth), tmp_path / "killed", MODEL)
     rest = Told(adds)
-    assert exams.sit(Sums(Settings(batch_size=2)), rest, tmp_path / "killed", MODEL) == whole
+    assert registry.run_benchmark(Sums(Settings(batch_size=2)), rest, tmp_path / "killed", MODEL) == whole
     assert sum(rest.batches) == 3
     files = [(tmp_path / name / "records.jsonl").read_bytes() for name in ("whole", "killed")]
     assert files[0] == files[1]
 
 
-def test_an_unknown_exam_is_told_from_those_that_there_are() -> None:
-    with pytest.raises(exams.UnknownExamError, match="'balrok'; exams are understanding, vsi_bench"):
-        exams.make("balrok", Settings())
+def test_an_unknown_benchmark_is_told_from_those_that_there_are() -> None:
+    with pytest.raises(registry.UnknownBenchmarkError, match="'balrok'; benchmarks are understanding, vsi_bench"):
+        registry.make("balrok", Settings())

@@ -10,13 +10,13 @@ import pytest
 from report_cases import by_task, made, write
 
 from benchmarks import report
-from benchmarks.exam import in_percent, overall
-from benchmarks.published import PUBLISHED, find
-from benchmarks.records import Record, Records
-from benchmarks.report_data import ReportError, read
-from benchmarks.report_differences import MOST_CHANGES, Comparison, Difference, compare
-from benchmarks.visual_web_bench.exam import VisualWebBench
-from benchmarks.vsi_bench.exam import VSIBench
+from benchmarks.harness.records import Record, Records
+from benchmarks.harness.task import in_percent, overall
+from benchmarks.report.data import ReportError, read
+from benchmarks.report.differences import MOST_CHANGES, Comparison, Difference, compare
+from benchmarks.report.published import PUBLISHED, find
+from benchmarks.suites.visual_web_bench.benchmark import VisualWebBench
+from benchmarks.suites.vsi_bench.benchmark import VSIBench
 from vldac.checkpoint import write_json
 from vldac.runtime import fail_readably
 
@@ -78,7 +78,7 @@ def test_relative_direction_is_the_mean_of_its_levels_however_many_questions_eac
         sides = {level: rng.random(n) for level, n in counts.items()}
         records = [r for level, s in sides.items() for r in made(f"object_rel_direction_{level}", s)]
         steps = {level: s - steps[level] if steps else s for level, s in sides.items()}
-        write(tmp_path / name, records, exam="vsi_bench", title="VSI-Bench", summarise=vsi)
+        write(tmp_path / name, records, benchmark="vsi_bench", title="VSI-Bench", summarise=vsi)
     comparison = compared(tmp_path / "before", tmp_path / "after")
     found = difference(comparison, "object_rel_direction")
     assert found.paired
@@ -87,11 +87,11 @@ def test_relative_direction_is_the_mean_of_its_levels_however_many_questions_eac
     assert found.count == 31
 
 
-def test_questions_of_webqa_that_the_exam_leaves_out_are_left_out(tmp_path: Path) -> None:
+def test_questions_of_webqa_that_the_benchmark_leaves_out_are_left_out(tmp_path: Path) -> None:
     before = made("webqa", [0, 1, 0.5, 0], metrics={"f1": 0.0})
     after = [*made("webqa", [1, 1, 0.5], metrics={"f1": 0.0}), made("webqa", [0, 0, 0, 0])[3]]
     for name, records in (("before", before), ("after", after)):
-        write(tmp_path / name, records, exam="visual_web_bench", title="VisualWebBench", summarise=web)
+        write(tmp_path / name, records, benchmark="visual_web_bench", title="VisualWebBench", summarise=web)
     found = difference(compared(tmp_path / "before", tmp_path / "after"), "webqa")
     assert (found.count, found.paired) == (3, True)
     assert found.mean == pytest.approx(100 / 3)
@@ -105,7 +105,7 @@ def test_an_environment_is_the_mean_over_its_episodes_with_its_tasks_beneath(tmp
 
     for name, shift in (("before", 0.0), ("after", 0.5)):
         records = [*made("babyai/goto", [0, 0.5]), *made("babyai/open", [shift] * 6)]
-        write(tmp_path / name, records, exam="balrog", title="BALROG", summarise=summarise)
+        write(tmp_path / name, records, benchmark="balrog", title="BALROG", summarise=summarise)
     comparison = compared(tmp_path / "before", tmp_path / "after")
     assert [(row.name, row.level) for row in comparison.tasks] == [("babyai", 1), ("goto", 2), ("open", 2)]
     assert difference(comparison, "babyai").mean == pytest.approx(100 * 0.5 * 6 / 8)
@@ -113,7 +113,7 @@ def test_an_environment_is_the_mean_over_its_episodes_with_its_tasks_beneath(tmp
     assert difference(comparison, "open").mean == pytest.approx(50)
     assert comparison.overall.difference == difference(comparison, "babyai")
     assert comparison.short
-    assert comparison.notes == ("Not examined: nle; the overall score is the mean of the others.",)
+    assert comparison.notes == ("Not benchmarked: nle; the overall score is the mean of the others.",)
 
 
 def test_only_records_of_both_are_compared_and_the_others_are_counted(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_difference_is_marked_where_its_interval_leaves_out_zero(
     assert Difference(mean, error, count).clear is clear
 
 
-def test_another_exam_is_refused_in_one_line_and_nothing_is_written(
+def test_another_benchmark_is_refused_in_one_line_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / "before", made("a", [1]), identity={"profile": "short", "data": "x", "seed": 0})
@@ -162,7 +162,7 @@ def test_another_exam_is_refused_in_one_line_and_nothing_is_written(
     assert capsys.readouterr() == (
         "",
         "error: the two models did not sit the same understanding: profile 'short' and 'full', data 'x' and 'y'; "
-        "examine both with the same data and settings\n",
+        "benchmark both with the same data and settings\n",
     )
 
 
@@ -173,18 +173,18 @@ def test_published_data_is_not_compared_with_synthetic_data(tmp_path: Path) -> N
         compared(tmp_path / "before", tmp_path / "after")
 
 
-def test_another_model_is_no_other_exam_but_another_precision_is_told(tmp_path: Path) -> None:
+def test_another_model_is_no_other_benchmark_but_another_precision_is_told(tmp_path: Path) -> None:
     write(tmp_path / "before", made("a", [1]), model={"digest": "x", "max_pixels": 3136})
     write(tmp_path / "after", made("a", [1]), model={"digest": "y", "max_pixels": 200704})
     notes = compared(tmp_path / "before", tmp_path / "after").notes
-    assert notes == ("The models were not examined alike: max_pixels 3136 and 200704.",)
+    assert notes == ("The models were not benchmarked alike: max_pixels 3136 and 200704.",)
 
 
-def test_exams_of_one_side_are_named_and_shown(tmp_path: Path) -> None:
+def test_benchmarks_of_one_side_are_named_and_shown(tmp_path: Path) -> None:
     for name in ("before", "after"):
         write(tmp_path / name, made("a", [0, 1]))
-    write(tmp_path / "before", made("b", [1]), exam="vsi_bench", title="VSI-Bench")
-    write(tmp_path / "after", made("c", [1]), exam="balrog", title="BALROG")
+    write(tmp_path / "before", made("b", [1]), benchmark="vsi_bench", title="VSI-Bench")
+    write(tmp_path / "after", made("c", [1]), benchmark="balrog", title="BALROG")
     with Records(tmp_path / "before" / "balrog", {}) as begun:
         begun.add(made("c", [1])[0])
     report.write(tmp_path / "before", tmp_path / "after", tmp_path / "out", ("old", "new"))
@@ -193,22 +193,26 @@ def test_exams_of_one_side_are_named_and_shown(tmp_path: Path) -> None:
         "Missing for old: BALROG (begun, not finished).",
         "Missing for new: VSI-Bench (not begun).",
     ]
-    assert list(numbers["exams"]) == ["understanding", "vsi_bench", "balrog"]
-    assert numbers["exams"]["vsi_bench"]["overall"]["after"] is None
-    assert numbers["exams"]["vsi_bench"]["overall"]["difference"] is None
+    assert list(numbers["benchmarks"]) == ["understanding", "vsi_bench", "balrog"]
+    assert numbers["benchmarks"]["vsi_bench"]["overall"]["after"] is None
+    assert numbers["benchmarks"]["vsi_bench"]["overall"]["difference"] is None
     html = (tmp_path / "out" / "report.html").read_text()
     assert all(note in html for note in numbers["notes"])
-    assert html.count("not examined</td>") == 2 * 3  # in the overview, for the task and for the whole of two exams
+    assert (
+        html.count("not benchmarked</td>") == 2 * 3
+    )  # in the overview, for the task and for the whole of two benchmarks
 
 
-def test_models_without_an_exam_in_common_are_refused(tmp_path: Path) -> None:
+def test_models_without_a_benchmark_in_common_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "before", made("a", [1]))
-    write(tmp_path / "after", made("a", [1]), exam="balrog", title="BALROG")
-    with pytest.raises(ReportError, match=r"no exam was sat by both models \(one sat understanding, the other balrog"):
+    write(tmp_path / "after", made("a", [1]), benchmark="balrog", title="BALROG")
+    with pytest.raises(
+        ReportError, match=r"no benchmark was sat by both models \(one sat understanding, the other balrog"
+    ):
         compare(read(tmp_path / "before"), read(tmp_path / "after"))
     with pytest.raises(ReportError, match="there is no directory"):
         read(tmp_path / "nowhere")
-    with pytest.raises(ReportError, match=r"no exam in .* is finished"):
+    with pytest.raises(ReportError, match=r"no benchmark in .* is finished"):
         read(tmp_path)
 
 
@@ -237,20 +241,22 @@ def test_a_bad_line_of_records_is_named_in_one_line(tmp_path: Path, line: str, f
     write(tmp_path, made("a", [1]))
     with (tmp_path / "understanding" / "records.jsonl").open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(ReportError, match=rf"records\.jsonl, line 2 is not as an exam writes it \(.*{fault}") as error:
+    with pytest.raises(
+        ReportError, match=rf"records\.jsonl, line 2 is not as a benchmark writes it \(.*{fault}"
+    ) as error:
         read(tmp_path)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"score": "1"}, {"exam": "balrog"}, {"tasks": []}, {"count": -1}, {"identity": 1}, {"metrics": {"x": None}}],
+    [{"score": "1"}, {"benchmark": "balrog"}, {"tasks": []}, {"count": -1}, {"identity": 1}, {"metrics": {"x": None}}],
 )
 def test_a_bad_summary_is_named_in_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
     write(tmp_path, made("a", [1]))
     path = tmp_path / "understanding" / "summary.json"
     write_json(path, json.loads(path.read_text()) | change)
-    with pytest.raises(ReportError, match=r"summary\.json is not as an exam writes it"):
+    with pytest.raises(ReportError, match=r"summary\.json is not as a benchmark writes it"):
         read(tmp_path)
 
 
@@ -265,7 +271,7 @@ def test_the_records_that_changed_most_are_shown_and_tasks_take_turns(tmp_path: 
     assert (comparison.ups, comparison.downs) == (31, 3)
 
 
-def test_published_scores_are_found_by_exam_task_and_protocol() -> None:
+def test_published_scores_are_found_by_benchmark_task_and_protocol() -> None:
     assert [(p.before, p.before_error, p.after, p.after_error) for p in find("balrog", None, {"agent": "cot"})] == [
         (3.94, 0.98, 6.02, 1.19)
     ]
@@ -275,7 +281,7 @@ def test_published_scores_are_found_by_exam_task_and_protocol() -> None:
     assert [(p.before, p.after) for p in find("vsi_bench", "object_rel_direction", {})] == [(32.01, 33.05)]
     assert [p.after for p in find("lmms_eval", "erqa", {})] == [39.00, 39.25]
     assert [p.after for p in find("lmms_eval", "gqa", {})] == [None]
-    web_scores = {p.task: (p.before, p.after) for p in PUBLISHED if p.exam == "visual_web_bench"}
+    web_scores = {p.task: (p.before, p.after) for p in PUBLISHED if p.benchmark == "visual_web_bench"}
     assert len(web_scores) == 7
     assert web_scores["action_prediction"] == (4.98, 5.34)
     assert web_scores["webqa"] == (71.44, 70.32)

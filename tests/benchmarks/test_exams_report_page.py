@@ -14,8 +14,8 @@ from PIL import Image
 from report_cases import by_task, made, write
 
 from benchmarks import report
-from benchmarks.records import Record
-from benchmarks.report_page import MAX_ANSWER
+from benchmarks.harness.records import Record
+from benchmarks.report.page import MAX_ANSWER
 
 HOSTILE = (
     "</pre></article><script>alert(1)</script><img src=x onerror='alert(2)'>\x00\x1b[31m\r\u202egnp\udc80\u2066"
@@ -72,9 +72,15 @@ def test_the_page_needs_nothing_else_and_allows_nothing_else(tmp_path: Path) -> 
 def test_the_figure_has_its_size_and_shows_something(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("before", "after"):
-        for exam in ("understanding", "vsi_bench"):
-            write(tmp_path / name, made("a", rng.random(20)), exam=exam, title="$\\frac{1$ \u4e2d", synthetic=True)
-    write(tmp_path / "after", made("a", [0.5]), exam="balrog", title="BALROG")
+        for benchmark in ("understanding", "vsi_bench"):
+            write(
+                tmp_path / name,
+                made("a", rng.random(20)),
+                benchmark=benchmark,
+                title="$\\frac{1$ \u4e2d",
+                synthetic=True,
+            )
+    write(tmp_path / "after", made("a", [0.5]), benchmark="balrog", title="BALROG")
     for out in ("out", "again"):
         report.write(tmp_path / "before", tmp_path / "after", tmp_path / out, ("$x$", "<new>"))
     files = [(tmp_path / out / "report.png").read_bytes() for out in ("out", "again")]
@@ -92,12 +98,12 @@ def test_the_paper_stands_beside_the_same_task_with_a_warning_where_ours_is_not_
         write(
             tmp_path / "made" / name,
             made("route_planning", [0, 1]),
-            exam="vsi_bench",
+            benchmark="vsi_bench",
             title="VSI-Bench",
             synthetic=True,
             identity={"profile": "short"},
         )
-        write(tmp_path / "real" / name, made("route_planning", [0, 1]), exam="vsi_bench", title="VSI-Bench")
+        write(tmp_path / "real" / name, made("route_planning", [0, 1]), benchmark="vsi_bench", title="VSI-Bench")
     pages = {}
     for kind in ("made", "real"):
         home = tmp_path / kind
@@ -107,7 +113,7 @@ def test_the_paper_stands_beside_the_same_task_with_a_warning_where_ours_is_not_
         assert "33.05" not in pages[kind]
     assert "Ours is synthetic and short: the two do not compare." in pages["made"]
     assert "do not compare." not in pages["real"]
-    # In the made one beside every score: the exam above, the task, the whole, the paper's line and the heading.
+    # In the made one beside every score: the benchmark above, the task, the whole, the paper's line and the heading.
     assert pages["made"].count('<span class="tag">synthetic</span>') == 5 + 1
     assert pages["real"].count('<span class="tag">synthetic</span>') == 1
 

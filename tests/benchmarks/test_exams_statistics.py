@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from benchmarks.statistics import mean_and_error, paired_difference, wilson_interval
+from vldac.evaluation.statistics import mean_and_error, paired_difference, wilson_interval
 
 
 @pytest.mark.parametrize("count", [1, 2, 10, 137, 10_000])

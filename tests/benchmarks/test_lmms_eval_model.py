@@ -14,12 +14,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from exam_cases import Told
+from benchmark_cases import Told
 
-from benchmarks import lmms_eval_model
-from benchmarks.exam import Image, Request
-from benchmarks.lmms_eval_model import evaluate, lmms_eval, main, make_model
-from benchmarks.lmms_eval_results import UnsupportedTaskError
+from benchmarks.harness.task import Image, Request
+from benchmarks.lmms_eval import command
+from benchmarks.lmms_eval.command import evaluate, lmms_eval, main, make_model
+from benchmarks.lmms_eval.results import UnsupportedTaskError
 
 # The parts of lmms_eval that a model and its caller meet: the abstract base class, requests, tasks, one evaluation.
 FAKE = {
@@ -174,7 +174,7 @@ def test_what_a_request_becomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         read.append((source, count))
         return tuple(np.full((2, 2, 3), i, np.uint8) for i in range(count))
 
-    monkeypatch.setattr(lmms_eval_model.video, "read_frames", read_frames)
+    monkeypatch.setattr(command.video, "read_frames", read_frames)
     content = [
         {"type": "text", "text": "first "},
         {"type": "image", "url": picture},
@@ -256,9 +256,9 @@ def test_a_task_that_lmms_eval_does_not_know(tmp_path: Path) -> None:
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The command without a model: answers come from `sees`."""
-    monkeypatch.setattr(lmms_eval_model.model, "load", lambda *_, **_options: torch.nn.Linear(1, 1))
-    monkeypatch.setattr(lmms_eval_model.model, "digest", lambda *_: "0123")
-    monkeypatch.setattr(lmms_eval_model.examinee, "VLMExaminee", lambda *_, **limits: Told(sees))
+    monkeypatch.setattr(command.model, "load", lambda *_, **_options: torch.nn.Linear(1, 1))
+    monkeypatch.setattr(command.model, "digest", lambda *_: "0123")
+    monkeypatch.setattr(command.runner, "VLMRunner", lambda *_, **limits: Told(sees))
 
 
 @pytest.mark.usefixtures("package", "no_model")
@@ -268,7 +268,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(command) == 0  # goes over the same questions again, and keeps the records that are there
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["score"], summary["standard_error"], summary["count"]) == (100.0, 12.5, 6)
-    assert (summary["exam"], summary["synthetic"]) == ("lmms_eval", False)
+    assert (summary["benchmark"], summary["synthetic"]) == ("lmms_eval", False)
     assert summary["identity"]["tasks"] == ["gqa", "pairs"]
     assert summary["unscored"] == {"pairs": {"exact_match,none": 1.0, "exact_match_stderr_clt,none": 0.125}}
     lines = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
@@ -312,6 +312,6 @@ def test_without_lmms_eval_one_line_says_how_to_install_it(monkeypatch: pytest.M
 
 
 def test_the_command_line_has_the_papers_limits() -> None:
-    options = lmms_eval_model.parser().parse_args(["--tasks", "gqa", "--base", "b", "--out", "o"])
+    options = command.parser().parse_args(["--tasks", "gqa", "--base", "b", "--out", "o"])
     assert isinstance(options, argparse.Namespace)
     assert (options.max_pixels, options.min_pixels, options.frames) == (200_704, 3_136, 32)

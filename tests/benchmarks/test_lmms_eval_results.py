@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.lmms_eval_results import UnsupportedTaskError, records, summarise
+from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarise
 
 # As lmms-eval 0.7.3 returns them: shares or percent by task, what has no value as "N/A" or None, groups without scores.
 RESULTS: dict[str, Any] = {

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.exam import ExamDataError, Message, Request, Settings
-from benchmarks.records import Records
-from benchmarks.understanding.exam import KINDS, SIZES, Understanding, seed_of
-from benchmarks.understanding.reader import read
+from benchmarks.harness.records import Records
+from benchmarks.harness.task import BenchmarkDataError, Message, Request, Settings
+from benchmarks.suites.understanding.benchmark import KINDS, SIZES, Understanding, seed_of
+from benchmarks.suites.understanding.reader import read
 from envs.base import EVALUATION_SEEDS, TRAINING_SEEDS
 from envs.pictures import questions as pictures
-from vldac.answers import MAX_CHARACTERS
+from vldac.parsing import MAX_CHARACTERS
 
 OPTIONS = ("red", "dark green", "blue")
 
@@ -117,7 +117,7 @@ def test_random_answers_raise_nothing_and_name_options_only() -> None:
     assert found == {None, *OPTIONS}
 
 
-def exam(**settings: Any) -> Understanding:
+def benchmark(**settings: Any) -> Understanding:
     return Understanding(Settings(**settings))
 
 
@@ -138,15 +138,15 @@ def shown(messages: Sequence[Message]) -> tuple[str, bytes]:
     return message.text, message.images[0].tobytes()
 
 
-def sit(sat: Understanding, examinee: Any, directory: Path) -> dict[str, Any]:
+def run_benchmark(sat: Understanding, runner: Any, directory: Path) -> dict[str, Any]:
     with Records(directory, sat.identity()) as records:
-        sat.run(examinee, records)
+        sat.run(runner, records)
         return sat.summarise(list(records))
 
 
 @pytest.mark.parametrize("style", ["full", "terse"])
 def test_the_set(style: Any) -> None:
-    sat = exam(style=style)
+    sat = benchmark(style=style)
     questions = sat.questions()
     assert [question.task for question in questions] == [kind for kind in KINDS for _ in range(40)]
     assert len({question.id for question in questions}) == 200
@@ -164,14 +164,14 @@ def test_the_set(style: Any) -> None:
 
 
 def test_the_set_is_the_same_whatever_ran_before() -> None:
-    first, second = exam(style="terse", limit=6), exam(style="terse", limit=6, seed=5)
+    first, second = benchmark(style="terse", limit=6), benchmark(style="terse", limit=6, seed=5)
     before = [shown(question.load()) for question in first.questions()]
     assert [shown(question.load()) for question in reversed(second.questions())] == before[::-1]
     assert first.identity() == second.identity()
 
 
 def test_the_short_set_is_the_beginning_of_the_full_one() -> None:
-    short, full = exam(style="terse"), exam(style="terse", profile="full")
+    short, full = benchmark(style="terse"), benchmark(style="terse", profile="full")
     gold = {question.id: question.gold for question in full.questions()}
     assert len(gold) == len({shown(question.load()) for question in full.questions()}) == 500
     assert all(gold[question.id] == question.gold for question in short.questions())
@@ -195,8 +195,8 @@ def test_seeds_are_of_evaluation_and_all_different() -> None:
     ],
 )
 def test_who_knows_everything_scores_100(style: Any, say: Any, tmp_path: Path) -> None:
-    sat = exam(style=style, limit=5)
-    summary = sit(sat, Knows(sat, say), tmp_path)
+    sat = benchmark(style=style, limit=5)
+    summary = run_benchmark(sat, Knows(sat, say), tmp_path)
     assert (summary["score"], summary["standard_error"], summary["count"]) == (100.0, 0.0, 25)
     chances = {kind: scores["metrics"]["chance"] for kind, scores in summary["tasks"].items()}
     third = pytest.approx(100 / 3)
@@ -205,7 +205,7 @@ def test_who_knows_everything_scores_100(style: Any, say: Any, tmp_path: Path) -
 
 
 def test_the_score_is_the_mean_over_kinds(tmp_path: Path) -> None:
-    sat = exam(style="terse", limit=8)
+    sat = benchmark(style="terse", limit=8)
     right = {"count": 8, "color": 4, "relation": 1, "reading": 0, "order": 6}
 
     def say(question: Any) -> str:
@@ -213,7 +213,7 @@ def test_the_score_is_the_mean_over_kinds(tmp_path: Path) -> None:
         wrong = next(option for option in question.gold["options"] if option != question.gold["answer"])
         return str(question.gold["answer"] if number < right[question.task] else wrong)
 
-    summary = sit(sat, Knows(sat, say), tmp_path)
+    summary = run_benchmark(sat, Knows(sat, say), tmp_path)
     assert {kind: scores["score"] for kind, scores in summary["tasks"].items()} == {
         kind: 100 * count / 8 for kind, count in right.items()
     }
@@ -223,21 +223,23 @@ def test_the_score_is_the_mean_over_kinds(tmp_path: Path) -> None:
 
 
 def test_a_guess_scores_chance(tmp_path: Path) -> None:
-    sat, rng = exam(style="terse", limit=50), random.Random(1)
-    summary = sit(sat, Knows(sat, lambda q: rng.choice(q.gold["options"])), tmp_path)
+    sat, rng = benchmark(style="terse", limit=50), random.Random(1)
+    summary = run_benchmark(sat, Knows(sat, lambda q: rng.choice(q.gold["options"])), tmp_path)
     assert abs(summary["score"] - summary["metrics"]["chance"]) < 4 * summary["standard_error"]
 
 
 def test_letters_mean_nothing_where_none_were_shown() -> None:
-    sat = exam(style="terse", limit=1)
+    sat = benchmark(style="terse", limit=1)
     for question in sat.questions():
         assert sat.score(question, "A").parsed is None
 
 
-def test_what_cannot_be_examined_is_said() -> None:
-    with pytest.raises(ExamDataError, match=r"no use for the data in somewhere; .*benchmarks.lmms_eval_model") as error:
-        exam(data=Path("somewhere"))
+def test_what_cannot_be_benchmarked_is_said() -> None:
+    with pytest.raises(
+        BenchmarkDataError, match=r"no use for the data in somewhere; .*benchmarks.lmms_eval.command"
+    ) as error:
+        benchmark(data=Path("somewhere"))
     assert "\n" not in str(error.value)
     for limit in (0, -1, 4097):
         with pytest.raises(ValueError, match="must be from 1 to 4096"):
-            exam(limit=limit)
+            benchmark(limit=limit)

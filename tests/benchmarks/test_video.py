@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from benchmarks import video
-from benchmarks.exam import ExamDataError
-from benchmarks.video import frame_indices, read_frames
+from benchmarks.harness import video
+from benchmarks.harness.task import BenchmarkDataError
+from benchmarks.harness.video import frame_indices, read_frames
 
 STEP = 5
 
@@ -75,7 +75,7 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
 
 
 def test_what_is_no_video_is_said_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         read_frames(tmp_path / "absent.mp4", 4)
     assert "there is no video" in one_line(error)
     encode(tmp_path / "real.mp4", 5)
@@ -86,11 +86,11 @@ def test_what_is_no_video_is_said_in_one_line(tmp_path: Path) -> None:
         "list.mp4": b"ffconcat version 1.0\nfile real.mp4\n",
     }.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ExamDataError) as error:
+        with pytest.raises(BenchmarkDataError) as error:
             read_frames(tmp_path / name, 4)
         assert "cannot be read as a video" in one_line(error)
     (tmp_path / "video.txt").write_bytes(b"")
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         read_frames(tmp_path / "video.txt", 4)
     assert ".mp4" in one_line(error)
 
@@ -99,7 +99,7 @@ def test_a_cut_off_video_is_an_error(tmp_path: Path) -> None:
     path = encode(tmp_path / "whole.mkv", 41)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 20])
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         read_frames(path, 4)
     one_line(error)
 
@@ -112,7 +112,7 @@ def test_a_file_without_pictures_is_an_error(tmp_path: Path) -> None:
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(ExamDataError, match="no pictures"):
+    with pytest.raises(BenchmarkDataError, match="no pictures"):
         read_frames(path, 4)
 
 
@@ -121,7 +121,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, val
     path = encode(tmp_path / "large.mp4", 10)
     assert len(read_frames(path, 2)) == 2
     monkeypatch.setattr(video, limit, value)
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         read_frames(path, 2)
     assert str(value) in one_line(error)
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.exam import Question, Request, Settings
-from benchmarks.records import Record, Records
-from benchmarks.visual_web_bench.exam import VisualWebBench
-from benchmarks.visual_web_bench.example import CHOICE_TASKS, LETTERS, TASKS
-from benchmarks.visual_web_bench.page import PixelBox, _length, _Line, draw, lay_out
-from benchmarks.visual_web_bench.sites import sites
-from benchmarks.visual_web_bench.synthetic import examples
+from benchmarks.harness.records import Record, Records
+from benchmarks.harness.task import Question, Request, Settings
+from benchmarks.suites.visual_web_bench.benchmark import VisualWebBench
+from benchmarks.suites.visual_web_bench.example import CHOICE_TASKS, LETTERS, TASKS
+from benchmarks.suites.visual_web_bench.page import PixelBox, _length, _Line, draw, lay_out
+from benchmarks.suites.visual_web_bench.sites import sites
+from benchmarks.suites.visual_web_bench.synthetic import examples
 
 SIZES = [(448, 336), (1280, 720)]
 RED = (255, 0, 0)
@@ -35,16 +35,16 @@ def gold(question: Question) -> str:
     return LETTERS[answer] if isinstance(answer, int) else answer[0] if isinstance(answer, tuple) else answer
 
 
-def sit(exam: VisualWebBench, answers: Sequence[str], directory: Path) -> dict[str, Any]:
-    with Records(directory, exam.identity()) as records:
-        exam.run(Known(answers), records)
-        return exam.summarise(list(records))
+def run_benchmark(benchmark: VisualWebBench, answers: Sequence[str], directory: Path) -> dict[str, Any]:
+    with Records(directory, benchmark.identity()) as records:
+        benchmark.run(Known(answers), records)
+        return benchmark.summarise(list(records))
 
 
 @pytest.mark.parametrize("parser", ["original", "lmms-eval"])
 def test_an_expert_has_everything_right_and_silence_nothing(parser: Any, tmp_path: Path) -> None:
-    exam = VisualWebBench(Settings(parser=parser))
-    summary = sit(exam, [gold(question) for question in exam.questions()], tmp_path / "expert")
+    benchmark = VisualWebBench(Settings(parser=parser))
+    summary = run_benchmark(benchmark, [gold(question) for question in benchmark.questions()], tmp_path / "expert")
     assert list(summary["tasks"]) == list(TASKS)
     # ROUGE of equal texts is 1 - 5e-9; ROUGE-2 of a text of one word is 0
     assert summary["score"] == pytest.approx(100, abs=1e-5)
@@ -54,15 +54,15 @@ def test_an_expert_has_everything_right_and_silence_nothing(parser: Any, tmp_pat
         headline = "accuracy" if task in CHOICE_TASKS else "f1" if task == "webqa" else "rouge_l"
         assert scores["metrics"][headline]["score"] == scores["score"]
     assert set(summary["tasks"]["web_caption"]["metrics"]) == {"rouge_1", "rouge_2", "rouge_l"}
-    silent = sit(exam, [""] * 42, tmp_path / "silent")
+    silent = run_benchmark(benchmark, [""] * 42, tmp_path / "silent")
     assert (silent["score"], silent["standard_error"]) == (0.0, 0.0)
 
 
 def test_a_random_choice_has_what_chance_gives(tmp_path: Path) -> None:
-    exam, rng = VisualWebBench(Settings(profile="full")), random.Random(0)
+    benchmark, rng = VisualWebBench(Settings(profile="full")), random.Random(0)
     right = [
-        exam.score(question, rng.choice(LETTERS)).score
-        for question in exam.questions()
+        benchmark.score(question, rng.choice(LETTERS)).score
+        for question in benchmark.questions()
         if question.task in CHOICE_TASKS
         for _ in range(40)
     ]

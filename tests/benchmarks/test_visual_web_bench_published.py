@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from benchmarks.exam import ExamDataError, Settings
-from benchmarks.visual_web_bench.exam import VisualWebBench
-from benchmarks.visual_web_bench.example import TASKS
-from benchmarks.visual_web_bench.published import digest, folder, read
+from benchmarks.harness.task import BenchmarkDataError, Settings
+from benchmarks.suites.visual_web_bench.benchmark import VisualWebBench
+from benchmarks.suites.visual_web_bench.example import TASKS
+from benchmarks.suites.visual_web_bench.published import digest, folder, read
 
 
 def picture(number: int, mode: str = "RGB") -> dict[str, Any]:
@@ -83,9 +83,9 @@ def test_every_row_is_a_question_with_its_own_picture(data: Path) -> None:
 
 
 def test_the_prompts_show_the_published_fields(data: Path) -> None:
-    exam = VisualWebBench(Settings(data=data))
-    assert not exam.synthetic
-    texts = {question.task: question.load()[0].text for question in exam.questions()}
+    benchmark = VisualWebBench(Settings(data=data))
+    assert not benchmark.synthetic
+    texts = {question.task: question.load()[0].text for question in benchmark.questions()}
     assert 'content="YOUR ANSWER">' in texts["web_caption"]
     assert texts["webqa"].startswith("How many?\n")
     assert "[0.1, 0.25, 0.5, 0.75]" in texts["element_ocr"]
@@ -137,7 +137,7 @@ def test_a_wrong_row_is_named_in_one_line(data: Path, task: str, change: dict[st
     content = rows(task)
     content = [content[0] | change, content[1] | change]
     write(data / task / "test-00001-of-00002.parquet", content)
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         read(data, None)
     assert str(error.value).endswith(message)
     assert "test-00001-of-00002.parquet, row 0" in str(error.value)
@@ -147,24 +147,26 @@ def test_a_wrong_row_is_named_in_one_line(data: Path, task: str, change: dict[st
 def test_missing_columns_files_and_folders_are_named_in_one_line(data: Path, tmp_path: Path) -> None:
     path = data / "webqa" / "test-00000-of-00002.parquet"
     write(path, [{key: value for key, value in row.items() if key != "question"} for row in rows("webqa")])
-    with pytest.raises(ExamDataError, match=r"has no column question; webqa needs image, answer, id, question, task"):
+    with pytest.raises(
+        BenchmarkDataError, match=r"has no column question; webqa needs image, answer, id, question, task"
+    ):
         read(data, None)
     path.write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(ExamDataError, match="is no parquet file"):
+    with pytest.raises(BenchmarkDataError, match="is no parquet file"):
         read(data, None)
     for file in (data / "action_ground").iterdir():
         file.unlink()
     write(path, rows("webqa"))
-    with pytest.raises(ExamDataError, match=r"has no action_ground/test-\*\.parquet; it must be laid out as"):
+    with pytest.raises(BenchmarkDataError, match=r"has no action_ground/test-\*\.parquet; it must be laid out as"):
         read(data, None)
-    with pytest.raises(ExamDataError, match="neither a folder nor a data set's id"):
+    with pytest.raises(BenchmarkDataError, match="neither a folder nor a data set's id"):
         VisualWebBench(Settings(data=tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize("image", [{"bytes": b"GIF89a", "path": "x"}, {"bytes": None, "path": "x"}])
 def test_a_picture_that_cannot_be_read_is_named(data: Path, image: dict[str, Any]) -> None:
     write(data / "web_caption" / "test-00000-of-00002.parquet", [row | {"image": image} for row in rows("web_caption")])
-    with pytest.raises(ExamDataError, match="group 0, row 0: image cannot be read"):
+    with pytest.raises(BenchmarkDataError, match="group 0, row 0: image cannot be read"):
         read(data, 1)[0].load()
 
 
@@ -183,6 +185,6 @@ def test_an_id_is_fetched_from_the_hub(data: Path, monkeypatch: pytest.MonkeyPat
         raise huggingface_hub.errors.LocalEntryNotFoundError("the network is away\nand more")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         folder(Path("visualwebbench/VisualWebBench"))
     assert str(error.value).endswith("is no folder, and the hub does not give it: the network is away")

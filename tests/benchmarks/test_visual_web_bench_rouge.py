@@ -5,7 +5,7 @@ import random
 import pytest
 from rouge import Rouge as Package
 
-from benchmarks.visual_web_bench.rouge import rouge, rouge_1
+from benchmarks.suites.visual_web_bench.rouge import rouge, rouge_1
 
 
 def f(precision: float, recall: float) -> float:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.visual_web_bench.example import CHOICE_TASKS, TASKS
-from benchmarks.visual_web_bench.parsing import Parser, extract, option
-from benchmarks.visual_web_bench.scoring import score
+from benchmarks.suites.visual_web_bench.example import CHOICE_TASKS, TASKS
+from benchmarks.suites.visual_web_bench.parsing import Parser, extract, option
+from benchmarks.suites.visual_web_bench.scoring import score
 
 BOTH: tuple[Parser, Parser] = ("original", "lmms-eval")
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from benchmarks.exam import ExamDataError, Settings
-from benchmarks.vsi_bench import VSIBench
+from benchmarks.harness.task import BenchmarkDataError, Settings
+from benchmarks.suites.vsi_bench import VSIBench
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -82,9 +82,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_questions_of_the_published_layout(folder: Path) -> None:
-    exam = VSIBench(Settings(data=folder, frames=4))
-    assert not exam.synthetic
-    questions = exam.questions()
+    benchmark = VSIBench(Settings(data=folder, frames=4))
+    assert not benchmark.synthetic
+    questions = benchmark.questions()
     assert [question.id for question in questions] == ["0", "2", "1", "3"], "one video after the other"
     (message,) = questions[0].load()
     assert [round(float(image.mean()) / 10) for image in message.images] == [0, 6, 12, 19]
@@ -118,7 +118,7 @@ def test_archives_need_not_be_unpacked(folder: Path) -> None:
     assert packed.identity() == identity
 
 
-def test_parquet_gives_the_same_exam(folder: Path) -> None:
+def test_parquet_gives_the_same_benchmark(folder: Path) -> None:
     from_lines = VSIBench(Settings(data=folder)).identity()
     (folder / "test.jsonl").unlink()
     parquet.write_table(pa.Table.from_pylist(ROWS), folder / "test-00000-of-00001.parquet")
@@ -151,7 +151,7 @@ def test_the_limit_is_of_each_question_type(folder: Path) -> None:
 )
 def test_a_wrong_field_is_named_in_one_line(folder: Path, field: str, value: Any, words: str) -> None:
     write_jsonl(folder, [ROWS[1], ROWS[0] | {field: value}])
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         VSIBench(Settings(data=folder))
     assert words in str(error.value)
     assert "row 1" in str(error.value)
@@ -164,14 +164,14 @@ def test_a_wrong_field_is_named_in_one_line(folder: Path, field: str, value: Any
 )
 def test_a_wrong_choice_is_named_in_one_line(folder: Path, changes: dict[str, Any], words: str) -> None:
     write_jsonl(folder, [ROWS[1] | changes])
-    with pytest.raises(ExamDataError, match=words):
+    with pytest.raises(BenchmarkDataError, match=words):
         VSIBench(Settings(data=folder))
 
 
 @pytest.mark.parametrize("content", ["{", "[1]\n", '{"id": 1}\n[]\n', "[" * 100_000, "", "\xff\n"])
 def test_a_broken_table_is_an_error(folder: Path, content: str) -> None:
     (folder / "test.jsonl").write_text(content, encoding="latin-1")
-    with pytest.raises(ExamDataError) as error:
+    with pytest.raises(BenchmarkDataError) as error:
         VSIBench(Settings(data=folder))
     assert "test.jsonl" in str(error.value)
     assert "\n" not in str(error.value)
@@ -179,15 +179,15 @@ def test_a_broken_table_is_an_error(folder: Path, content: str) -> None:
 
 def test_missing_data_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
     (folder / "scannet" / "scene0353_00.mp4").unlink()
-    with pytest.raises(ExamDataError, match=r"neither .*scene0353_00.mp4 nor .*scannet.zip"):
+    with pytest.raises(BenchmarkDataError, match=r"neither .*scene0353_00.mp4 nor .*scannet.zip"):
         VSIBench(Settings(data=folder)).identity()
     (folder / "scannet.zip").write_bytes(b"no archive")
-    with pytest.raises(ExamDataError, match="no readable archive"):
+    with pytest.raises(BenchmarkDataError, match="no readable archive"):
         VSIBench(Settings(data=folder)).identity()
     (folder / "test.jsonl").unlink()
-    with pytest.raises(ExamDataError, match=r"neither test\.jsonl nor"):
+    with pytest.raises(BenchmarkDataError, match=r"neither test\.jsonl nor"):
         VSIBench(Settings(data=folder))
-    with pytest.raises(ExamDataError, match="no folder"):
+    with pytest.raises(BenchmarkDataError, match="no folder"):
         VSIBench(Settings(data=tmp_path / "absent"))
 
 
@@ -206,5 +206,5 @@ def test_a_name_that_is_no_folder_is_fetched_from_the_hub(folder: Path, monkeypa
         raise FileNotFoundError("no connection\nat all")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(ExamDataError, match=r"no folder nyu-visionx/VSI-Bench.*no connection at all"):
+    with pytest.raises(BenchmarkDataError, match=r"no folder nyu-visionx/VSI-Bench.*no connection at all"):
         VSIBench(Settings(data=Path("nyu-visionx/VSI-Bench")))

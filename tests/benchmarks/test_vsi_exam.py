@@ -1,4 +1,4 @@
-"""The exam on the synthetic set, from questions to summary."""
+"""The benchmark on the synthetic set, from questions to summary."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.exam import ExamDataError, Question, Request, Settings
-from benchmarks.records import Record, Records
-from benchmarks.vsi_bench import VSIBench
-from benchmarks.vsi_bench.exam import TASKS
-from benchmarks.vsi_bench.scoring import MULTIPLE_CHOICE, NUMERIC
+from benchmarks.harness.records import Record, Records
+from benchmarks.harness.task import BenchmarkDataError, Question, Request, Settings
+from benchmarks.suites.vsi_bench import VSIBench
+from benchmarks.suites.vsi_bench.benchmark import TASKS
+from benchmarks.suites.vsi_bench.scoring import MULTIPLE_CHOICE, NUMERIC
 from vldac.conversation import Message
 
 
 class Expert:
-    """Answers every question of an exam with what `choose` makes of it, found again by its text and first frame."""
+    """Answers every question of a benchmark with what `choose` makes of it, found again by its text and first frame."""
 
-    def __init__(self, exam: VSIBench, choose: Callable[[Question], str]) -> None:
-        self.answers = {self.key(question.load()): choose(question) for question in exam.questions()}
+    def __init__(self, benchmark: VSIBench, choose: Callable[[Question], str]) -> None:
+        self.answers = {self.key(question.load()): choose(question) for question in benchmark.questions()}
 
     @staticmethod
     def key(messages: Sequence[Message]) -> tuple[str, bytes]:
@@ -37,24 +37,24 @@ def gold(question: Question) -> str:
     return str(question.gold["ground_truth"])
 
 
-def run(exam: VSIBench, directory: Path, choose: Callable[[Question], str]) -> dict[str, Any]:
-    with Records(directory, exam.identity()) as records:
-        exam.run(Expert(exam, choose), records)
-        return exam.summarise(list(records))
+def run(benchmark: VSIBench, directory: Path, choose: Callable[[Question], str]) -> dict[str, Any]:
+    with Records(directory, benchmark.identity()) as records:
+        benchmark.run(Expert(benchmark, choose), records)
+        return benchmark.summarise(list(records))
 
 
 def test_an_expert_is_perfect_and_records_are_kept(tmp_path: Path) -> None:
-    exam = VSIBench(Settings(batch_size=32))
-    assert exam.synthetic
-    assert exam.identity()["synthetic"]
-    summary = run(exam, tmp_path, gold)
+    benchmark = VSIBench(Settings(batch_size=32))
+    assert benchmark.synthetic
+    assert benchmark.identity()["synthetic"]
+    summary = run(benchmark, tmp_path, gold)
     assert summary["score"] == 100.0
     assert summary["standard_error"] == 0.0
     assert list(summary["tasks"]) == list(TASKS)
     assert all(task["score"] == 100.0 for task in summary["tasks"].values())
     counts = {task: values["count"] for task, values in summary["tasks"].items()}
     assert counts == dict.fromkeys(TASKS, 8) | {"object_rel_direction": 24}
-    with Records(tmp_path, exam.identity()) as records:
+    with Records(tmp_path, benchmark.identity()) as records:
         assert len(records) == 80
         assert "<image>" * 8 in next(iter(records)).prompt
 
@@ -71,51 +71,51 @@ def test_one_letter_throughout_gets_its_share(tmp_path: Path) -> None:
 
 
 def test_a_random_letter_gets_what_chance_gives() -> None:
-    exam = VSIBench(Settings())
+    benchmark = VSIBench(Settings())
     generator = random.Random(7)
     shares: dict[str, list[float]] = {}
-    for question in [question for question in exam.questions() if question.task in MULTIPLE_CHOICE] * 50:
+    for question in [question for question in benchmark.questions() if question.task in MULTIPLE_CHOICE] * 50:
         options = {"object_rel_direction_easy": "AB", "object_rel_direction_medium": "ABC"}.get(question.task, "ABCD")
         shares.setdefault(question.task, []).append(
-            exam.score(question, generator.choice(options)).score * len(options)
+            benchmark.score(question, generator.choice(options)).score * len(options)
         )
     assert all(abs(np.mean(values) - 1) < 5 * np.std(values) / len(values) ** 0.5 for values in shares.values())
 
 
-def test_the_set_is_the_same_in_every_exam_and_larger_in_full() -> None:
+def test_the_set_is_the_same_in_every_benchmark_and_larger_in_full() -> None:
     assert VSIBench(Settings(seed=1)).identity()["data"] == VSIBench(Settings(seed=2)).identity()["data"]
     few = VSIBench(Settings(profile="full", limit=2))
     assert few.frames == 32
     assert [question.id for question in few.questions()] == [q.id for q in VSIBench(Settings()).questions()[:20]]
     assert VSIBench(Settings(frames=99)).frames == 8
-    with pytest.raises(ExamDataError, match="at least 8 frames"):
+    with pytest.raises(BenchmarkDataError, match="at least 8 frames"):
         VSIBench(Settings(profile="full", frames=4))
 
 
 @pytest.mark.parametrize(
     "change", [{"style": "terse"}, {"parser": "lmms-eval"}, {"limit": 3}, {"profile": "full", "limit": 8}, {"seed": 1}]
 )
-def test_identity_tells_exams_apart(change: dict[str, Any]) -> None:
+def test_identity_tells_benchmarks_apart(change: dict[str, Any]) -> None:
     assert VSIBench(Settings(**change)).identity() != VSIBench(Settings()).identity()
 
 
 def test_what_was_read_is_kept_as_json() -> None:
-    exam = VSIBench(Settings(limit=1))
-    questions = {question.task: question for question in exam.questions()}
+    benchmark = VSIBench(Settings(limit=1))
+    questions = {question.task: question for question in benchmark.questions()}
     counting, choice = (
         replace(questions[task], gold={"question_type": task, "ground_truth": truth})
         for task, truth in (("object_counting", "4"), ("object_rel_distance", "C"))
     )
-    assert exam.score(counting, "4 tables").parsed == 4.0
-    assert exam.score(counting, "nan").parsed is None
-    assert exam.score(counting, "inf").parsed is None
-    assert exam.score(counting, "four").parsed is None
-    assert exam.score(choice, "c. stove").parsed == "c"
-    assert exam.score(choice, "c. stove").score == 1.0
-    assert exam.score(choice, "").parsed is None
+    assert benchmark.score(counting, "4 tables").parsed == 4.0
+    assert benchmark.score(counting, "nan").parsed is None
+    assert benchmark.score(counting, "inf").parsed is None
+    assert benchmark.score(counting, "four").parsed is None
+    assert benchmark.score(choice, "c. stove").parsed == "c"
+    assert benchmark.score(choice, "c. stove").score == 1.0
+    assert benchmark.score(choice, "").parsed is None
     sentence = VSIBench(Settings(limit=1, parser="lmms-eval"))
     assert sentence.score(counting, "there are four").score == 1.0
-    assert exam.score(counting, "there are four").score == 0.0
+    assert benchmark.score(counting, "there are four").score == 0.0
 
 
 def record(task: str, number: int, score: float) -> Record:
@@ -143,8 +143,8 @@ def test_relative_direction_is_the_mean_of_its_levels() -> None:
 
 
 def test_a_missing_level_or_no_records_are_an_error() -> None:
-    exam = VSIBench(Settings(limit=1))
+    benchmark = VSIBench(Settings(limit=1))
     with pytest.raises(ValueError, match="three levels"):
-        exam.summarise([record("object_rel_direction_easy", 0, 1.0)])
+        benchmark.summarise([record("object_rel_direction_easy", 0, 1.0)])
     with pytest.raises(ValueError, match="no records"):
-        exam.summarise([])
+        benchmark.summarise([])

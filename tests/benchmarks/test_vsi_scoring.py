@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.vsi_bench.scoring import Parser, accuracy, first_word, mean_relative_accuracy, read_number
+from benchmarks.suites.vsi_bench.scoring import Parser, accuracy, first_word, mean_relative_accuracy, read_number
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmarks.vsi_bench.dataset import Item
-from benchmarks.vsi_bench.questions import relative_angle, scene_items
-from benchmarks.vsi_bench.renderer import render
-from benchmarks.vsi_bench.scene import Scene, Thing, gap
-from benchmarks.vsi_bench.scoring import MULTIPLE_CHOICE, NUMERIC
-from benchmarks.vsi_bench.visibility import LEAST_FRAMES, STEPS, appearances
+from benchmarks.suites.vsi_bench.dataset import Item
+from benchmarks.suites.vsi_bench.questions import relative_angle, scene_items
+from benchmarks.suites.vsi_bench.renderer import render
+from benchmarks.suites.vsi_bench.scene import Scene, Thing, gap
+from benchmarks.suites.vsi_bench.scoring import MULTIPLE_CHOICE, NUMERIC
+from benchmarks.suites.vsi_bench.visibility import LEAST_FRAMES, STEPS, appearances
 from envs.registry import make
 
 SCENES = range(12)
@@ -212,16 +212,16 @@ def test_frames_do_not_depend_on_what_was_drawn_before() -> None:
     assert all(frame.shape == (48, 64, 3) and frame.dtype == np.uint8 for frame in first)
 
 
-def test_a_world_beside_it_draws_what_it_always_draws() -> None:
+def test_an_environment_beside_it_draws_what_it_always_draws() -> None:
     def walk(between: bool) -> list[np.ndarray]:
-        world = make("MiniWorld-MazeS2-v0", width=64, height=48)
-        observation, _ = world.reset(seed=5)
+        env = make("MiniWorld-MazeS2-v0", width=64, height=48)
+        observation, _ = env.reset(seed=5)
         frames = [observation["frames"]]
         for action in (0, 2, 2):
             if between:
                 render(scene_of(0)[0], LEAST_FRAMES, 64, 48)
-            frames.append(world.step(action)[0]["frames"])
-        world.close()
+            frames.append(env.step(action)[0]["frames"])
+        env.close()
         return frames
 
     before = render(scene_of(1)[0], LEAST_FRAMES, 64, 48)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from envs.alfworld.ahead import ahead
-from envs.alfworld.world import ALFWorld
-from envs.vector import VectorWorld
+from envs.alfworld.env import ALFWorld
+from envs.vector import VectorEnv
 
 SIZE: dict[str, Any] = {"width": 24, "height": 24}
 
@@ -35,15 +35,15 @@ def until(condition: Any, seconds: float = 60) -> None:
 
 
 def test_what_is_prepared_is_the_game_that_the_reset_wants(tmp_path: Path) -> None:
-    world = ALFWorld(**SIZE, rooms="small", tasks="pick_and_place_simple")
+    environment = ALFWorld(**SIZE, rooms="small", tasks="pick_and_place_simple")
     try:
-        world.prepare(17)
+        environment.prepare(17)
         until(lambda: made(tmp_path / "cache"))
         before = {path: path.stat().st_mtime_ns for path in made(tmp_path / "cache")}
-        prepared, _ = world.reset(seed=17)
+        prepared, _ = environment.reset(seed=17)
         assert {path: path.stat().st_mtime_ns for path in made(tmp_path / "cache")} == before  # no other game was made
     finally:
-        world.close()
+        environment.close()
     assert ahead()._process is None
 
     alone = ALFWorld(**SIZE, rooms="small", tasks="pick_and_place_simple")
@@ -56,16 +56,16 @@ def test_what_is_prepared_is_the_game_that_the_reset_wants(tmp_path: Path) -> No
 
 
 def test_a_preparer_that_dies_is_not_missed() -> None:
-    world = ALFWorld(**SIZE, rooms="small", tasks="pick_and_place_simple")
-    world.prepare(1)
+    environment = ALFWorld(**SIZE, rooms="small", tasks="pick_and_place_simple")
+    environment.prepare(1)
     process = ahead()._process
     assert process is not None
     process.kill()
     process.wait()
     for seed in range(2, 40):
-        world.prepare(seed)  # into a pipe that nobody reads
-    world.reset(seed=1)
-    world.close()
+        environment.prepare(seed)  # into a pipe that nobody reads
+    environment.reset(seed=1)
+    environment.close()
 
 
 def test_no_process_outlives_a_pool_of_simulators() -> None:
@@ -79,7 +79,7 @@ def test_no_process_outlives_a_pool_of_simulators() -> None:
         return tree
 
     before = children()
-    with VectorWorld("ALFWorld-Small-v0", 2, workers=1, seeds=lambda i, k: 10 * i + k, **SIZE) as pool:
+    with VectorEnv("ALFWorld-Small-v0", 2, num_workers=1, seeds=lambda i, k: 10 * i + k, **SIZE) as pool:
         pool.reset()
         pool.step([None, None])
         assert len(children() - before) == 2  # the worker, and the process that prepares

@@ -201,19 +201,19 @@ def official_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[P
 
 def test_official_games_are_preferred(official_data: Path) -> None:
     expected = {split: first_draft(split, PLACE, "small", 0) for split in ("train", "valid_unseen")}
-    world = ALFWorld(width=32, height=32, tasks=PLACE)
+    unwrapped = ALFWorld(width=32, height=32, tasks=PLACE)
     for seed, split in ((0, "train"), (1, "train"), (EVALUATION_SEEDS[0], "valid_unseen")):
-        observation, _ = world.reset(seed=seed)
+        observation, _ = unwrapped.reset(seed=seed)
         assert f"Your task is to: {expected[split].text}." in observation["prompt"]
-        assert world._game is not None
-        assert world._game.problem == expected[split].problem
-        assert PLACEHOLDER not in world._engine.feedback
+        assert unwrapped._game is not None
+        assert unwrapped._game.problem == expected[split].problem
+        assert PLACEHOLDER not in unwrapped._engine.feedback
         done = False
         while not done:
-            *_, done, truncated, info = world.step(world.expert_action())
+            *_, done, truncated, info = unwrapped.step(unwrapped.expert_action())
             assert not truncated
         assert info == {"invalid": False, "success": True, "task": PLACE}
-    world.close()
+    unwrapped.close()
     source = official.OfficialGames("train", [PLACE], None)
     assert source.count(PLACE) == 2  # one of which cannot be won
     assert source.get(PLACE, 1) == source.get(PLACE, 0)
@@ -222,11 +222,11 @@ def test_official_games_are_preferred(official_data: Path) -> None:
 
 def test_official_games_are_left_where_they_lack_a_task(official_data: Path) -> None:
     two = f"{PLACE}, pick_two_obj_and_place"
-    world = ALFWorld(width=32, height=32, tasks=two, split="train", games=1)
-    world.reset(seed=0)
-    assert world._game is not None
-    assert world._game.problem != first_draft("train", PLACE, "small", 0).problem
-    world.close()
+    unwrapped = ALFWorld(width=32, height=32, tasks=two, split="train", games=1)
+    unwrapped.reset(seed=0)
+    assert unwrapped._game is not None
+    assert unwrapped._game.problem != first_draft("train", PLACE, "small", 0).problem
+    unwrapped.close()
     with pytest.raises(
         SimulatorError, match="no official games of pick_two_obj_and_place in train; run alfworld-download"
     ):

@@ -108,13 +108,13 @@ def expected_shares(task: str, verbs: list[str]) -> list[float]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_rewards_of_an_episode(task: str) -> None:
-    world = ALFWorld(width=16, height=16, tasks=task, split="valid_unseen", games=1)
-    world.reset(seed=0)
+    env = ALFWorld(width=16, height=16, tasks=task, split="valid_unseen", games=1)
+    env.reset(seed=0)
     verbs, rewards, done = [], [], False
     while not done:
-        command = world.expert_action()
+        command = env.expert_action()
         assert command is not None
-        _, reward, done, truncated, info = world.step(command)
+        _, reward, done, truncated, info = env.step(command)
         verbs.append(command.split()[0])
         rewards.append(reward)
         assert not truncated
@@ -122,61 +122,61 @@ def test_rewards_of_an_episode(task: str) -> None:
     shares = expected_shares(task, verbs)
     assert shares[-1] == 1.0
     assert rewards == pytest.approx([*shares[:-1], 51.0])
-    world.close()
+    env.close()
 
 
 def test_reward_options_and_penalty() -> None:
-    world = ALFWorld(**SMALL, success_reward=10, invalid_reward=-0.25)
-    world.reset(seed=1)
-    assert world.step(None)[1] == -0.25
+    env = ALFWorld(**SMALL, success_reward=10, invalid_reward=-0.25)
+    env.reset(seed=1)
+    assert env.step(None)[1] == -0.25
     done = False
     while not done:
-        _, reward, done, _, _ = world.step(world.expert_action())
+        _, reward, done, _, _ = env.step(env.expert_action())
     assert reward == 11.0
-    world.close()
+    env.close()
 
 
 @pytest.mark.parametrize("limit", [None, 3])
 def test_truncation(limit: int | None) -> None:
-    world = ALFWorld(**SMALL, max_steps=limit)
-    world.reset(seed=0)
-    steps = [world.step("look" if number % 2 else None)[1:] for number in range(limit or 20)]
+    env = ALFWorld(**SMALL, max_steps=limit)
+    env.reset(seed=0)
+    steps = [env.step("look" if number % 2 else None)[1:] for number in range(limit or 20)]
     assert [step[2] for step in steps] == [False] * (len(steps) - 1) + [True]
     assert not any(step[1] for step in steps)
     assert [step[0] for step in steps[:2]] == [-1.0, 0.0]
     assert steps[-1][3] == {"invalid": (limit or 20) % 2 == 1, "success": False, "task": PLACE}
-    world.close()
+    env.close()
     assert ALFWorld(tasks=PLACE, games=1).max_steps == 50
 
 
 def test_a_goal_in_the_last_step_is_no_truncation() -> None:
     for limit in range(3, 12):
-        world = ALFWorld(**SMALL, max_steps=limit)
-        world.reset(seed=2)
+        env = ALFWorld(**SMALL, max_steps=limit)
+        env.reset(seed=2)
         done = truncated = False
         steps = 0
         while not (done or truncated):
-            *_, done, truncated, info = world.step(world.expert_action())
+            *_, done, truncated, info = env.step(env.expert_action())
             steps += 1
         assert steps <= limit
         assert done != truncated
         assert info["success"] == done
-        world.close()
+        env.close()
 
 
 def test_conditions_are_all_met_exactly_when_won() -> None:
     choose = random.Random(0)
     for task in TASKS:
-        world = ALFWorld(width=16, height=16, tasks=task, split="valid_unseen", games=1)
+        env = ALFWorld(width=16, height=16, tasks=task, split="valid_unseen", games=1)
         for seed in range(3):
-            world.reset(seed=seed)
+            env.reset(seed=seed)
             for _ in range(50):
                 expert = choose.random() < 0.7
-                command = world.expert_action() if expert else choose.choice(world.action_names)
-                *_, terminated, truncated, _ = world.step(command)
-                assert world._game is not None
-                met, total = goal_conditions(world._game.goal, world._engine.facts)
-                assert (met == total) == world._engine.won == terminated
+                command = env.expert_action() if expert else choose.choice(env.action_names)
+                *_, terminated, truncated, _ = env.step(command)
+                assert env._game is not None
+                met, total = goal_conditions(env._game.goal, env._engine.facts)
+                assert (met == total) == env._engine.won == terminated
                 if terminated or truncated:
                     break
-        world.close()
+        env.close()

@@ -42,9 +42,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def small() -> Iterator[ALFWorld]:
-    world = ALFWorld(**SMALL)
-    yield world
-    world.close()
+    unwrapped = ALFWorld(**SMALL)
+    yield unwrapped
+    unwrapped.close()
 
 
 def names_in(text: str) -> set[str]:
@@ -55,17 +55,17 @@ def names_in(text: str) -> set[str]:
 def test_nothing_is_shown_before_it_is_told(style: Any) -> None:
     """Every name in a prompt or description has been in what the game told or accepts."""
     env = make("ALFWorld-LookAtObjInLight-v0", width=32, height=32, prompt=style, options={"games": 1})
-    world = env.unwrapped
-    assert isinstance(world, ALFWorld)
+    unwrapped = env.unwrapped
+    assert isinstance(unwrapped, ALFWorld)
     choose = random.Random(4)
     observation, _ = env.reset(seed=0)
     told: set[str] = set()
     for _ in range(40):
-        told |= names_in(world._engine.feedback + ", " + ", ".join(world._engine.commands))
+        told |= names_in(unwrapped._engine.feedback + ", " + ", ".join(unwrapped._engine.commands))
         assert names_in(observation["prompt"]) <= told
-        assert names_in(world.describe()) <= told
-        taking = [c for c in world.action_names if c.split()[0] in ("take", "open")]
-        command = choose.choice(taking if taking and choose.random() < 0.4 else world.action_names)
+        assert names_in(unwrapped.describe()) <= told
+        taking = [c for c in unwrapped.action_names if c.split()[0] in ("take", "open")]
+        command = choose.choice(taking if taking and choose.random() < 0.4 else unwrapped.action_names)
         observation, _, terminated, truncated, _ = env.step(command)
         if terminated or truncated:
             break
@@ -102,17 +102,17 @@ def test_hidden_things_change_nothing(rooms: str) -> None:
 
 
 def test_pictures_show_every_change() -> None:
-    world = ALFWorld(width=128, height=128, tasks=HEAT, split="valid_unseen", games=1)
-    world.reset(seed=0)
-    pictures = [world.render()]
+    unwrapped = ALFWorld(width=128, height=128, tasks=HEAT, split="valid_unseen", games=1)
+    unwrapped.reset(seed=0)
+    pictures = [unwrapped.render()]
     done = False
     while not done:
-        observation, _, done, _, _ = world.step(world.expert_action())
-        pictures.append(world.render())
+        observation, _, done, _, _ = unwrapped.step(unwrapped.expert_action())
+        pictures.append(unwrapped.render())
         assert np.array_equal(observation["frames"], pictures[-1][None])
     assert all(not np.array_equal(a, b) for a, b in itertools.pairwise(pictures))
-    assert np.array_equal(world.step(None)[0]["frames"][0], pictures[-1])
-    world.close()
+    assert np.array_equal(unwrapped.step(None)[0]["frames"][0], pictures[-1])
+    unwrapped.close()
 
 
 FRIDGE = Entity("fridge_bar_1", "fridge 1")
@@ -144,52 +144,54 @@ def test_pictures_tell_states_apart(size: int) -> None:
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (8, 64), (64, 64), (300, 300), (640, 120)])
 def test_pictures_of_any_size(width: int, height: int) -> None:
     for rooms, task in (("small", PLACE), ("all", LOOK)):
-        world = ALFWorld(width=width, height=height, rooms=rooms, tasks=task, split="valid_unseen", games=1)
-        world.reset(seed=0)
+        unwrapped = ALFWorld(width=width, height=height, rooms=rooms, tasks=task, split="valid_unseen", games=1)
+        unwrapped.reset(seed=0)
         for _ in range(3):
-            frame = world.render()
+            frame = unwrapped.render()
             assert frame.shape == (height, width, 3)
             assert frame.dtype == np.uint8
-            world.step(world.expert_action())
+            unwrapped.step(unwrapped.expert_action())
         if width >= 64 and height >= 64:
             assert len(np.unique(frame.reshape(-1, 3), axis=0)) > 10
             corner = frame[-max(height // 10, 8) :, -width // 3 :]
             assert corner.max() > 150  # the label
             assert corner.min() < 80
-        world.close()
+        unwrapped.close()
 
 
 @pytest.mark.parametrize("rooms", ["small", "all"])
 @pytest.mark.parametrize("style", ["full", "terse"])
 def test_prompts(rooms: str, style: Any) -> None:
     options = {"tasks": PLACE, "rooms": rooms, "games": 1}
-    world = ALFWorld(width=16, height=16, prompt_style=style, **options)  # type: ignore[arg-type]
+    unwrapped = ALFWorld(width=16, height=16, prompt_style=style, **options)  # type: ignore[arg-type]
     for seed in (0, EVALUATION_SEEDS[0]):
-        observation, _ = world.reset(seed=seed)
+        observation, _ = unwrapped.reset(seed=seed)
         for _ in range(12):
             text = observation["prompt"]
-            assert f"ctions: {', '.join(world.action_names)}." in text
+            assert f"ctions: {', '.join(unwrapped.action_names)}." in text
             assert len(text) <= MAX_PROMPT_CHARACTERS
             assert all(character in string.printable for character in text)
-            assert world._game is not None
+            assert unwrapped._game is not None
             if style == "full":
                 assert list(json.loads(re.findall(r"\{.*\}", text)[0])) == ["thoughts", "action"]
-                assert f"Your task is to: {world._game.text}." in text
+                assert f"Your task is to: {unwrapped._game.text}." in text
             else:
                 assert "\n" not in text
-                assert text.startswith(f"put {world._game.goal.object} in {world._game.goal.parent}. ")
-            left_out = set(world._engine.commands) - set(world.action_names)
+                assert text.startswith(f"put {unwrapped._game.goal.object} in {unwrapped._game.goal.parent}. ")
+            left_out = set(unwrapped._engine.commands) - set(unwrapped.action_names)
             brief = rooms == "small" or style == "terse"
-            assert {c.split()[0] for c in left_out} <= ({"look", "inventory", "examine", "help"} if brief else {"help"})
+            assert {c.split()[0] for c in left_out} <= (
+                {"look", "inventory", "benchmark", "help"} if brief else {"help"}
+            )
             assert {"help", "look"} <= left_out if brief else left_out == {"help"}
-            for command in world._engine.commands:
-                assert world.parse_action(command) == command
-                assert world.parse_action(f"  {command.upper().replace(' ', '  ')}\n") == command
-            assert len(world.describe().split()) <= 26
-            observation, _, terminated, _, _ = world.step(world.expert_action())
+            for command in unwrapped._engine.commands:
+                assert unwrapped.parse_action(command) == command
+                assert unwrapped.parse_action(f"  {command.upper().replace(' ', '  ')}\n") == command
+            assert len(unwrapped.describe().split()) <= 26
+            observation, _, terminated, _, _ = unwrapped.step(unwrapped.expert_action())
             if terminated:
                 break
-    world.close()
+    unwrapped.close()
 
 
 def test_descriptions_tell_the_truth(small: ALFWorld) -> None:

@@ -1,4 +1,4 @@
-"""The world: actions, options, seeds, the expert, and many at once."""
+"""The environment: actions, options, seeds, the expert, and many at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from envs.alfworld.games import generated_game
 from envs.alfworld.generator import GameId
 from envs.base import EVALUATION_SEEDS
 from envs.registry import make, registered
-from envs.vector import VectorWorld, training_seeds
+from envs.vector import VectorEnv, training_seeds
 
 PLACE, LOOK, CLEAN, HEAT, COOL, TWO = TASKS
 
@@ -39,9 +39,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def small() -> Iterator[ALFWorld]:
-    world = ALFWorld(**SMALL)
-    yield world
-    world.close()
+    unwrapped = ALFWorld(**SMALL)
+    yield unwrapped
+    unwrapped.close()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -76,14 +76,14 @@ def test_illegal_answers_raise_nothing_and_change_nothing(small: ALFWorld) -> No
 
 
 def test_misuse_is_refused() -> None:
-    world = ALFWorld(**SMALL)
-    for use in (lambda: world.step(None), world.render, world.describe, world.expert_action):
+    unwrapped = ALFWorld(**SMALL)
+    for use in (lambda: unwrapped.step(None), unwrapped.render, unwrapped.describe, unwrapped.expert_action):
         with pytest.raises(RuntimeError, match="call reset first"):
             use()
-    world.close()
-    world.close()
+    unwrapped.close()
+    unwrapped.close()
     with pytest.raises(RuntimeError, match="closed"):
-        world.reset(seed=0)
+        unwrapped.reset(seed=0)
 
 
 @pytest.mark.parametrize(
@@ -107,27 +107,27 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
 
 
 def test_seeds_choose_split_task_and_game() -> None:
-    world = ALFWorld(width=16, height=16, rooms="small", tasks=PLACE, games=3)
+    unwrapped = ALFWorld(width=16, height=16, rooms="small", tasks=PLACE, games=3)
     problems: dict[bool, set[str]] = {True: set(), False: set()}
     for number in range(30):
         for held in (True, False):
-            world.reset(seed=EVALUATION_SEEDS[number] if held else number)
-            assert world._game is not None
-            problems[held].add(world._game.problem)
+            unwrapped.reset(seed=EVALUATION_SEEDS[number] if held else number)
+            assert unwrapped._game is not None
+            problems[held].add(unwrapped._game.problem)
     expected = {
         held: {generated_game(GameId(split, PLACE, "small", n)).problem for n in range(3)}
         for held, split in ((True, "valid_unseen"), (False, "train"))
     }
     assert problems == expected
-    world.close()
-    world = ALFWorld(width=16, height=16, tasks=f"{LOOK},{PLACE}", split="valid_unseen", games=1)
+    unwrapped.close()
+    unwrapped = ALFWorld(width=16, height=16, tasks=f"{LOOK},{PLACE}", split="valid_unseen", games=1)
     tasks = []
     for seed in range(12):
-        world.reset(seed=seed)
-        assert world._game is not None
-        tasks.append(world._game.goal.task)
+        unwrapped.reset(seed=seed)
+        assert unwrapped._game is not None
+        tasks.append(unwrapped._game.goal.task)
     assert set(tasks) == {LOOK, PLACE}
-    world.close()
+    unwrapped.close()
 
 
 def test_expert_copes_with_what_it_did_not_do(small: ALFWorld) -> None:
@@ -150,17 +150,17 @@ def test_expert_copes_with_what_it_did_not_do(small: ALFWorld) -> None:
 def test_expert_undoes_random_steps_in_every_task() -> None:
     choose = random.Random(2)
     for task in TASKS:
-        world = ALFWorld(width=16, height=16, tasks=task, split="valid_unseen", games=1, max_steps=400)
-        world.reset(seed=0)
+        unwrapped = ALFWorld(width=16, height=16, tasks=task, split="valid_unseen", games=1, max_steps=400)
+        unwrapped.reset(seed=0)
         info: dict[str, Any] = {}
         for step in range(400):
-            command = choose.choice(world.action_names) if step < 60 else world.expert_action()
-            assert command in world._engine.commands
-            *_, terminated, truncated, info = world.step(command)
+            command = choose.choice(unwrapped.action_names) if step < 60 else unwrapped.expert_action()
+            assert command in unwrapped._engine.commands
+            *_, terminated, truncated, info = unwrapped.step(command)
             if terminated or truncated:
                 break
         assert info["success"]
-        world.close()
+        unwrapped.close()
 
 
 def test_random_play_sometimes_wins_small_games(small: ALFWorld) -> None:
@@ -182,7 +182,7 @@ def test_pool_of_simulators_replays() -> None:
         actions = [o["prompt"].rpartition("actions: ")[2].removesuffix(".").split(", ") for o in observations]
         return [None if number % 7 == i else a[number % len(a)] for i, a in enumerate(actions)]
 
-    with VectorWorld("ALFWorld-Small-v0", 3, workers=2, seeds=training_seeds(1), **options) as pool:
+    with VectorEnv("ALFWorld-Small-v0", 3, num_workers=2, seeds=training_seeds(1), **options) as pool:
         observations = pool.reset()
         for number in range(9):
             observations = pool.step(texts(observations, number)).observations
@@ -193,7 +193,7 @@ def test_pool_of_simulators_replays() -> None:
             observations = step.observations
             rest.append((step.rewards.tolist(), step.infos, [o["prompt"] for o in observations if o]))
     assert any("success" in info for _, infos, _ in rest for info in infos)
-    with VectorWorld("ALFWorld-Small-v0", 3, workers=1, seeds=training_seeds(1), **options) as pool:
+    with VectorEnv("ALFWorld-Small-v0", 3, num_workers=1, seeds=training_seeds(1), **options) as pool:
         observations = pool.load_state_dict(state)
         for number in range(9, 30):
             step = pool.step(texts(observations, number))
@@ -207,7 +207,7 @@ def resident_megabytes() -> float:
 
 @pytest.mark.slow
 def test_memory_is_bounded() -> None:
-    worlds = [
+    environments = [
         ALFWorld(**SMALL, games=50),  # type: ignore[arg-type]
         ALFWorld(width=32, height=32, tasks=f"{LOOK},{HEAT}", games=6),
     ]
@@ -215,15 +215,15 @@ def test_memory_is_bounded() -> None:
 
     def play(seeds: range) -> None:
         for seed in seeds:
-            for world in worlds:
-                world.reset(seed=seed)
+            for unwrapped in environments:
+                unwrapped.reset(seed=seed)
                 for _ in range(3):
-                    world.step(world.expert_action())
+                    unwrapped.step(unwrapped.expert_action())
 
     play(range(60))
     before = resident_megabytes()
     play(range(250))
     assert resident_megabytes() - before < 30
     assert len(list(Path("/proc/self/fd").iterdir())) <= files
-    for world in worlds:
-        world.close()
+    for unwrapped in environments:
+        unwrapped.close()

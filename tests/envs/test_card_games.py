@@ -17,21 +17,21 @@ def cards(*ranks: int) -> tuple[Card, ...]:
     return tuple(Card(rank, "HSDC"[i % 4]) for i, rank in enumerate(ranks))
 
 
-def play(world: Any, *symbols: str | None) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+def play(env: Any, *symbols: str | None) -> tuple[Any, float, bool, bool, dict[str, Any]]:
     step = None
     for symbol in symbols:
-        action = None if symbol is None else world.parse_action(symbol)
+        action = None if symbol is None else env.parse_action(symbol)
         assert symbol is None or action is not None
-        step = world.step(action)
+        step = env.step(action)
     assert step is not None
     return step
 
 
 def points(*ranks: int) -> Any:
-    world = EZPoints(width=64, height=64) if len(ranks) == 2 else Points24(width=64, height=64)
-    world.reset(seed=0)
-    world.cards = cards(*ranks)
-    return world
+    env = EZPoints(width=64, height=64) if len(ranks) == 2 else Points24(width=64, height=64)
+    env.reset(seed=0)
+    env.cards = cards(*ranks)
+    return env
 
 
 @pytest.mark.parametrize(
@@ -112,29 +112,29 @@ def test_equals(ranks: tuple[int, ...], symbols: str, reward: float) -> None:
 
 
 def test_numbers_that_are_not_on_the_table_cost_and_add_a_blank() -> None:
-    world = points(6, 2)
-    assert play(world, "5")[1:] == (-1.0, False, False, {"invalid": False})
-    assert play(world, "6")[1] == 0.0
-    assert play(world, "6")[1] == -1.0  # used up
-    assert world.formula == [" ", "6", " "]
-    assert play(world, "*", "2", "=")[1] == 10.0
+    env = points(6, 2)
+    assert play(env, "5")[1:] == (-1.0, False, False, {"invalid": False})
+    assert play(env, "6")[1] == 0.0
+    assert play(env, "6")[1] == -1.0  # used up
+    assert env.formula == [" ", "6", " "]
+    assert play(env, "*", "2", "=")[1] == 10.0
 
 
 @pytest.mark.parametrize(("ranks", "limit"), [((6, 2), 5), ((1, 2, 3, 4), 20)])
 @pytest.mark.parametrize("symbol", ["+", None])
 def test_too_long_formulas_are_truncated(ranks: tuple[int, ...], limit: int, symbol: str | None) -> None:
-    world = points(*ranks)
+    env = points(*ranks)
     for _ in range(limit + 1):
-        assert play(world, symbol)[2:4] == (False, False)
-    assert play(world, symbol)[1:] == (-1.0, False, True, {"invalid": symbol is None, "success": False})
+        assert play(env, symbol)[2:4] == (False, False)
+    assert play(env, symbol)[1:] == (-1.0, False, True, {"invalid": symbol is None, "success": False})
 
 
 def test_easy_deals() -> None:
-    world = EZPoints(width=32, height=32)
+    env = EZPoints(width=32, height=32)
     seen, products = set(), 0
     for seed in range(2000):
-        world.reset(seed=seed)
-        a, b = (card.value for card in world.cards)
+        env.reset(seed=seed)
+        a, b = (card.value for card in env.cards)
         assert a + b == 12 or a * b == 12
         products += (a, b) in ((3, 4), (4, 3))
         seen.add((a, b))
@@ -147,23 +147,23 @@ def test_easy_deals() -> None:
 
 
 @pytest.mark.parametrize("world", [EZPoints(width=64, height=64), Points24(width=64, height=64, solvable_only=True)])
-def test_expert_solves(world: Any) -> None:
+def test_expert_solves(env: Any) -> None:
     for seed in range(10):
-        world.reset(seed=seed)
+        env.reset(seed=seed)
         terminated = False
         while not terminated:
-            text = world.expert_action()
+            text = env.expert_action()
             assert text is not None
-            _, reward, terminated, _, _ = play(world, text)
+            _, reward, terminated, _, _ = play(env, text)
         assert reward == 10.0
 
 
 def test_deals_may_be_unsolvable() -> None:
-    world = Points24(width=16, height=16)
+    env = Points24(width=16, height=16)
     solvable = 0
     for seed in range(60):
-        world.reset(seed=seed)
-        solvable += solve([card.value for card in world.cards], 24) is not None
+        env.reset(seed=seed)
+        solvable += solve([card.value for card in env.cards], 24) is not None
     assert 0 < solvable < 60
 
 
@@ -186,49 +186,49 @@ def test_hand_value(ranks: tuple[int, ...], total: int) -> None:
     ],
 )
 def test_blackjack_stand(player: tuple[int, ...], dealer: tuple[int, ...], reward: int) -> None:
-    world = Blackjack(width=64, height=64)
-    world.reset(seed=0)
-    world.player, world.dealer = cards(*player), cards(*dealer)
-    assert play(world, "stand")[1:] == (reward, True, False, {"invalid": False, "success": reward == 1})
-    assert world.dealer == cards(*dealer)
+    env = Blackjack(width=64, height=64)
+    env.reset(seed=0)
+    env.player, env.dealer = cards(*player), cards(*dealer)
+    assert play(env, "stand")[1:] == (reward, True, False, {"invalid": False, "success": reward == 1})
+    assert env.dealer == cards(*dealer)
 
 
 def test_blackjack_dealer_draws_to_17() -> None:
-    world = Blackjack(width=64, height=64)
+    env = Blackjack(width=64, height=64)
     for seed in range(200):
-        world.reset(seed=seed)
-        reward = play(world, "stand")[1]
-        dealer, player = hand_value(world.dealer), hand_value(world.player)
+        env.reset(seed=seed)
+        reward = play(env, "stand")[1]
+        dealer, player = hand_value(env.dealer), hand_value(env.player)
         assert dealer >= 17
-        assert len(world.dealer) == 2 or hand_value(world.dealer[:-1]) < 17
+        assert len(env.dealer) == 2 or hand_value(env.dealer[:-1]) < 17
         assert reward == (1 if dealer > 21 else np.sign(player - dealer))
 
 
 def test_blackjack_hit() -> None:
-    world = Blackjack(width=64, height=64)
+    env = Blackjack(width=64, height=64)
     for seed in range(50):
-        world.reset(seed=seed)
+        env.reset(seed=seed)
         terminated = False
         while not terminated:
-            _, reward, terminated, _, info = play(world, "hit")
-            assert terminated == (hand_value(world.player) > 21)
+            _, reward, terminated, _, info = play(env, "hit")
+            assert terminated == (hand_value(env.player) > 21)
         assert (reward, info["success"]) == (-1.0, False)
 
 
 def test_blackjack_hides_the_dealers_second_card() -> None:
-    world = Blackjack(width=96, height=96)
-    first, _ = world.reset(seed=0)
-    world.dealer = (world.dealer[0], Card(9, "S"), Card(4, "H"))
-    assert np.array_equal(world.render(), first["frames"][0])
-    world.player = (*world.player, Card(2, "H"))
-    assert not np.array_equal(world.render(), first["frames"][0])
+    env = Blackjack(width=96, height=96)
+    first, _ = env.reset(seed=0)
+    env.dealer = (env.dealer[0], Card(9, "S"), Card(4, "H"))
+    assert np.array_equal(env.render(), first["frames"][0])
+    env.player = (*env.player, Card(2, "H"))
+    assert not np.array_equal(env.render(), first["frames"][0])
 
 
 def test_blackjack_of_invalid_answers_ends() -> None:
-    world = Blackjack(width=16, height=16)
-    world.reset(seed=0)
-    hands = world.player, world.dealer
-    steps = [world.step(None)[1:] for _ in range(300)]
+    env = Blackjack(width=16, height=16)
+    env.reset(seed=0)
+    hands = env.player, env.dealer
+    steps = [env.step(None)[1:] for _ in range(300)]
     assert steps[:-1] == [(-1.0, False, False, {"invalid": True})] * 299
     assert steps[-1] == (-1.0, False, True, {"invalid": True, "success": False})
-    assert (world.player, world.dealer) == hands
+    assert (env.player, env.dealer) == hands

@@ -11,12 +11,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs import registry
-from envs.base import EVALUATION_SEEDS, UnknownOptionError, World
+from envs.base import EVALUATION_SEEDS, Env, UnknownOptionError
 from envs.registry import make, registered
 from envs.wrappers import FrameWindow
 
 SIZE: dict[str, Any] = {"width": 32, "height": 24}
-# Worlds whose few actions are the same at every step. The others have test files of their own for what differs.
+# Environments whose few actions are the same at every step. The others have test files of their own for what differs.
 FIXED = [env_id for env_id in registered() if env_id.startswith(("MiniWorld-", "GymCards-"))]
 
 
@@ -35,13 +35,13 @@ def test_follows_gymnasium(env_id: str) -> None:
 
 
 def episode(env: gym.Env, seed: int, steps: int = 25) -> list[Any]:
-    world = env.unwrapped
-    assert isinstance(world, World)
+    unwrapped = env.unwrapped
+    assert isinstance(unwrapped, Env)
     choose = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
     record: list[Any] = [observation]
     for _ in range(steps):
-        action = None if choose.random() < 0.2 else int(choose.integers(world.action_space.n))  # type: ignore[attr-defined]
+        action = None if choose.random() < 0.2 else int(choose.integers(unwrapped.action_space.n))  # type: ignore[attr-defined]
         record.append(env.step(action))
         if record[-1][2] or record[-1][3]:
             break
@@ -73,10 +73,10 @@ def test_seed_and_actions_determine_everything(env_id: str) -> None:
 @pytest.mark.parametrize("prompt", ["full", "terse"])
 def test_prompts(env_id: str, prompt: Any) -> None:
     env = make(env_id, **SIZE, prompt=prompt)
-    world = env.unwrapped
-    assert isinstance(world, World)
+    unwrapped = env.unwrapped
+    assert isinstance(unwrapped, Env)
     text = env.reset(seed=0)[0]["prompt"]
-    assert f"ctions: {', '.join(world.action_names)}." in text
+    assert f"ctions: {', '.join(unwrapped.action_names)}." in text
     assert "{shape}" not in text
     assert text.isascii()
     if prompt == "terse":
@@ -85,11 +85,11 @@ def test_prompts(env_id: str, prompt: Any) -> None:
     else:
         answer = json.loads(re.findall(r"\{.*\}", text)[0])
         assert list(answer) == ["thoughts", "action"]
-    for index, name in enumerate(world.action_names):
-        assert world.parse_action(name) == world.parse_action(f" {name.upper()}\n") == index
-    assert world.parse_action(f"{world.action_names[0]} {world.action_names[0]}") is None
-    assert world.parse_action("") is None
-    assert world.describe().isascii()
+    for index, name in enumerate(unwrapped.action_names):
+        assert unwrapped.parse_action(name) == unwrapped.parse_action(f" {name.upper()}\n") == index
+    assert unwrapped.parse_action(f"{unwrapped.action_names[0]} {unwrapped.action_names[0]}") is None
+    assert unwrapped.parse_action("") is None
+    assert unwrapped.describe().isascii()
     env.close()
 
 
@@ -105,9 +105,9 @@ def test_invalid_answers_cost_and_pass_time(env_id: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["OneRoomS6Fast", "GymCards-NumberLine-v0", ""])
-def test_unknown_world(name: str) -> None:
+def test_unknown_environment(name: str) -> None:
     env_id = {"OneRoomS6Fast": "MiniWorld-OneRoomS6fast-v0", "": "Doom"}.get(name, name[:-1])
-    with pytest.raises(ValueError, match=name or "the worlds are") as error:
+    with pytest.raises(ValueError, match=name or "the environments are") as error:
         make(env_id, **SIZE)
     assert "\n" not in str(error.value)
 
@@ -124,9 +124,9 @@ def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> Non
         make("Nowhere-v0", **SIZE)
 
 
-def test_options_reach_the_world() -> None:
-    world = make("GymCards-Points24-v0", **SIZE, options={"solvable_only": True}).unwrapped
-    assert world.solvable_only  # type: ignore[attr-defined]
+def test_options_reach_the_environment() -> None:
+    unwrapped = make("GymCards-Points24-v0", **SIZE, options={"solvable_only": True}).unwrapped
+    assert unwrapped.solvable_only  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_options_reach_the_world() -> None:
         ("GymCards-Points24-v0", "solveable", "its options are solvable_only"),
         ("GymCards-NumberLine-v0", "max", "it has none"),
         ("GymCards-NumberLine-v0", "width", "it has none"),
-        ("MiniWorld-Hallway-v0", "env_id", "it has none"),  # what makes it this world is not to be changed
+        ("MiniWorld-Hallway-v0", "env_id", "it has none"),  # what makes it this environment is not to be changed
     ],
 )
 def test_an_unknown_option_names_those_that_there_are(env_id: str, option: str, known: str) -> None:
@@ -152,6 +152,6 @@ def test_wrappers_are_made_where_they_are_asked_for() -> None:
     assert env.step(None)[2:] == (False, True, {"invalid": True, "success": False, "unscaled_reward": -3.0})
 
 
-def test_world_outside_the_package() -> None:
+def test_environment_outside_the_package() -> None:
     module = importlib.import_module("envs.gym_cards")
     assert isinstance(make("envs.gym_cards:NumberLine", **SIZE).unwrapped, module.NumberLine)

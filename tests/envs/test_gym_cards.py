@@ -7,10 +7,10 @@ from envs.gym_cards import NumberLine
 
 
 def fresh(current: int, target: int, **options: float) -> NumberLine:
-    world = NumberLine(width=64, height=64, prompt_style="terse", **options)  # type: ignore[arg-type]
-    world.reset(seed=0)
-    world.current, world.target = current, target
-    return world
+    env = NumberLine(width=64, height=64, prompt_style="terse", **options)  # type: ignore[arg-type]
+    env.reset(seed=0)
+    env.current, env.target = current, target
+    return env
 
 
 # Written out: (current, target, action, current afterwards, reward, terminated).
@@ -31,34 +31,34 @@ RULES = [
 def test_number_line_step(
     current: int, target: int, action: int | None, after: int, reward: float, terminated: bool
 ) -> None:
-    world = fresh(current, target)
-    _, got, ended, truncated, info = world.step(action)
-    assert (world.current, got, ended, truncated) == (after, reward, terminated, False)
+    env = fresh(current, target)
+    _, got, ended, truncated, info = env.step(action)
+    assert (env.current, got, ended, truncated) == (after, reward, terminated, False)
     assert info == ({"invalid": action is None, "success": True} if terminated else {"invalid": action is None})
 
 
 def test_number_line_is_truncated_after_ten_steps() -> None:
-    world = fresh(0, 3)
+    env = fresh(0, 3)
     for number in range(1, 11):
-        _, _, terminated, truncated, info = world.step(0)
+        _, _, terminated, truncated, info = env.step(0)
         assert (terminated, truncated) == (False, number == 10)
     assert info == {"invalid": False, "success": False}
 
 
 def test_reaching_the_target_at_the_limit_is_no_truncation() -> None:
-    world = fresh(0, 1)
+    env = fresh(0, 1)
     for _ in range(9):
-        world.step(0)
-    _, reward, terminated, truncated, info = world.step(1)
+        env.step(0)
+    _, reward, terminated, truncated, info = env.step(1)
     assert (reward, terminated, truncated, info["success"]) == (1.0, True, False, True)
 
 
 def test_number_line_starts() -> None:
-    world = NumberLine(width=64, height=64)
+    env = NumberLine(width=64, height=64)
     pairs = []
     for seed in range(3000):
-        world.reset(seed=seed)
-        pairs.append((world.current, world.target))
+        env.reset(seed=seed)
+        pairs.append((env.current, env.target))
     assert all(a != b for a, b in pairs)
     counts = np.zeros((6, 6), int)
     np.add.at(counts, tuple(np.transpose(pairs)), 1)
@@ -89,38 +89,38 @@ def test_description(current: int, target: int, relation: str) -> None:
 
 
 def test_expert_always_reaches_the_target() -> None:
-    world = NumberLine(width=64, height=64)
+    env = NumberLine(width=64, height=64)
     for seed in range(30):
-        world.reset(seed=seed)
-        moves = abs(world.target - world.current)
+        env.reset(seed=seed)
+        moves = abs(env.target - env.current)
         for number in range(1, moves + 1):
-            text = world.expert_action()
+            text = env.expert_action()
             assert text is not None
-            _, reward, terminated, _, _ = world.step(world.parse_action(text))
+            _, reward, terminated, _, _ = env.step(env.parse_action(text))
             assert (reward, terminated) == ((1.0, True) if number == moves else (0.0, False))
 
 
 def test_every_picture_differs_and_fits() -> None:
     pictures = {}
     for width, height in [(64, 64), (300, 300), (96, 48), (16, 16)]:
-        world = NumberLine(width=width, height=height)
-        world.reset(seed=0)
-        for world.target in range(6):
-            for world.current in range(6):
-                picture = world.render()
+        env = NumberLine(width=width, height=height)
+        env.reset(seed=0)
+        for env.target in range(6):
+            for env.current in range(6):
+                picture = env.render()
                 assert picture.shape == (height, width, 3)
                 if width >= 64:
                     assert picture[:, 0].min() == 255 == picture[:, -1].min()  # nothing touches the border
                     assert picture[0].min() == 255 == picture[-1].min()
-                    pictures[width, height, world.target, world.current] = picture.tobytes()
+                    pictures[width, height, env.target, env.current] = picture.tobytes()
     assert len(set(pictures.values())) == 3 * 36
 
 
 def test_a_frame_is_the_callers_own() -> None:
-    world = fresh(1, 4)
-    picture = world.render()
+    env = fresh(1, 4)
+    picture = env.render()
     picture[:] = 0
-    assert world.render().max() == 255
+    assert env.render().max() == 255
 
 
 def test_unknown_native_action_is_an_error() -> None:

@@ -1,4 +1,4 @@
-"""Whatever a model writes, a world takes it: nothing is raised, no process stays behind."""
+"""Whatever a model writes, an environment takes it: nothing is raised, no process stays behind."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from envs.base import World
+from envs.base import Env
 from envs.registry import make
-from envs.vector import VectorWorld, training_seeds
-from vldac import answers
+from envs.vector import VectorEnv, training_seeds
+from vldac import parsing
 
 COUNT = 10_000
 SIZE: dict[str, Any] = {"width": 24, "height": 24}
@@ -61,12 +61,12 @@ def hostile(rng: np.random.Generator, names: tuple[str, ...]) -> str:
 @pytest.mark.parametrize("env_id", WORLDS)
 def test_ten_thousand_answers_raise_nothing(env_id: str) -> None:
     env = make(env_id, **SIZE)
-    world, rng = cast(World, env.unwrapped), np.random.default_rng(0)
+    unwrapped, rng = cast(Env, env.unwrapped), np.random.default_rng(0)
     env.reset(seed=0)
     invalid = 0
     for number in range(COUNT):
-        answer = answers.parse(hostile(rng, world.action_names))
-        action = None if answer is None else world.parse_action(answer.action)
+        answer = parsing.parse_response(hostile(rng, unwrapped.action_names))
+        action = None if answer is None else unwrapped.parse_action(answer.action)
         _, reward, terminated, truncated, info = env.step(action)
         assert np.isfinite(reward)
         assert info["invalid"] == (action is None)
@@ -87,10 +87,10 @@ def descendants(pid: int) -> Iterator[int]:
 @pytest.mark.parametrize("env_id", WORLDS)
 def test_a_pool_that_is_fed_nonsense_leaves_no_process_behind(env_id: str) -> None:
     rng, before = np.random.default_rng(1), set(descendants(os.getpid()))
-    with VectorWorld(env_id, 2, workers=2, seeds=training_seeds(0), **SIZE) as pool:
+    with VectorEnv(env_id, 2, num_workers=2, seeds=training_seeds(0), **SIZE) as pool:
         pool.reset()
         for _ in range(30):
-            parsed = [answers.parse(hostile(rng, names)) for names in pool.action_names]
+            parsed = [parsing.parse_response(hostile(rng, names)) for names in pool.action_names]
             step = pool.step([answer.action if answer else None for answer in parsed])
             assert not any(info.get("lost", False) for info in step.infos)
         assert set(descendants(os.getpid())) > before

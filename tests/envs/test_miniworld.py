@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from envs.miniworld import MiniWorld
-from envs.miniworld_tasks import TASKS
+from envs.miniworld.env import MiniWorld
+from envs.miniworld.tasks import TASKS
 
 WALKING = [
     *("Hallway", "OneRoom", "OneRoomS6", "OneRoomS6Fast", "MazeS2", "MazeS3", "MazeS3Fast", "FourRooms", "WallGap"),
@@ -18,7 +18,7 @@ WALKING = [
 ]
 
 
-def world(name: str, **options: Any) -> MiniWorld:
+def unwrapped(name: str, **options: Any) -> MiniWorld:
     return MiniWorld(f"MiniWorld-{name}-v0", width=64, height=48, prompt_style="terse", **options)
 
 
@@ -34,7 +34,7 @@ def put(env: MiniWorld, entity: Any, distance: float, degrees: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["OneRoomS6Fast", "MazeS3", "TMaze", "Sign", "PickupObjects", "Sidewalk"])
-def test_is_the_packages_own_world(name: str) -> None:
+def test_is_the_packages_own_environment(name: str) -> None:
     """Frames, rewards and ends are those of the bare environment, alone in its process as here at its own turn."""
     bare = gym.make(f"MiniWorld-{name}-v0", obs_width=64, obs_height=48).unwrapped
     choose = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def test_is_the_packages_own_world(name: str) -> None:
             expected.append(bare.step(int(action))[:4])
             if expected[-1][2] or expected[-1][3]:
                 break
-        env = world(name)
+        env = unwrapped(name)
         got: list[Any] = [env.reset(seed=seed)[:1]]
         got += [env.step(int(action))[:4] for action in actions[: len(expected) - 1]]
         for (observation, *numbers), (bare_observation, *bare_numbers) in zip(got, expected, strict=True):
@@ -56,7 +56,7 @@ def test_is_the_packages_own_world(name: str) -> None:
 
 
 def test_simulators_of_one_process_do_not_share_walls() -> None:
-    a, b = world("MazeS3"), world("MazeS3")
+    a, b = unwrapped("MazeS3"), unwrapped("MazeS3")
     alone = [a.reset(seed=1)[0], *(a.step(action)[0] for action in (0, 2, 2, 1))]
     together = [a.reset(seed=1)[0]]
     for action in (0, 2, 2, 1):
@@ -67,7 +67,7 @@ def test_simulators_of_one_process_do_not_share_walls() -> None:
 
 @pytest.mark.parametrize("name", ["OneRoomS6Fast", "OneRoom"])
 def test_description_is_what_the_picture_shows(name: str) -> None:
-    env = world(name)
+    env = unwrapped(name)
     ahead = {"OneRoomS6Fast": 22.5, "OneRoom": 7.5}[name]
     half_width = math.tan(math.radians(30)) * 64 / 48
     seen = set()
@@ -106,7 +106,7 @@ def test_description_is_what_the_picture_shows(name: str) -> None:
     ],
 )
 def test_sides(degrees: float, relation: str) -> None:
-    env = world("OneRoomS6Fast")
+    env = unwrapped("OneRoomS6Fast")
     env.reset(seed=0)
     env._sim.agent.pos = np.array([3.0, 0.0, 3.0])
     put(env, env._sim.box, 2.0, degrees)
@@ -117,7 +117,7 @@ def test_sides(degrees: float, relation: str) -> None:
 
 
 def test_walls_hide() -> None:
-    env = world("FourRooms")
+    env = unwrapped("FourRooms")
     env.reset(seed=0)
     agent, box = env._sim.agent, env._sim.box
     agent.pos, agent.dir = np.array([-4.0, 0.0, 6.0]), 0.0
@@ -129,7 +129,7 @@ def test_walls_hide() -> None:
 
 @pytest.mark.parametrize("name", WALKING)
 def test_expert_succeeds(name: str) -> None:
-    env = world(name)
+    env = unwrapped(name)
     for seed in range(3):
         env.reset(seed=seed)
         for _ in range(400):
@@ -145,13 +145,13 @@ def test_expert_succeeds(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["PutNext", "RoomObjects", "ThreeRooms"])
 def test_no_expert(name: str) -> None:
-    env = world(name)
+    env = unwrapped(name)
     env.reset(seed=0)
     assert env.expert_action() is None
 
 
 def test_invalid_answer_never_succeeds_even_beside_the_goal() -> None:
-    env = world("OneRoomS6Fast")
+    env = unwrapped("OneRoomS6Fast")
     env.reset(seed=0)
     put(env, env._sim.box, 1.2, 0)
     assert env.step(None)[1:] == (-0.1, False, False, {"invalid": True})
@@ -161,7 +161,7 @@ def test_invalid_answer_never_succeeds_even_beside_the_goal() -> None:
 
 
 def test_invalid_answers_run_into_the_step_limit() -> None:
-    env = world("OneRoomS6Fast")
+    env = unwrapped("OneRoomS6Fast")
     env.reset(seed=4)
     ends = [env.step(None)[2:] for _ in range(50)]
     assert ends[:-1] == [(False, False, {"invalid": True})] * 49
@@ -169,7 +169,7 @@ def test_invalid_answers_run_into_the_step_limit() -> None:
 
 
 def test_goal_on_the_last_step_is_not_a_truncation() -> None:
-    env = world("OneRoomS6Fast")
+    env = unwrapped("OneRoomS6Fast")
     env.reset(seed=0)
     put(env, env._sim.box, 1.2, 0)
     env._sim.step_count = 49
@@ -177,7 +177,7 @@ def test_goal_on_the_last_step_is_not_a_truncation() -> None:
 
 
 def test_leaving_the_sidewalk_is_no_success() -> None:
-    env = world("Sidewalk")
+    env = unwrapped("Sidewalk")
     env.reset(seed=0)
     env._sim.agent.pos, env._sim.agent.dir = np.array([-0.05, 0.0, 5.0]), 0.0
     assert act(env, "forward")[1:] == (0.0, True, False, {"invalid": False, "success": False})
@@ -185,7 +185,7 @@ def test_leaving_the_sidewalk_is_no_success() -> None:
 
 @pytest.mark.parametrize(("color", "shape", "reward"), [(0, 0, 1.0), (1, 0, -1.0), (0, 1, -1.0)])
 def test_sign(color: int, shape: int, reward: float) -> None:
-    env = world("Sign")
+    env = unwrapped("Sign")
     assert env.reset(seed=0)[0]["prompt"].startswith("go to the box of the color on the sign.")
     put(env, env._sim._objects[shape][color], 1.0, 0)
     assert act(env, "left")[1:] == (reward, True, False, {"invalid": False, "success": reward > 0})
@@ -194,7 +194,7 @@ def test_sign(color: int, shape: int, reward: float) -> None:
 
 
 def test_collect_health() -> None:
-    env = world("CollectHealth")
+    env = unwrapped("CollectHealth")
     env.reset(seed=0)
     steps = [act(env, "toggle") if i % 2 else env.step(None) for i in range(50)]
     assert [step[1] for step in steps[:-1]] == [-0.1, 2.0] * 24 + [-0.1]
@@ -210,7 +210,7 @@ def test_collect_health() -> None:
 
 
 def test_pickup_objects() -> None:
-    env = world("PickupObjects")
+    env = unwrapped("PickupObjects")
     env.reset(seed=1)
     rewards = []
     for _ in range(400):
@@ -225,7 +225,7 @@ def test_pickup_objects() -> None:
 
 
 def test_put_next() -> None:
-    env = world("PutNext")
+    env = unwrapped("PutNext")
     env.reset(seed=0)
     sim = env._sim
     put(env, sim.red_box, 0.9, 0)
@@ -240,8 +240,8 @@ def test_put_next() -> None:
 
 
 @pytest.mark.parametrize(("name", "limit"), [("RoomObjects", 400), ("ThreeRooms", 400)])
-def test_worlds_without_a_reward_end_without_success(name: str, limit: int) -> None:
-    env = world(name)
+def test_environments_without_a_reward_end_without_success(name: str, limit: int) -> None:
+    env = unwrapped(name)
     env.reset(seed=0)
     env._sim.step_count = limit - 1
     assert env.step(0)[1:] == (0.0, False, True, {"invalid": False, "success": False})
@@ -259,7 +259,7 @@ def test_actions(name: str) -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(ValueError, match="not a MiniWorld world"):
+    with pytest.raises(ValueError, match="not a MiniWorld environment"):
         MiniWorld("OneRoom")
 
 
@@ -275,7 +275,7 @@ def missing(*names, **options):
 pyglet.lib.loader.load_library = pyglet.lib.load_library = missing
 from envs.base import SimulatorError
 try:
-    from envs.miniworld import MiniWorld
+    from envs.miniworld.env import MiniWorld
     MiniWorld("MiniWorld-OneRoom-v0")
 except SimulatorError as error:
     print(error)

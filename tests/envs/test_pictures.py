@@ -21,7 +21,7 @@ from envs.registry import make
 CHANCE = {"count": 1 / 4, "color": 1 / 4, "relation": 1 / 2, "reading": 1 / 4, "order": 1 / 3}
 
 
-def world(**options: Any) -> Pictures:
+def unwrapped(**options: Any) -> Pictures:
     return Pictures(**{"prompt_style": "terse", **options})
 
 
@@ -74,7 +74,7 @@ def solve(prompt: str, picture: np.ndarray) -> str:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "reading"])
 @pytest.mark.parametrize("size", [(160, 120), (96, 96)])
 def test_the_right_option_is_what_the_picture_shows(kind: str, size: tuple[int, int]) -> None:
-    env = world(width=size[0], height=size[1], kinds=kind)
+    env = unwrapped(width=size[0], height=size[1], kinds=kind)
     for seed in range(40):
         observation, _ = env.reset(seed=seed)
         answer = solve(observation["prompt"], observation["frames"][0])
@@ -141,20 +141,20 @@ def test_without_the_picture_it_is_a_guess(kind: str) -> None:
 
 
 def test_kinds_are_drawn_evenly_and_can_be_chosen() -> None:
-    env = world()
+    env = unwrapped()
     env.reset(seed=0)
     drawn = [env.step(0)[4]["task"] for _ in range(500) if env.reset()]
     assert all(abs(drawn.count(kind) - 100) < 40 for kind in KINDS)
-    env = world(kinds="order, count")
+    env = unwrapped(kinds="order, count")
     assert {env.step(0)[4]["task"] for _ in range(30) if env.reset()} == {"order", "count"}
     with pytest.raises(ValueError, match=r"there is no 'counts'.*of count, color, relation, reading, order") as error:
-        world(kinds="counts")
+        unwrapped(kinds="counts")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("prompt_style", ["full", "terse"])
 def test_rewards_and_what_names_an_option(prompt_style: str) -> None:
-    env = world(prompt_style=prompt_style, invalid_reward=-0.5)
+    env = unwrapped(prompt_style=prompt_style, invalid_reward=-0.5)
     for seed in range(60):
         env.reset(seed=seed)
         right = env.action_names.index(env.expert_action())
@@ -177,12 +177,12 @@ def test_rewards_and_what_names_an_option(prompt_style: str) -> None:
             )
         with pytest.raises(ValueError, match="not in Discrete"):
             env.step(MOST_OPTIONS)
-    assert world().invalid_reward == 0.0
+    assert unwrapped().invalid_reward == 0.0
 
 
 def test_prompts() -> None:
     for kind in KINDS:
-        full, terse = world(kinds=kind, prompt_style="full"), world(kinds=kind)
+        full, terse = unwrapped(kinds=kind, prompt_style="full"), unwrapped(kinds=kind)
         for seed in range(20):
             long, short = full.reset(seed=seed)[0]["prompt"], terse.reset(seed=seed)[0]["prompt"]
             assert full.action_names == terse.action_names
@@ -239,14 +239,14 @@ def test_the_seed_decides_everything_whatever_ran_before() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (16, 8), (24, 24), (448, 448), (640, 20)])
 def test_every_size_can_be_drawn(size: tuple[int, int]) -> None:
     for kind in KINDS:
-        env = world(width=size[0], height=size[1], kinds=kind)
+        env = unwrapped(width=size[0], height=size[1], kinds=kind)
         observation, _ = env.reset(seed=1)
         assert observation["frames"].shape == (1, size[1], size[0], 3)
         assert observation in env.observation_space
 
 
 def test_a_frame_is_the_callers_own() -> None:
-    env = world()
+    env = unwrapped()
     observation, _ = env.reset(seed=0)
     before = env.render()
     observation["frames"][:] = 0
@@ -256,7 +256,7 @@ def test_a_frame_is_the_callers_own() -> None:
 
 def test_nothing_is_asked_before_the_first_reset() -> None:
     with pytest.raises(gym.error.ResetNeeded, match="call reset first"):
-        _ = world().action_names
+        _ = unwrapped().action_names
 
 
 def test_inks_can_be_read_on_white() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, SimulatorError
 from envs.registry import make
-from envs.vector import VectorStep, VectorWorld, evaluation_seeds, training_seeds
+from envs.vector import VectorEnv, VectorStep, evaluation_seeds, training_seeds
 
 SIZE: dict[str, Any] = {"width": 16, "height": 16}
 WORLDS = {
@@ -28,17 +28,17 @@ WORLDS = {
 
 
 @pytest.fixture(autouse=True)
-def _worlds_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def _envs_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(
         Path(__file__).parent
-    )  # for "misbehaving_worlds:Counter"; workers inherit the search path
+    )  # for "misbehaving_envs:Counter"; workers inherit the search path
 
 
-def counters(num_envs: int = 4, *, workers: int = 2, deadline: float = 60.0, name: str = "Counter") -> VectorWorld:
-    return VectorWorld(
-        f"misbehaving_worlds:{name}",
+def counters(num_envs: int = 4, *, workers: int = 2, deadline: float = 60.0, name: str = "Counter") -> VectorEnv:
+    return VectorEnv(
+        f"misbehaving_envs:{name}",
         num_envs,
-        workers=workers,
+        num_workers=workers,
         seeds=lambda i, k: 100 * i + k,
         step_deadline=deadline,
         frames=2,
@@ -47,8 +47,8 @@ def counters(num_envs: int = 4, *, workers: int = 2, deadline: float = 60.0, nam
 
 
 def test_returns_are_of_unscaled_rewards_and_tasks_and_actions_arrive() -> None:
-    with VectorWorld(
-        "misbehaving_worlds:Choosy", 2, workers=1, seeds=lambda i, k: k if k < 2 else None, reward_scale=0.5, **SIZE
+    with VectorEnv(
+        "misbehaving_envs:Choosy", 2, num_workers=1, seeds=lambda i, k: k if k < 2 else None, reward_scale=0.5, **SIZE
     ) as pool:
         pool.reset()
         assert pool.action_names == [("win0",)] * 2
@@ -61,16 +61,16 @@ def test_returns_are_of_unscaled_rewards_and_tasks_and_actions_arrive() -> None:
         assert pool.step(["win0", "win1"]).infos[0]["task"] == "winning 0"
         assert pool.action_names == [(), ("win0",)]  # simulator 0 has no episode left
 
-        with VectorWorld("misbehaving_worlds:Choosy", 1, workers=1, seeds=lambda i, k: k, **SIZE) as restored:
+        with VectorEnv("misbehaving_envs:Choosy", 1, num_workers=1, seeds=lambda i, k: k, **SIZE) as restored:
             restored.load_state_dict(
                 {"env_id": restored.env_id, "episodes": [{"index": 0, "seed": 0, "actions": ["x"], "total": 1.0}]}
             )
             assert restored.action_names == [("go", "win1")]
 
 
-def test_a_world_hears_of_each_next_seed_once() -> None:
-    with VectorWorld(
-        "misbehaving_worlds:Listening", 1, workers=1, seeds=lambda i, k: k if k < 3 else None, **SIZE
+def test_an_environment_hears_of_each_next_seed_once() -> None:
+    with VectorEnv(
+        "misbehaving_envs:Listening", 1, num_workers=1, seeds=lambda i, k: k if k < 3 else None, **SIZE
     ) as pool:
         pool.reset()
         heard = [pool.step([name]).observations[0] for name in ("go", "go", "win", "go", "win")]
@@ -83,7 +83,7 @@ def same(a: Any, b: Any) -> bool:
     return a["prompt"] == b["prompt"] and np.array_equal(a["frames"], b["frames"])
 
 
-def pids(pool: VectorWorld) -> list[int]:
+def pids(pool: VectorEnv) -> list[int]:
     return [worker.process.pid for worker in pool._workers]
 
 
@@ -118,7 +118,7 @@ def test_equals_single_simulators(env_id: str, workers: int) -> None:
     choose = random.Random(0)
     singles = [make(env_id, **options) for _ in range(3)]
     episodes, returns, lengths = [0] * 3, [0.0] * 3, [0] * 3
-    with VectorWorld(env_id, 3, workers=workers, seeds=seeds, **options) as pool:
+    with VectorEnv(env_id, 3, num_workers=workers, seeds=seeds, **options) as pool:
         for i, observation in enumerate(pool.reset()):
             assert same(observation, singles[i].reset(seed=seeds(i, 0))[0])
         for _ in range(60):
@@ -157,14 +157,14 @@ def test_state_round_trip_is_exact(env_id: str) -> None:
     options: dict[str, Any] = {"width": 24, "height": 16, "frames": 3, "prompt": "terse"}
     choose = random.Random(1)
     texts = [[choose.choice(actions) for _ in range(3)] for _ in range(30)]
-    with VectorWorld(env_id, 3, workers=1, seeds=training_seeds(1), **options) as pool:
+    with VectorEnv(env_id, 3, num_workers=1, seeds=training_seeds(1), **options) as pool:
         pool.reset()
         for line in texts[:13]:
             last = pool.step(line)
         state = json.loads(json.dumps(pool.state_dict()))
         rest = [pool.step(line) for line in texts[13:]]
         assert pool.state_dict() != state
-    with VectorWorld(env_id, 3, workers=2, seeds=training_seeds(1), **options) as pool:
+    with VectorEnv(env_id, 3, num_workers=2, seeds=training_seeds(1), **options) as pool:
         restored = pool.load_state_dict(state)
         assert all(same(a, b) for a, b in zip(restored, last.observations, strict=True))
         assert pool.state_dict() == state
@@ -188,7 +188,7 @@ def test_state_of_another_pool_is_refused() -> None:
 
 
 def test_replay_that_ends_early_is_an_error() -> None:
-    with counters(1, workers=1) as pool:
+    with counters(1, num_workers=1) as pool:
         pool.reset()
         state = pool.state_dict()
         state["episodes"][0]["actions"] = ["go"] * 8
@@ -198,7 +198,7 @@ def test_replay_that_ends_early_is_an_error() -> None:
 
 def test_simulators_stop_when_their_seeds_run_out() -> None:
     episodes = 5
-    with VectorWorld("misbehaving_worlds:Counter", 3, workers=2, seeds=evaluation_seeds(episodes, 3), **SIZE) as pool:
+    with VectorEnv("misbehaving_envs:Counter", 3, num_workers=2, seeds=evaluation_seeds(episodes, 3), **SIZE) as pool:
         observations = pool.reset()
         seen = []
         steps = 0
@@ -213,7 +213,7 @@ def test_simulators_stop_when_their_seeds_run_out() -> None:
 
 
 def test_more_simulators_than_episodes() -> None:
-    with VectorWorld("misbehaving_worlds:Counter", 3, workers=3, seeds=evaluation_seeds(2, 3), **SIZE) as pool:
+    with VectorEnv("misbehaving_envs:Counter", 3, num_workers=3, seeds=evaluation_seeds(2, 3), **SIZE) as pool:
         assert [observation is None for observation in pool.reset()] == [False, False, True]
 
 
@@ -221,7 +221,7 @@ def test_more_simulators_than_episodes() -> None:
     ("action", "reason"), [("die", "SIGKILL"), ("hang", "did not answer in time"), ("raise", "on purpose")]
 )
 def test_lost_worker_costs_only_its_episodes(action: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    with counters(4, workers=2, deadline=1.0) as pool:
+    with counters(4, num_workers=2, deadline=1.0) as pool:
         pool.reset()
         before = pool.step(["go"] * 4)
         old = pids(pool)
@@ -252,7 +252,7 @@ def test_lost_worker_costs_only_its_episodes(action: str, reason: str, caplog: p
 
 
 def test_worker_killed_between_steps() -> None:
-    with counters(2, workers=2) as pool:
+    with counters(2, num_workers=2) as pool:
         pool.reset()
         os.kill(pids(pool)[1], signal.SIGKILL)
         step = pool.step(["go"] * 2)
@@ -263,13 +263,13 @@ def test_worker_killed_between_steps() -> None:
     ("name", "message"), [("Broken", "OSError: no such simulator in two lines"), ("CrashesAtReset", "SIGKILL")]
 )
 def test_worker_that_never_starts_is_an_error(name: str, message: str) -> None:
-    with pytest.raises(SimulatorError, match=message) as error, counters(2, workers=1, name=name) as pool:
+    with pytest.raises(SimulatorError, match=message) as error, counters(2, num_workers=1, name=name) as pool:
         pool.reset()
     assert "\n" not in str(error.value)
 
 
-def test_world_that_fails_every_step_is_an_error() -> None:
-    with counters(1, workers=1) as pool:
+def test_environment_that_fails_every_step_is_an_error() -> None:
+    with counters(1, num_workers=1) as pool:
         pool.reset()
         for _ in range(2):
             pool.step(["raise"])
@@ -283,7 +283,7 @@ def test_nothing_is_left_behind() -> None:
     gc.collect()  # what earlier tests dropped, with the files it holds, is not to be counted as given back by this one
     files = len(os.listdir("/proc/self/fd"))
     shared = set(os.listdir("/dev/shm"))
-    pool = counters(3, workers=2)
+    pool = counters(3, num_workers=2)
     pool.reset()
     workers = pids(pool)
     pool.close()
@@ -299,8 +299,9 @@ def test_killed_parent_leaves_nothing(hang: bool) -> None:
     shared = set(os.listdir("/dev/shm"))
     script = (
         "import os, signal, sys, threading\n"
-        "from envs.vector import VectorWorld\n"
-        "pool = VectorWorld('misbehaving_worlds:Counter', 2, workers=2, seeds=lambda i, k: k, width=16, height=16)\n"
+        "from envs.vector import VectorEnv\n"
+        "sizes = {'width': 16, 'height': 16}\n"
+        "pool = VectorEnv('misbehaving_envs:Counter', 2, num_workers=2, seeds=lambda i, k: k, **sizes)\n"
         "pool.reset()\n"
         "print(*(worker.process.pid for worker in pool._workers), flush=True)\n"
         + (
@@ -322,25 +323,25 @@ def test_killed_parent_leaves_nothing(hang: bool) -> None:
 
 
 def test_interrupt_reaches_only_the_parent() -> None:
-    with counters(2, workers=2) as pool:
+    with counters(2, num_workers=2) as pool:
         pool.reset()
         assert all(os.getpgid(pid) == pid != os.getpgrp() for pid in pids(pool))
 
 
 def test_imports_no_learner() -> None:
-    code = "import sys, envs.vector, envs.miniworld, envs.gym_cards; print(*sys.modules)"
+    code = "import sys, envs.vector, envs.miniworld.env, envs.gym_cards; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "transformers", "vldac", "pipelines"} & set(modules)
 
 
-@pytest.mark.parametrize("arguments", [{"workers": 0}, {"workers": 3}, {"workers": 1, "step_deadline": 0}])
+@pytest.mark.parametrize("arguments", [{"num_workers": 0}, {"num_workers": 3}, {"num_workers": 1, "step_deadline": 0}])
 def test_arguments_are_checked(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"workers|step_deadline"):
-        VectorWorld("misbehaving_worlds:Counter", 2, seeds=lambda i, k: 0, **arguments, **SIZE)
+        VectorEnv("misbehaving_envs:Counter", 2, seeds=lambda i, k: 0, **arguments, **SIZE)
 
 
 def test_misuse_is_refused() -> None:
-    with counters(2, workers=1) as pool:
+    with counters(2, num_workers=1) as pool:
         with pytest.raises(RuntimeError, match="reset"):
             pool.step(["go", "go"])
         pool.reset()

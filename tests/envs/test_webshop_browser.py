@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.vector import VectorWorld, training_seeds
+from envs.vector import VectorEnv, training_seeds
 from envs.webshop import WebShop
 from envs.webshop.screens import _ServerLease
 
@@ -72,20 +72,20 @@ def drivers() -> list[int]:
 
 @pytest.fixture
 def env() -> Iterator[WebShop]:
-    world = WebShop(**SIZE, catalogue="small")
-    world.reset(seed=1)
-    yield world
-    world.close()
+    environment = WebShop(**SIZE, catalogue="small")
+    environment.reset(seed=1)
+    yield environment
+    environment.close()
 
 
-def act(world: WebShop, text: str) -> Any:
-    action = world.parse_action(text)
+def act(environment: WebShop, text: str) -> Any:
+    action = environment.parse_action(text)
     assert action is not None
-    return world.step(action)[0]["frames"][0]
+    return environment.step(action)[0]["frames"][0]
 
 
-def frames(world: WebShop, seed: int = 1) -> list[Any]:
-    return [world.reset(seed=seed)[0]["frames"][0], *(act(world, text) for text in WAY)]
+def frames(environment: WebShop, seed: int = 1) -> list[Any]:
+    return [environment.reset(seed=seed)[0]["frames"][0], *(act(environment, text) for text in WAY)]
 
 
 def test_screenshots_are_of_the_state(env: WebShop) -> None:
@@ -104,7 +104,7 @@ def test_screenshots_are_of_the_state(env: WebShop) -> None:
     assert np.array_equal(env.render(), before)
 
 
-def test_worlds_share_browser_and_server_and_nothing_else(env: WebShop) -> None:
+def test_environments_share_browser_and_server_and_nothing_else(env: WebShop) -> None:
     alone = frames(env)
     processes = sorted(drivers())
     other = WebShop(width=120, height=120, catalogue="small")
@@ -147,9 +147,9 @@ def test_threads_have_browsers_of_their_own(env: WebShop) -> None:
     got: list[Any] = []
 
     def work() -> None:
-        world = WebShop(**SIZE, catalogue="small")
-        got.extend(frames(world))
-        world.close()
+        environment = WebShop(**SIZE, catalogue="small")
+        got.extend(frames(environment))
+        environment.close()
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -162,10 +162,10 @@ def test_threads_have_browsers_of_their_own(env: WebShop) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 24), (64, 64), (1280, 720), (300, 500)])
 def test_any_size(size: tuple[int, int]) -> None:
-    world = WebShop(width=size[0], height=size[1], catalogue="small")
-    world.reset(seed=0)
-    assert act(world, "search[mug]").shape == (size[1], size[0], 3)
-    world.close()
+    environment = WebShop(width=size[0], height=size[1], catalogue="small")
+    environment.reset(seed=0)
+    assert act(environment, "search[mug]").shape == (size[1], size[0], 3)
+    environment.close()
 
 
 PROGRAM = """
@@ -202,7 +202,7 @@ def test_no_process_outlives_its_parent(end: str) -> None:
 @pytest.mark.slow
 def test_workers_with_browsers() -> None:
     options = {"options": {"pictures": "browser"}, **SIZE}
-    with VectorWorld("WebShop-v0", 4, workers=2, seeds=training_seeds(0), **options) as pool:
+    with VectorEnv("WebShop-v0", 4, num_workers=2, seeds=training_seeds(0), **options) as pool:
         first = pool.reset()
         assert all(observation is not None for observation in first)
         workers = [worker.process.pid for worker in pool._workers]

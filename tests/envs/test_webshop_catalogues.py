@@ -258,21 +258,21 @@ def test_the_released_files_drop_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("goals", ["synthetic", "human"])
-def test_worlds_of_the_released_files(tmp_path: Path, goals: Any) -> None:
+def test_environments_of_the_released_files(tmp_path: Path, goals: Any) -> None:
     open_shop.cache_clear()
-    world = WebShop(width=64, height=64, catalogue=str(write(tmp_path)), pictures="drawn", goals=goals)
-    assert {goal.instruction.split(", and price")[0] for goal in world.shop.goals} == (
+    unwrapped = WebShop(width=64, height=64, catalogue=str(write(tmp_path)), pictures="drawn", goals=goals)
+    assert {goal.instruction.split(", and price")[0] for goal in unwrapped.shop.goals} == (
         {"I want a soft brush in gold", "a wooden brush"}
         if goals == "human"
         else {"find me a soft brush with color: red | gold", "find me a soft brush with color: blue"}
     )
     for seed in range(6):
-        observation, _ = world.reset(seed=seed)
+        observation, _ = unwrapped.reset(seed=seed)
         assert observation["prompt"].isascii()
         if goals == "human":
-            assert "hair brush" not in world.action_names[0]  # what people were not told must not be told
-        while (text := world.expert_action()) is not None:
-            observation, reward, _, _, info = world.step(world.parse_action(text))
+            assert "hair brush" not in unwrapped.action_names[0]  # what people were not told must not be told
+        while (text := unwrapped.expert_action()) is not None:
+            observation, reward, _, _, info = unwrapped.step(unwrapped.parse_action(text))
             assert not info["invalid"]
         assert reward == 1.0
 

@@ -15,7 +15,7 @@ from envs.webshop.shop import Shop, State
 SIZE: dict[str, Any] = {"width": 64, "height": 64}
 
 
-def world(catalogue: str = "small", **options: Any) -> WebShop:
+def environment(catalogue: str = "small", **options: Any) -> WebShop:
     return WebShop(**{**SIZE, "catalogue": catalogue, "pictures": "drawn", **options})
 
 
@@ -37,7 +37,7 @@ def reset_to(env: WebShop, wish: str, size: str, seed: int = 0) -> Any:
 
 def test_descriptions_are_true() -> None:
     """What is said to fit can be bought for a score of 1, and nothing else."""
-    env = world()
+    env = environment()
     rng = random.Random(3)
     seen = set()
     for seed in range(120):
@@ -73,7 +73,7 @@ def best_score(env: WebShop, product: Product) -> float:
 
 
 def test_descriptions() -> None:
-    env = world()
+    env = environment()
     goal = reset_to(env, "red clay mug", "large")
     limit = f"{goal.price_upper:.0f}"
     assert env.describe() == "search page. wanted: mug."
@@ -93,7 +93,7 @@ def test_descriptions() -> None:
 
 
 def test_terse_prompts() -> None:
-    env = world(prompt_style="terse")
+    env = environment(prompt_style="terse")
     goal = reset_to(env, "red clay mug", "large")
     want = f"want red clay mug, size large, under {goal.price_upper:.0f}. "
     observation, *_ = env.step(None)
@@ -116,7 +116,7 @@ def test_terse_prompts() -> None:
 @pytest.mark.parametrize("prompt_style", ["terse", "full"])
 @pytest.mark.parametrize("catalogue", ["small", "default"])
 def test_prompts_hold_what_is_needed(catalogue: str, prompt_style: Any) -> None:
-    env = world(catalogue, prompt_style=prompt_style, max_steps=10**6)
+    env = environment(catalogue, prompt_style=prompt_style, max_steps=10**6)
     rng = random.Random(4)
     for seed in range(25):
         observation, _ = env.reset(seed=seed)
@@ -159,9 +159,9 @@ def test_long_texts_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         instructions=(Instruction("a round cup " * 500, ("round",)),),
     )
     shop = Shop(Catalogue("long", (product,)))
-    monkeypatch.setattr("envs.webshop.world.open_shop", lambda *_: shop)
+    monkeypatch.setattr("envs.webshop.env.open_shop", lambda *_: shop)
     for style in ("terse", "full"):
-        env = world(prompt_style=style)
+        env = environment(prompt_style=style)
         observation, _ = env.reset(seed=0)
         actions = ["search[tasse]", "click[b1]", "click[description]", "click[< prev]", "click[features]"]
         for action in [None, *actions]:

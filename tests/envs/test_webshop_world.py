@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 
 from envs.base import EVALUATION_SEEDS, SimulatorError
 from envs.registry import make
-from envs.vector import VectorWorld, evaluation_seeds
+from envs.vector import VectorEnv, evaluation_seeds
 from envs.webshop import WebShop
 from envs.webshop import shop as shop_module
 from envs.webshop.goals import split
@@ -21,7 +21,7 @@ from envs.webshop.shop import State
 SIZE: dict[str, Any] = {"width": 64, "height": 64}
 
 
-def world(catalogue: str = "small", **options: Any) -> WebShop:
+def environment(catalogue: str = "small", **options: Any) -> WebShop:
     return WebShop(**{**SIZE, "catalogue": catalogue, "pictures": "drawn", **options})
 
 
@@ -44,11 +44,11 @@ def reset_to(env: WebShop, wish: str, size: str, seed: int = 0) -> Any:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("catalogue", ["small", "default"])
 def test_follows_gymnasium(catalogue: str) -> None:
-    check_env(world(catalogue), skip_render_check=True)
+    check_env(environment(catalogue), skip_render_check=True)
 
 
 def test_an_episode() -> None:
-    env = world()
+    env = environment()
     goal = reset_to(env, "red clay mug", "large")
     assert goal.asin == "B01"
     assert act(env, "search[red mug]")[1:] == (0.0, False, False, {"invalid": False})
@@ -69,7 +69,7 @@ def test_an_episode() -> None:
     ],
 )
 def test_near_misses(asin: str, size: str | None, score: float) -> None:
-    env = world()
+    env = environment()
     reset_to(env, "red clay mug", "large")
     env.state = State("item", "x", 1, asin.upper())
     if size is not None:
@@ -81,18 +81,18 @@ def test_near_misses(asin: str, size: str | None, score: float) -> None:
 
 @pytest.mark.parametrize("answer", [None, "", "buy", "click[b01]", "search[]", "search[x", "\x00", "é" * 4000])
 def test_illegal_answers_change_nothing_and_count_as_a_step(answer: str | None) -> None:
-    env = world(invalid_reward=-0.5)
+    env = environment(invalid_reward=-0.5)
     before, _ = env.reset(seed=1)
     after, *rest = env.step(answer)
     assert rest == [-0.5, False, False, {"invalid": True}]
     assert after["prompt"] == before["prompt"]
     assert np.array_equal(after["frames"], before["frames"])
     assert env.steps == 1
-    assert world().invalid_reward == -0.1
+    assert environment().invalid_reward == -0.1
 
 
 def test_thousands_of_illegal_answers() -> None:
-    env = world(max_steps=10**6)
+    env = environment(max_steps=10**6)
     env.reset(seed=0)
     rng = random.Random(0)
     act(env, "search[mug]")
@@ -106,7 +106,7 @@ def test_thousands_of_illegal_answers() -> None:
 
 
 def test_anything_but_a_text_is_an_error() -> None:
-    env = world()
+    env = environment()
     env.reset(seed=0)
     with pytest.raises(ValueError, match="action 3 is neither None nor a text"):
         env.step(3)  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ def test_anything_but_a_text_is_an_error() -> None:
 
 @pytest.mark.parametrize(("options", "limit"), [({}, 12), ({"max_steps": 3}, 3), ({"catalogue": "default"}, 100)])
 def test_truncation(options: dict[str, Any], limit: int) -> None:
-    env = world(**options)
+    env = environment(**options)
     env.reset(seed=0)
     ends = [env.step(None)[1:] for _ in range(limit)]
     assert ends[:-1] == [(-0.1, False, False, {"invalid": True})] * (limit - 1)
@@ -122,7 +122,7 @@ def test_truncation(options: dict[str, Any], limit: int) -> None:
 
 
 def test_buying_on_the_last_step_is_not_a_truncation() -> None:
-    env = world(max_steps=3)
+    env = environment(max_steps=3)
     env.reset(seed=0)
     act(env, "search[mug]")
     act(env, "click[b01]")
@@ -131,7 +131,7 @@ def test_buying_on_the_last_step_is_not_a_truncation() -> None:
 
 @pytest.mark.parametrize("catalogue", ["small", "default"])
 def test_seeds_of_evaluation_draw_from_the_test_goals_evenly(catalogue: str) -> None:
-    env = world(catalogue)
+    env = environment(catalogue)
     test, train = (split(len(env.shop.goals), name) for name in ("test", "train"))
     drawn = Counter()
     for i in range(600):
@@ -148,7 +148,7 @@ def test_seeds_of_evaluation_draw_from_the_test_goals_evenly(catalogue: str) -> 
 
 
 def test_training_goals_are_drawn_by_their_weights() -> None:
-    env = world()
+    env = environment()
     drawn = Counter()
     for seed in range(20000):
         env.np_random = np.random.default_rng(seed)
@@ -164,7 +164,7 @@ def test_training_goals_are_drawn_by_their_weights() -> None:
 
 @pytest.mark.parametrize(("catalogue", "episodes"), [("small", 100), ("default", 100)])
 def test_expert_always_scores_1(catalogue: str, episodes: int) -> None:
-    env = world(catalogue)
+    env = environment(catalogue)
     for seed in (*range(episodes), *(EVALUATION_SEEDS[i] for i in range(episodes // 4))):
         env.reset(seed=seed)
         terminated = truncated = False
@@ -179,7 +179,7 @@ def test_expert_always_scores_1(catalogue: str, episodes: int) -> None:
 
 @pytest.mark.parametrize("catalogue", ["small", "default"])
 def test_expert_finds_back_from_anywhere(catalogue: str) -> None:
-    env = world(catalogue, max_steps=100)
+    env = environment(catalogue, max_steps=100)
     rng = random.Random(2)
     for seed in range(30):
         env.reset(seed=seed)
@@ -206,12 +206,12 @@ def test_expert_finds_back_from_anywhere(catalogue: str) -> None:
 )
 def test_options_that_are_not_accepted(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        world(**options)
+        environment(**options)
     assert "\n" not in str(error.value)
 
 
 def test_every_page_of_the_small_catalogue_looks_different() -> None:
-    env = world()
+    env = environment()
     env.reset(seed=0)
     seen: dict[bytes, Any] = {}
     stack = [State(), State("results", "mug"), State("results", "lamp"), State("results", "no such thing")]
@@ -228,7 +228,7 @@ def test_every_page_of_the_small_catalogue_looks_different() -> None:
 
 
 def test_a_frame_is_the_callers_own() -> None:
-    env = world()
+    env = environment()
     env.reset(seed=0)
     before = env.render()
     env.render()[:] = 0
@@ -241,7 +241,7 @@ def test_the_drawn_shop_needs_neither_server_nor_browser(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("socket.socket.bind", refuse)
     monkeypatch.setattr("subprocess.Popen.__init__", refuse)
-    env = world("default")
+    env = environment("default")
     env.reset(seed=0)
     act(env, "search[mug]")
     env.close()
@@ -252,16 +252,16 @@ def test_without_a_browser_the_message_names_the_package(monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("WEBSHOP_CHROMIUM", raising=False)
     with pytest.raises(SimulatorError, match="apt-get install chromium") as error:
-        world(pictures="browser")
+        environment(pictures="browser")
     assert "\n" not in str(error.value)
     monkeypatch.setenv("WEBSHOP_CHROMIUM", "/no/such/program")
     with pytest.raises(SimulatorError, match="WEBSHOP_CHROMIUM names /no/such/program, which is no program"):
-        world(pictures="browser")
+        environment(pictures="browser")
 
 
-def test_many_worlds_in_worker_processes() -> None:
+def test_many_environments_in_worker_processes() -> None:
     options = {"frames": 2, "prompt": "terse", **SIZE}
-    with VectorWorld("WebShop-Small-v0", 4, workers=2, seeds=evaluation_seeds(8, 4), **options) as pool:
+    with VectorEnv("WebShop-Small-v0", 4, num_workers=2, seeds=evaluation_seeds(8, 4), **options) as pool:
         observations = pool.reset()
         singles = [make("WebShop-Small-v0", **options) for _ in range(4)]
         expected = [env.reset(seed=evaluation_seeds(8, 4)(i, 0))[0] for i, env in enumerate(singles)]
@@ -278,4 +278,4 @@ def test_many_worlds_in_worker_processes() -> None:
 
 
 def test_shops_are_shared() -> None:
-    assert world().shop is world(prompt_style="terse").shop is shop_module.open_shop("small", "synthetic")
+    assert environment().shop is environment(prompt_style="terse").shop is shop_module.open_shop("small", "synthetic")

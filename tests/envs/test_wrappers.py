@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from misbehaving_worlds import Counter
+from misbehaving_envs import Counter
 
 from envs.wrappers import FrameWindow, RewardScale, TimeLimit
 
@@ -57,14 +57,14 @@ def test_the_time_limit_truncates_its_last_step_and_counts_every_episode_anew() 
         assert steps[2][3]["success"] is False
 
 
-def test_the_time_limit_leaves_the_worlds_own_endings_alone() -> None:
+def test_the_time_limit_leaves_the_environments_own_endings_alone() -> None:
     won = play(TimeLimit(Counter(width=4, height=4), 2), [0, 1])[-1]
     assert won[1:] == (True, False, {"invalid": False, "success": True})
     cut = play(TimeLimit(Counter(width=4, height=4), 7), [0] * Counter.limit)[-1]
     assert cut[1:] == (False, True, {"invalid": False, "success": False})
 
 
-def test_rewards_are_scaled_and_the_worlds_own_are_kept() -> None:
+def test_rewards_are_scaled_and_the_environments_own_are_kept() -> None:
     plain = play(Counter(width=4, height=4), [0, 0, 1])
     scaled = play(RewardScale(Counter(width=4, height=4), 0.25), [0, 0, 1])
     for (reward, *_), (smaller, *_, info) in zip(plain, scaled, strict=True):

@@ -36,7 +36,7 @@ def test_perf_prints_rates_shares_and_the_ratio(tiny_params_file: Any, tiny_base
 
 def test_a_study_has_one_line_a_seed_and_policy_and_does_nothing_twice(tiny_params_file: Any, tmp_path: Path) -> None:
     params = str(tiny_params_file({"train": {"total_steps": 16}, "warm_start": {"updates": 2}}))
-    command = ("benchmarks.study", "--params", params, "--seeds", "4", "--directory", str(tmp_path / "study"))
+    command = ("vldac.evaluation.study", "--params", params, "--seeds", "4", "--directory", str(tmp_path / "study"))
     first = call(*command)
     assert first.count("took") == 3
     rows = [line.split() for line in first.splitlines() if line.split()[1:2] and line.split()[0] == "4"]

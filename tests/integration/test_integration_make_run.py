@@ -49,12 +49,12 @@ def clone(root: Path, params: dict[str, Any]) -> Path:
     return root
 
 
-def test_make_run_trains_registers_and_examines_and_dvc_alone_gives_the_same_weights(
+def test_make_run_trains_registers_and_benchmarks_and_dvc_alone_gives_the_same_weights(
     tmp_path: Path, tiny_config: Any
 ) -> None:
     params = tiny_config().model_dump(mode="json")  # DVC wants every parameter that a stage names written out
     root = clone(tmp_path / "project", params)
-    printed = call(root, sys.executable, "-m", "pipelines.run", env=watched(tmp_path, root))
+    printed = call(root, sys.executable, "-m", "pipelines.commands.run", env=watched(tmp_path, root))
     assert "127.0.0.1" in (tmp_path / "connections").read_text()  # its own Prefect server
     assert outside(tmp_path) == []
 
@@ -67,15 +67,15 @@ def test_make_run_trains_registers_and_examines_and_dvc_alone_gives_the_same_wei
     for policy in ("random", "base", "trained"):
         assert set(summary[policy]) >= {"success", "success_ci", "return", "steps_to_goal", "episodes"}
         assert summary[policy]["episodes"] == params["evaluate"]["episodes"]
-    scores = json.loads((root / "metrics/exams.json").read_text())
+    scores = json.loads((root / "metrics/benchmarks.json").read_text())
     assert set(scores) == {"understanding", "vsi_bench", "visual_web_bench", "balrog"}
     for name, score in scores.items():
         assert 0 <= score <= 100
-        records = (root / f"exams/trained/{name}/records.jsonl").read_text().splitlines()
-        assert len(records) == json.loads((root / f"exams/trained/{name}/summary.json").read_text())["count"] > 0
+        records = (root / f"scores/trained/{name}/records.jsonl").read_text().splitlines()
+        assert len(records) == json.loads((root / f"scores/trained/{name}/summary.json").read_text())["count"] > 0
     assert "General understanding (synthetic)" in printed
-    assert "trained model" in (root / "exams/report/report.html").read_text()
-    for picture in ("learning_curve", "filmstrip", "exams"):
+    assert "trained model" in (root / "scores/report/report.html").read_text()
+    for picture in ("learning_curve", "filmstrip", "benchmarks"):
         with Image.open(root / f"plots/{picture}.png") as image:
             assert min(image.size) > 200
 
@@ -104,15 +104,23 @@ print("ANSWER", json.dumps(model.predict([json.loads(sys.argv[1])])[0]))
     assert set(json.loads(answer.splitlines()[0])) == {"action", "thoughts", "text"}
 
     # A second run finds everything done.
-    again = call(root, sys.executable, "-m", "pipelines.run")
-    for stage in ("worlds", "base", "train", "evaluate", "exam-data", *(f"exam@{name}" for name in scores), "report"):
+    again = call(root, sys.executable, "-m", "pipelines.commands.run")
+    for stage in (
+        "environment",
+        "base",
+        "train",
+        "evaluate",
+        "benchmark-data",
+        *(f"benchmark@{name}" for name in scores),
+        "report",
+    ):
         assert f"{stage}: up to date" in again
 
     # DVC alone, elsewhere, without a server: the same weights, metrics, plots and answers, bit for bit.
     other = clone(tmp_path / "other", params)
-    call(other, "dvc", "repro", "evaluate", "exam@understanding")
+    call(other, "dvc", "repro", "evaluate", "benchmark@understanding")
     ours, theirs = (yaml.safe_load((place / "dvc.lock").read_text())["stages"] for place in (root, other))
-    for name in ("base", "train", "evaluate", "exam-data", "exam@understanding"):
+    for name in ("base", "train", "evaluate", "benchmark-data", "benchmark@understanding"):
         outs = [{out["path"]: out["md5"] for out in stages[name]["outs"]} for stages in (ours, theirs)]
         for made in outs:
             made.pop("runs/train.json", None)  # names the run

@@ -1,4 +1,4 @@
-"""The services as their user has them: `pipelines.serve`, runs by schedule and by hand, and what may go wrong."""
+"""The services as their user has them: `pipelines.commands.serve`, runs by schedule and by hand, what may go wrong."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def checkpoints(root: Path) -> set[Path]:
 def training_run(served: Served) -> str:
     """Starts a training and waits until it has written checkpoints."""
     before = checkpoints(served.root)
-    run = served.run("train-pipeline/train", steps=["worlds", "base", "train"])
+    run = served.run("train-pipeline/train", steps=["environment", "base", "train"])
     until(lambda: len(checkpoints(served.root) - before) >= 2, 180, "checkpoints")
     return run
 
 
 def test_a_scheduled_run_starts_by_itself_registers_and_promotes(served: Served) -> None:
     deployment = served.deployment("train-pipeline/train")
-    steps = ["worlds", "base", "train", "register", "evaluate", "promote"]  # exams have a test of their own
+    steps = ["environment", "base", "train", "register", "evaluate", "promote"]  # benchmarks have a test of their own
     schedule = {"schedule": {"interval": 20}, "active": True, "parameters": {"steps": steps}}
     (made,) = served.api("POST", f"/deployments/{deployment}/schedules", [schedule])
     started = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}, "limit": 1}
@@ -83,15 +83,15 @@ def test_a_scheduled_run_starts_by_itself_registers_and_promotes(served: Served)
     assert client.get_run(version.run_id).data.metrics["environment_steps"] == 64
 
 
-def test_a_version_is_examined_compared_and_held_against_the_rule(served: Served) -> None:
-    exam = served.run("evaluate-model/evaluate", version="1", episodes=3, exams=["understanding"])
+def test_a_version_is_benchmarked_compared_and_held_against_the_rule(served: Served) -> None:
+    benchmark = served.run("evaluate-model/evaluate", version="1", episodes=3, benchmarks=["understanding"])
     rule = served.run("promote-model/promote", version="candidate", dry_run=True)
     night = served.run("nightly/nightly", episodes=3)
     wrong = served.run("evaluate-model/evaluate", version="99")
-    assert served.ended(exam) == "Completed", served.logs(exam)
-    (row, *_) = json.loads(served.artifacts(exam)["exam"]["data"])
+    assert served.ended(benchmark) == "Completed", served.logs(benchmark)
+    (row, *_) = json.loads(served.artifacts(benchmark)["benchmark"]["data"])
     assert row["episodes"] == "3"
-    assert "General understanding" in served.artifacts(exam)["exams"]["data"]
+    assert "General understanding" in served.artifacts(benchmark)["benchmarks"]["data"]
     assert served.ended(rule) == "Completed", served.logs(rule)
     assert "it is the champion already" in served.artifacts(rule)["promotion"]["data"]
     assert served.ended(night) == "Completed", served.logs(night)

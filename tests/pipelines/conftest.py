@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.process import kill_when_parent_dies
-from pipelines.run import environment
+from pipelines.commands.run import environment
+from pipelines.core.processes import kill_when_parent_dies
 from tests.integration.service_client import clean_environment, free_port, until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,11 +22,11 @@ FAKES = {
     "warm_start.py": "vldac/warm_start.py",
     "train.py": "vldac/train.py",
     "policy.py": "vldac/policy.py",
-    "simulator.py": "benchmarks/simulator.py",
-    "exams.py": "benchmarks/__main__.py",
+    "simulator.py": "vldac/evaluation/episodes.py",
+    "benchmarks.py": "benchmarks/__main__.py",
 }
 PARAMS = {
-    "env": {"id": "GymCards-NumberLine-v0", "simulators": 4, "workers": 1},
+    "env": {"id": "GymCards-NumberLine-v0", "num_envs": 4, "num_workers": 1},
     "rollout": {"steps": 8},
     "train": {"total_steps": 320, "batch_size": 32},
 }
@@ -91,7 +91,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def shared_server(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of this test go to that server; without this fixture, `pipelines.run` starts one of its own."""
+    """Runs of this test go to that server; without this fixture, `pipelines.commands.run` starts one of its own."""
     monkeypatch.setenv("PREFECT_API_URL", prefect_server)
 
 

@@ -12,24 +12,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import checkouts, tracking
-from pipelines.cli import PipelineError
-from pipelines.project import revision, workspace
+from pipelines.core.errors import PipelineError
+from pipelines.core.project import revision, workspace
+from pipelines.stages import worktrees
+from pipelines.tracking import runs
 from tests.pipelines.conftest import call, commit, dvc
 from vldac.config import ConfigError, load
 
-RUN = (sys.executable, "-m", "pipelines.run", "--steps", "worlds", "base", "train")
+RUN = (sys.executable, "-m", "pipelines.commands.run", "--steps", "environment", "base", "train")
 REGISTERED = ("register", "evaluate", "promote")
 
 
 @pytest.mark.slow
 def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> None:
-    with checkouts.entered(project, settings=["seed=3"]) as checkout:
+    with worktrees.entered(project, settings=["seed=3"]) as checkout:
         assert Path.cwd() == checkout
         assert checkout.parent == project / ".local/checkouts"
         assert checkout.name.startswith("GymCards-NumberLine-v0-seed-3-")
         assert workspace(checkout) == project
-        assert tracking.tracking_uri(checkout) == tracking.tracking_uri(project)
+        assert runs.tracking_uri(checkout) == runs.tracking_uri(project)
         assert load("params.yaml") == load(project / "params.yaml", ["seed=3"])
         assert not revision(checkout).dirty
         assert dvc("cache", "dir").strip() == str(project / ".dvc/cache")
@@ -40,27 +41,27 @@ def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> 
     # A file more, a file less, a changed one, and a result of an earlier run in that checkout.
     (project / "vldac/more.py").write_text("more = 1\n")
     (project / "vldac/losses.py").unlink()
-    (project / "vldac/answers.py").write_text("answers = 1\n")
+    (project / "vldac/parsing.py").write_text("answers = 1\n")
     (checkout / "dvc.lock").write_text("kept")
     (project / "dvc.lock").write_text("not this one")
-    with checkouts.entered(project, settings=["seed=3"]) as again:
+    with worktrees.entered(project, settings=["seed=3"]) as again:
         assert again == checkout
         assert (again / "vldac/more.py").exists()
         assert not (again / "vldac/losses.py").exists()
-        assert (again / "vldac/answers.py").read_text() == "answers = 1\n"
+        assert (again / "vldac/parsing.py").read_text() == "answers = 1\n"
         assert (again / "dvc.lock").read_text() == "kept"
         assert revision(again).dirty
     commit("changed")
-    with checkouts.entered(project, settings=["seed=3"]) as again:
+    with worktrees.entered(project, settings=["seed=3"]) as again:
         assert revision(again).commit == revision(project).commit
         assert not revision(again).dirty
     shutil.rmtree(checkout)
-    with checkouts.entered(project, settings=["seed=3"]) as again:
+    with worktrees.entered(project, settings=["seed=3"]) as again:
         assert (again / "vldac/more.py").exists()
 
 
 def test_what_params_yaml_says_already_runs_in_the_project_itself(project: Path) -> None:
-    with checkouts.entered(project, settings=["seed=0"]) as root:
+    with worktrees.entered(project, settings=["seed=0"]) as root:
         assert root == project
     assert not (project / ".local").exists()
 
@@ -71,7 +72,7 @@ def test_a_wrong_parameter_leaves_no_checkout(project: Path) -> None:
         ("conf/none.yaml", [], ConfigError, "No such file"),
         ("../params.yaml", [], PipelineError, "is outside the project"),
     ):
-        with pytest.raises(error, match=message), checkouts.entered(project, params, settings):
+        with pytest.raises(error, match=message), worktrees.entered(project, params, settings):
             pass
     assert not (project / ".local").exists()
 
@@ -79,7 +80,7 @@ def test_a_wrong_parameter_leaves_no_checkout(project: Path) -> None:
 def test_a_project_without_a_commit_is_told_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("")
     with pytest.raises(PipelineError, match="need the project in git, with a commit"):
-        checkouts.prepare(tmp_path, load(tmp_path / "params.yaml"))
+        worktrees.prepare(tmp_path, load(tmp_path / "params.yaml"))
 
 
 @pytest.mark.slow
@@ -103,7 +104,7 @@ def test_a_run_with_its_own_parameters_is_registered_and_leaves_the_project_alon
     assert call("git", "status", "--porcelain", "params.yaml", "vldac", "pipelines") == ""
     assert dvc("status", "evaluate").strip() == "Data and pipelines are up to date."
 
-    client = tracking.client(project)
+    client = runs.client(project)
     version = client.get_model_version("vldac-gymcards-numberline-v0-qwen2_vl", "2")
     assert version.tags["seed"] == "3"
     assert version.tags["git.dirty"] == "false"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import tracking
+from pipelines.tracking import runs
 from tests.pipelines.conftest import commit, dvc
 
-RUN = (sys.executable, "-m", "pipelines.run", "--steps", "worlds", "base", "train", "register")
+RUN = (sys.executable, "-m", "pipelines.commands.run", "--steps", "environment", "base", "train", "register")
 pytestmark = pytest.mark.slow
 
 
@@ -46,7 +46,7 @@ def test_two_checkouts_share_a_tracking_database_that_neither_of_them_has_made(p
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
     os.environ["MLFLOW_TRACKING_URI"] = shared["MLFLOW_TRACKING_URI"]
     try:
-        client = tracking.client(project)
+        client = runs.client(project)
         (model,) = client.search_registered_models()
         versions = client.search_model_versions(f"name='{model.name}'")
         assert sorted(str(version.version) for version in versions) == ["1", "2"]
@@ -73,6 +73,6 @@ def test_the_second_run_in_one_project_waits_or_says_so_and_leaves_the_first_who
     assert again.returncode == 0
     commit("done")
     assert dvc("status", "train").strip() == "Data and pipelines are up to date."
-    client = tracking.client(project)
+    client = runs.client(project)
     (model,) = client.search_registered_models()
     assert len(client.search_model_versions(f"name='{model.name}'")) == 1

@@ -1,4 +1,4 @@
-"""What prefect.yaml and `pipelines.deployments` promise, as far as no server is needed to see it."""
+"""What prefect.yaml and `pipelines.orchestration.deployments` promise, as far as no server is needed to see it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from prefect.exceptions import ParameterTypeError
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from pipelines import cli, deployments, flows
+from pipelines.core import errors
+from pipelines.orchestration import deployments, flows
 from tests.pipelines.conftest import REPOSITORY
 
 FLOWS = (flows.train_pipeline, flows.evaluate_model, flows.promote_model, flows.nightly)
@@ -92,7 +93,7 @@ def test_silence_after_a_sign_of_life_is_a_crash_unless_the_run_has_ended() -> N
 
 
 def test_without_a_server_it_says_what_to_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert cli.run(lambda: deployments.main([])) == 1
+    assert errors.run(lambda: deployments.main([])) == 1
     assert capsys.readouterr().err.startswith("error: PREFECT_API_URL names no server; start one with `make serve`")
-    assert cli.run(lambda: deployments.main(["--devices", "0"])) == 1
+    assert errors.run(lambda: deployments.main(["--devices", "0"])) == 1
     assert "--devices 0" in capsys.readouterr().err

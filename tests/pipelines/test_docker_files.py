@@ -36,13 +36,13 @@ def test_the_image_is_pinned_runs_as_its_own_user_and_says_how_it_is() -> None:
     assert index == "TORCH_INDEX="  # no package index is named but by who builds
 
 
-def test_a_machine_and_the_image_get_what_the_exams_need_and_keep_their_gymnasium() -> None:
+def test_a_machine_and_the_image_get_what_the_benchmarks_need_and_keep_their_gymnasium() -> None:
     extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     names = {extra: {re.split(r"[<>=\[]", need)[0] for need in needs} for extra, needs in extras.items()}
-    assert {"minigrid", "crafter", "av"} <= names["exams"]
+    assert {"minigrid", "crafter", "av"} <= names["benchmarks"]
     assert not any({"nle", "minihack"} & needs for needs in names.values())  # they pin another gymnasium
-    assert "scripts/packages $(PYTHON) exams\n" in (REPOSITORY / "Makefile").read_text()
-    assert "-e '.[server,exams]'" in DOCKERFILE
+    assert "scripts/packages $(PYTHON) benchmarks\n" in (REPOSITORY / "Makefile").read_text()
+    assert "-e '.[server,benchmarks]'" in DOCKERFILE
     for installs in (DOCKERFILE, (REPOSITORY / "scripts/packages").read_text()):
         assert "--no-deps nle minihack" in installs
 

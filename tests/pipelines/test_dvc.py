@@ -7,27 +7,27 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import exams
-from pipelines import exams as pipeline_exams
-from pipelines.sources import closure
+from benchmarks.harness import registry
+from pipelines.core.sources import closure
+from pipelines.tracking import benchmark_scores as pipeline_benchmarks
 from vldac.config import Config
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-WORKER = "envs.vector_worker"  # started by its name, in processes of its own
+WORKER = "envs.vector.worker"  # started by its name, in processes of its own
 MODULES = {
     "base": ("vldac.warm_start",),
     "train": ("vldac.train", WORKER),
-    "evaluate": ("benchmarks.simulator", WORKER),
+    "evaluate": ("vldac.evaluation.episodes", WORKER),
 }
-EXAMS = STAGES["exam"]["matrix"]["name"]
-# config.py checks values that are tracked one by one; plan.py only prints; the manifest of the worlds stage holds the
-# hashes of the world's own files, so that naming another world in the registry changes nothing.
+BENCHMARKS = STAGES["benchmark"]["matrix"]["name"]
+# config.py checks values that are tracked one by one; plan.py only prints; the manifest of the environments stage holds
+# the hashes of the environment's own files, so that naming another environment in the registry changes nothing.
 NEUTRAL = ("vldac.config", "vldac.plan", "envs.registry")
 RESOLVED = "config.yaml"
-#: `worlds` turns params.yaml into config.yaml; the other stages depend on values of that.
+#: `environments` turns params.yaml into config.yaml; the other stages depend on values of that.
 READERS = {
-    name: next(iter(stage["params"])) for name, stage in STAGES.items() if name != "worlds" and "params" in stage
+    name: next(iter(stage["params"])) for name, stage in STAGES.items() if name != "environment" and "params" in stage
 }
 IN_MANIFEST = {"envs/base.py", "envs/wrappers.py"}
 REINFORCEMENT = {"train", "learner", "rollout", "objectives", "advantages", "scoring"}
@@ -41,11 +41,11 @@ def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage: str) -> None
     assert declared == imported - IN_MANIFEST
 
 
-@pytest.mark.parametrize("name", EXAMS)
-def test_an_exam_depends_on_the_code_that_it_imports(name: str) -> None:
-    module = exams.EXAMS[name].partition(":")[0]
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_depends_on_the_code_that_it_imports(name: str) -> None:
+    module = registry.BENCHMARKS[name].partition(":")[0]
     imported = {path.relative_to(ROOT).as_posix() for path in closure(ROOT, ["benchmarks.__main__", module], NEUTRAL)}
-    declared = {path.replace("${item.name}", name) for path in STAGES["exam"]["deps"]}
+    declared = {path.replace("${item.name}", name) for path in STAGES["benchmark"]["deps"]}
     assert {path for path in imported if not path.startswith(f"benchmarks/{name}/")} <= declared
     assert f"benchmarks/{name}" in declared
 
@@ -56,18 +56,18 @@ def test_the_report_depends_on_exactly_the_code_that_it_imports() -> None:
     assert declared == imported
 
 
-def test_every_exam_of_the_pipeline_can_be_asked_for_by_name() -> None:
-    assert tuple(EXAMS) == pipeline_exams.STAGES
-    assert tuple(exams.EXAMS) == pipeline_exams.NAMES
+def test_every_benchmark_of_the_pipeline_can_be_asked_for_by_name() -> None:
+    assert tuple(BENCHMARKS) == pipeline_benchmarks.STAGES
+    assert tuple(registry.BENCHMARKS) == pipeline_benchmarks.NAMES
 
 
 def test_every_dependency_is_a_file_of_the_project_or_the_output_of_a_stage() -> None:
     outputs = {str(Path(str(out))) for stage in STAGES.values() for out in _outputs(stage)}
     outputs |= {str(Path(out).parent) for out in outputs if "${item.name}" in out}
-    outputs |= {f"data/exams/{name}.json" for name in EXAMS}
+    outputs |= {f"data/benchmarks/{name}.json" for name in BENCHMARKS}
     for name, stage in STAGES.items():
         paths = (*stage["deps"], *(file for entry in stage.get("params", ()) for file in entry))
-        for path in (path.replace("${item.name}", EXAMS[0]) for path in paths):
+        for path in (path.replace("${item.name}", BENCHMARKS[0]) for path in paths):
             assert path in outputs or (ROOT / path).exists(), f"{name} depends on {path}, which nothing makes"
 
 
@@ -83,10 +83,10 @@ def test_the_base_model_does_not_depend_on_reinforcement_learning() -> None:
 def test_values_are_read_from_the_resolved_configuration_which_follows_params_and_presets() -> None:
     for name, entry in READERS.items():
         assert list(entry) == [RESOLVED], name
-    assert RESOLVED in _outputs(STAGES["worlds"])
-    assert STAGES["worlds"]["params"] == [{"params.yaml": None}]
+    assert RESOLVED in _outputs(STAGES["environment"])
+    assert STAGES["environment"]["params"] == [{"params.yaml": None}]
     code = {path.relative_to(ROOT).as_posix() for path in closure(ROOT, ["vldac.config"])}
-    assert code <= set(STAGES["worlds"]["deps"])
+    assert code <= set(STAGES["environment"]["deps"])
 
 
 def test_every_parameter_of_a_stage_is_a_key_of_the_configuration() -> None:
@@ -101,7 +101,7 @@ def test_every_parameter_of_a_stage_is_a_key_of_the_configuration() -> None:
 
 def test_no_parameter_that_decides_the_weights_is_missing_from_training() -> None:
     tracked = {key for stage in ("base", "train") for key in READERS[stage][RESOLVED]}
-    free = {"evaluate", "exams", "checkpoint", "env.step_deadline"}
+    free = {"evaluate", "benchmarks", "checkpoint", "env.step_deadline"}
     for key in _leaves(Config().model_dump()):
         prefixes = {key.rsplit(".", n)[0] for n in range(key.count(".") + 1)}
         assert prefixes & (tracked | free), f"{key} decides the weights, but no stage depends on it"

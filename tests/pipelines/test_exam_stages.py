@@ -1,4 +1,4 @@
-"""The exams of `make run` and of plain DVC: made again when something has changed, gone on with when killed."""
+"""The benchmarks of `make run` and of plain DVC: made again when something has changed, gone on with when killed."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import exams, registry, tracking
+from pipelines.tracking import benchmark_scores, registry, runs
 from tests.pipelines.conftest import call, dvc
 from vldac.config import load
 
 pytestmark = pytest.mark.slow
 
-RUN = (sys.executable, "-m", "pipelines.run")
+RUN = (sys.executable, "-m", "pipelines.commands.run")
 EVALUATE = """
 import os, sys
 from pathlib import Path
 from pipelines import cli, run
 os.environ.update(run.environment(Path.cwd()))
 from pipelines import flows
-sys.exit(cli.run(lambda: flows.evaluate_model(exams=["balrog", "erqa"]) and 0))
+sys.exit(cli.run(lambda: flows.evaluate_model(benchmarks=["balrog", "erqa"]) and 0))
 """
 
 
 def score() -> float:
-    return round(json.loads(Path("exams/trained/balrog/summary.json").read_text())["score"], 6)
+    return round(json.loads(Path("scores/trained/balrog/summary.json").read_text())["score"], 6)
 
 
-def test_an_exam_is_made_again_when_forced_or_changed_and_goes_on_when_killed(project: Path) -> None:
-    def exam(understanding: int, *options: str, code: int = 0) -> str:
+def test_a_benchmark_is_made_again_when_forced_or_changed_and_goes_on_when_killed(project: Path) -> None:
+    def benchmark(understanding: int, *options: str, code: int = 0) -> str:
         Path("understanding").write_text(str(understanding))
-        return dvc("repro", *options, "exam@balrog", code=code)
+        return dvc("repro", *options, "benchmark@balrog", code=code)
 
-    exam(51)
+    benchmark(51)
     assert score() == 51
-    assert "didn't change" in exam(52)
+    assert "didn't change" in benchmark(52)
 
-    printed = exam(53, "--single-item", "--force")
+    printed = benchmark(53, "--single-item", "--force")
     assert "base goes on from 0" in printed
     assert score() == 53
 
-    with Path("benchmarks/balrog/exam.py").open("a") as code:
+    with Path("benchmarks/suites/balrog/benchmark.py").open("a") as code:
         code.write("# other rules\n")
-    printed = exam(54)
+    printed = benchmark(54)
     assert "base goes on from 0" in printed
     assert score() == 54
 
     # Killed at its first question: what is there is kept, and no summary says that it is finished.
     Path("die_in").write_text("balrog")
-    exam(55, "--single-item", "--force", code=255)
-    assert not Path("exams/trained/balrog/summary.json").exists()
-    printed = exam(56)
+    benchmark(55, "--single-item", "--force", code=255)
+    assert not Path("scores/trained/balrog/summary.json").exists()
+    printed = benchmark(56)
     assert "base goes on from 2" in printed
     assert "trained goes on from 1" in printed
     assert score() == 55
@@ -60,42 +60,45 @@ def test_an_exam_is_made_again_when_forced_or_changed_and_goes_on_when_killed(pr
     # Another policy on the same base: the base has answered.
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text(params.replace("gamma: 0.95", "gamma: 0.9"))
-    printed = exam(57)
+    printed = benchmark(57)
     assert "base goes on from 2" in printed
     assert "trained goes on from 0" in printed
     assert score() == 57
 
 
 @pytest.mark.usefixtures("shared_server")
-def test_an_exam_that_fails_costs_neither_the_others_nor_the_promotion(project: Path) -> None:
+def test_a_benchmark_that_fails_costs_neither_the_others_nor_the_promotion(project: Path) -> None:
     Path("failing").write_text("vsi_bench")
     printed = call(*RUN, code=1)
-    assert printed.rstrip().splitlines()[-1] == "error: failed: exam@vsi_bench (the exam's data is missing; fetch it)"
+    assert (
+        printed.rstrip().splitlines()[-1]
+        == "error: failed: benchmark@vsi_bench (the benchmark's data is missing; fetch it)"
+    )
     assert "trained model" in printed
-    assert set(json.loads(Path("metrics/exams.json").read_text())) == set(exams.STAGES) - {"vsi_bench"}
-    client = tracking.client(project)
+    assert set(json.loads(Path("metrics/benchmarks.json").read_text())) == set(benchmark_scores.STAGES) - {"vsi_bench"}
+    client = runs.client(project)
     name = registry.model_name(project, load("params.yaml"))
     version = client.get_model_version_by_alias(name, registry.CHAMPION)
-    assert exams.recorded(version.tags, "balrog") is not None
-    assert exams.recorded(version.tags, "vsi_bench") is None
+    assert benchmark_scores.recorded(version.tags, "balrog") is not None
+    assert benchmark_scores.recorded(version.tags, "vsi_bench") is None
 
-    # What has failed is made up for, and new maps are noticed by the exam that shows them.
+    # What has failed is made up for, and new maps are noticed by the benchmark that shows them.
     Path("failing").unlink()
     Path("maps").mkdir()
-    printed = call(*RUN, "--steps", "examine", "promote", env={"BOXOBAN_MAPS": "maps"})
-    assert "exam@understanding: up to date" in printed
+    printed = call(*RUN, "--steps", "benchmark", "promote", env={"BOXOBAN_MAPS": "maps"})
+    assert "benchmark@understanding: up to date" in printed
     assert "balrog: trained goes on from 0" in printed
     assert "vsi_bench: trained goes on from 0" in printed
 
     Path("failing").write_text("balrog")
     printed = call(sys.executable, "-c", EVALUATE, code=1)
-    assert "error: failed: balrog (the exam's data is missing; fetch it)" in printed
+    assert "error: failed: balrog (the benchmark's data is missing; fetch it)" in printed
     version = client.get_model_version_by_alias(name, registry.CHAMPION)
-    assert exams.recorded(version.tags, "erqa") is not None
+    assert benchmark_scores.recorded(version.tags, "erqa") is not None
 
     # A wrong folder of data is said once, and what was trained is still promoted.
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text(params.replace("  data: null", "  data: nowhere"))
-    printed = call(*RUN, "--steps", "examine", "promote", code=1)
-    assert "error: failed: exam-data (exams.data: " in printed.rstrip().splitlines()[-1]
+    printed = call(*RUN, "--steps", "benchmark", "promote", code=1)
+    assert "error: failed: benchmark-data (benchmark_scores.data: " in printed.rstrip().splitlines()[-1]
     assert "balrog: trained" not in printed

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from pipelines import examine, exams, fetched, lineage, tracking
-from pipelines.checkpoints import CONTENT
-from pipelines.cli import PipelineError
-from pipelines.examine import Subject, out_of
+from pipelines.core.errors import PipelineError
+from pipelines.evaluation import benchmarks
+from pipelines.evaluation.benchmarks import Subject, out_of
+from pipelines.tracking import benchmark_scores, fetched, lineage, runs
+from pipelines.tracking.exports import CONTENT
 
 
 @pytest.mark.parametrize(
@@ -30,19 +31,19 @@ from pipelines.examine import Subject, out_of
     ],
 )
 def test_a_registered_version_is_told_from_a_model_of_a_hub(text: str, is_registered: bool) -> None:
-    assert examine.registered(text) is is_registered
+    assert benchmarks.registered(text) is is_registered
 
 
-def test_records_of_other_models_exams_and_options_lie_elsewhere(tmp_path: Path) -> None:
+def test_records_of_other_models_benchmarks_and_options_lie_elsewhere(tmp_path: Path) -> None:
     made = {
-        out_of(tmp_path, Subject(model, content, ()), exam, options)
+        out_of(tmp_path, Subject(model, content, ()), benchmark, options)
         for model in ("a/b", "a-b", "../../b")
         for content in ("x", "y")  # the same number in a new database
-        for exam in ("balrog", "vsi_bench")
+        for benchmark in ("balrog", "vsi_bench")
         for options in ([], ["--profile", "full"])
     }
     assert len(made) == 24
-    assert all(path.resolve().is_relative_to(tmp_path / ".local/sittings") for path in made)
+    assert all(path.resolve().is_relative_to(tmp_path / ".local/runs") for path in made)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_records_of_other_models_exams_and_options_lie_elsewhere(tmp_path: Path)
     [["--batch-size", "4"], ["--batch-size=4", "--threads", "0"], ["--overwrite"], ["--tokens-at-once", "9"]],
     ids=lambda options: options[0],
 )
-def test_an_exam_goes_on_with_other_options_of_speed(tmp_path: Path, faster: list[str]) -> None:
+def test_a_benchmark_goes_on_with_other_options_of_speed(tmp_path: Path, faster: list[str]) -> None:
     subject = Subject("a", "x", ())
     options = ["--profile", "full"]
     assert out_of(tmp_path, subject, "balrog", [*options, *faster]) == out_of(tmp_path, subject, "balrog", options)
@@ -71,43 +72,47 @@ def policy(directory: Path, base: str) -> Path:
     return directory
 
 
-def test_a_directory_of_a_policy_is_examined_on_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_of_a_policy_is_benchmarked_on_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     policy(Path("models/policy"), "tiny")
     with pytest.raises(PipelineError, match="needs the base model that was built with it; name it: ARGS='--base DIR"):
-        examine.base_of(tmp_path, Path("models/policy"))
+        benchmarks.base_of(tmp_path, Path("models/policy"))
     Path("models/base").mkdir()
-    with examine.opened(tmp_path, "models/policy") as subject:
+    with benchmarks.opened(tmp_path, "models/policy") as subject:
         assert subject.paths == ("--base", "models/base", "--policy", "models/policy")
         first = subject.content
     Path("models/base/config.json").write_text("{}")
-    with examine.opened(tmp_path, "models/policy") as subject:
+    with benchmarks.opened(tmp_path, "models/policy") as subject:
         assert subject.content != first
-    assert examine.base_of(tmp_path, policy(Path("elsewhere/policy"), "hub/id")) == "hub/id"
-    assert examine.base_of(tmp_path, policy(Path("models/checkpoints/update-1"), "tiny")).endswith("models/base")
-    with examine.opened(tmp_path, "elsewhere/policy", base="models/base") as subject:
+    assert benchmarks.base_of(tmp_path, policy(Path("elsewhere/policy"), "hub/id")) == "hub/id"
+    assert benchmarks.base_of(tmp_path, policy(Path("models/checkpoints/update-1"), "tiny")).endswith("models/base")
+    with benchmarks.opened(tmp_path, "elsewhere/policy", base="models/base") as subject:
         assert subject.paths[1] == "models/base"
-    with examine.opened(tmp_path, "models/base") as subject:
+    with benchmarks.opened(tmp_path, "models/base") as subject:
         assert subject.paths == ("--base", "models/base")
 
 
-def test_every_exam_can_be_asked_for_and_four_are_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_benchmark_can_be_asked_for_and_four_are_the_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     asked: list[tuple[str, list[str], bool]] = []
 
-    def sit(_root: Path, subject: Subject, exam: str, options: list[str], _say: object) -> dict[str, Any]:
-        asked.append((exam, options, subject.config is not None))
-        if exam == "vsi_bench":
+    def run_benchmark(
+        _root: Path, subject: Subject, benchmark: str, options: list[str], _say: object
+    ) -> dict[str, Any]:
+        asked.append((benchmark, options, subject.config is not None))
+        if benchmark == "vsi_bench":
             raise PipelineError("no data")
         return {}
 
-    monkeypatch.setattr(examine, "sit", sit)
+    monkeypatch.setattr(benchmarks, "sit", run_benchmark)
     (tmp_path / "params.yaml").write_text("{}")
-    assert examine.main(["a/b", "--exam", "erqa", "--profile", "full", "--params", "params.yaml"]) == 0
+    assert benchmarks.main(["a/b", "--benchmark", "erqa", "--profile", "full", "--params", "params.yaml"]) == 0
     assert asked == [("erqa", ["--profile", "full"], True)]
-    with pytest.raises(PipelineError, match="not examined: vsi_bench"):  # and the two after it were
-        examine.main(["a/b"])
-    assert [name for name, _, _ in asked[1:]] == list(exams.STAGES)
+    with pytest.raises(PipelineError, match="not benchmarked: vsi_bench"):  # and the two after it were
+        benchmarks.main(["a/b"])
+    assert [name for name, _, _ in asked[1:]] == list(benchmark_scores.STAGES)
 
 
 @pytest.fixture
@@ -124,24 +129,24 @@ def version(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(lineage, "fetch", fetch)
     monkeypatch.setattr(lineage, "find", lambda *_: made)
-    monkeypatch.setattr(tracking, "client", lambda _: None)
+    monkeypatch.setattr(runs, "client", lambda _: None)
     made.downloads = downloads
     return made
 
 
-def test_a_version_is_fetched_once_for_all_of_its_exams(
+def test_a_version_is_fetched_once_for_all_of_its_benchmarks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(examine, "sit", lambda *_: {})
-    assert examine.main(["models:/n/1", "--exam", "balrog", "understanding"]) == 0
+    monkeypatch.setattr(benchmarks, "sit", lambda *_: {})
+    assert benchmarks.main(["models:/n/1", "--benchmark", "balrog", "understanding"]) == 0
     assert len(version.downloads) == 1
-    assert not list(tmp_path.glob(".local/examined.*"))
+    assert not list(tmp_path.glob(".local/benchmarked.*"))
 
 
 def test_what_a_killed_process_has_fetched_is_removed_and_what_is_in_use_stays(tmp_path: Path, version: Any) -> None:
     program = (
-        "import sys, pathlib; from pipelines import fetched, lineage\n"
+        "import sys, pathlib; from pipelines.tracking import fetched, lineage\n"
         "lineage.fetch = lambda root, version, out: (out / 'policy').mkdir(parents=True)\n"
         "with fetched.fetched(pathlib.Path(sys.argv[1]), None) as directory:\n"
         "    print(directory, flush=True); sys.stdin.read()"

@@ -1,4 +1,4 @@
-"""Exams of registered versions: where their results are kept, what promotion makes of them, and the command."""
+"""Benchmarks of registered versions: where their results are kept, what promotion makes of them, and the command."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any, cast
 
 import pytest
 
-from pipelines import checkpoints, exams, models, registry, tracking
+from pipelines.commands import models
+from pipelines.tracking import benchmark_scores, exports, registry, runs
 from tests.pipelines.conftest import call, dvc
 from vldac.config import load
 
-EXAMINE = (sys.executable, "-m", "pipelines.examine")
-MODELS = (sys.executable, "-m", "pipelines.models")
+EXAMINE = (sys.executable, "-m", "pipelines.evaluation.benchmarks")
+MODELS = (sys.executable, "-m", "pipelines.commands.models")
 SUMMARY = {
-    "exam": "balrog",
+    "benchmark": "balrog",
     "title": "BALROG",
     "synthetic": False,
     "score": 12.5,
@@ -28,20 +29,22 @@ SUMMARY = {
 }
 
 
-def test_scores_of_an_exam_and_its_tasks_have_names_that_mlflow_takes() -> None:
-    assert list(exams.scores(SUMMARY)) == [("balrog", 12.5), ("balrog/BabyAI-goto -1-", 25.0)]
+def test_scores_of_a_benchmark_and_its_tasks_have_names_that_mlflow_takes() -> None:
+    assert list(benchmark_scores.scores(SUMMARY)) == [("balrog", 12.5), ("balrog/BabyAI-goto -1-", 25.0)]
 
 
-def test_a_digest_tells_exams_apart_and_not_models() -> None:
-    assert exams.digest(SUMMARY) == exams.digest({**SUMMARY, "score": 99.0})
-    assert exams.digest(SUMMARY) != exams.digest({**SUMMARY, "identity": {"profile": "short", "seed": 0}})
+def test_a_digest_tells_benchmarks_apart_and_not_models() -> None:
+    assert benchmark_scores.digest(SUMMARY) == benchmark_scores.digest({**SUMMARY, "score": 99.0})
+    assert benchmark_scores.digest(SUMMARY) != benchmark_scores.digest(
+        {**SUMMARY, "identity": {"profile": "short", "seed": 0}}
+    )
 
 
 class Client:
-    """As much of MLflow's client as keeping an exam uses."""
+    """As much of MLflow's client as keeping a benchmark uses."""
 
     def __init__(self) -> None:
-        self.tags: dict[str, str] = {checkpoints.CONTENT: "c"}
+        self.tags: dict[str, str] = {exports.CONTENT: "c"}
         self.metrics: list[tuple[str, float]] = []
         self.artifacts: list[str] = []
 
@@ -56,13 +59,13 @@ class Client:
 
     def record(self, summary: dict[str, Any], policy: str = "trained") -> bool:
         version: Any = SimpleNamespace(tags=dict(self.tags), run_id="r", version=1, name="n")
-        return exams.record(cast("Any", self), version, summary, Path("exam"), policy=policy)
+        return benchmark_scores.record(cast("Any", self), version, summary, Path("benchmark"), policy=policy)
 
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setattr(exams, "log_input", lambda *_: None)
-    monkeypatch.setattr(checkpoints, "find", lambda *_: None)
+    monkeypatch.setattr(benchmark_scores, "log_input", lambda *_: None)
+    monkeypatch.setattr(exports, "find", lambda *_: None)
     return Client()
 
 
@@ -71,59 +74,59 @@ def sat(score: float, **identity: Any) -> dict[str, Any]:
     return {**SUMMARY, "score": score, "synthetic": synthetic, "identity": SUMMARY["identity"] | identity}
 
 
-def test_sittings_of_one_exam_lie_beside_each_other_and_published_data_comes_first(client: Client) -> None:
+def test_runs_of_one_benchmark_lie_beside_each_other_and_published_data_comes_first(client: Client) -> None:
     published, synthetic = sat(30.0), sat(90.0, profile="short", synthetic=True)
     assert client.record(synthetic)
-    assert exams.recorded(client.tags, "balrog")["score"] == 90.0  # type: ignore[index]  # it is there
+    assert benchmark_scores.recorded(client.tags, "balrog")["score"] == 90.0  # type: ignore[index]  # it is there
     assert client.record(published)
     assert not client.record(synthetic)  # a run in which nothing has changed
     assert client.record({**synthetic, "score": 95.0})  # and one with new code
-    first = exams.recorded(client.tags, "balrog")
+    first = benchmark_scores.recorded(client.tags, "balrog")
     assert first is not None
-    assert (first["score"], exams.kind(first)) == (30.0, "full, published data")
-    found = exams.sittings(client.tags, "balrog")
+    assert (first["score"], benchmark_scores.kind(first)) == (30.0, "full, published data")
+    found = benchmark_scores.benchmark_runs(client.tags, "balrog")
     assert {kept["score"] for kept in found.values()} == {30.0, 95.0}
-    assert set(found) == {exams.digest(published), exams.digest(synthetic)}
+    assert set(found) == {benchmark_scores.digest(published), benchmark_scores.digest(synthetic)}
     homes = {kept["records"] for kept in found.values()}
     assert len(homes) == 2
     assert {Path(path).parent.as_posix() for path in client.artifacts} == homes
-    assert [value for key, value in client.metrics if key == "exams/balrog"] == [90.0, 30.0]
-    assert (f"exams/{exams.digest(synthetic)[:8]}/balrog", 95.0) in client.metrics
+    assert [value for key, value in client.metrics if key == "benchmarks/balrog"] == [90.0, 30.0]
+    assert (f"benchmarks/{benchmark_scores.digest(synthetic)[:8]}/balrog", 95.0) in client.metrics
 
 
-def test_an_exam_of_the_base_is_kept_beside_that_of_the_version(client: Client) -> None:
+def test_a_benchmark_of_the_base_is_kept_beside_that_of_the_version(client: Client) -> None:
     assert client.record(sat(1.0), "base")
-    assert exams.recorded(client.tags, "balrog") is None
-    assert exams.recorded(client.tags, "balrog", "base")["score"] == 1.0  # type: ignore[index]  # it is there
-    assert client.metrics[0] == ("exams/base/balrog", 1.0)
+    assert benchmark_scores.recorded(client.tags, "balrog") is None
+    assert benchmark_scores.recorded(client.tags, "balrog", "base")["score"] == 1.0  # type: ignore[index]  # it is there
+    assert client.metrics[0] == ("scores/base/balrog", 1.0)
 
 
-def test_a_sitting_whose_recording_was_cut_off_is_recorded_again(client: Client) -> None:
+def test_a_run_whose_recording_was_cut_off_is_recorded_again(client: Client) -> None:
     client.record(sat(30.0))
-    del client.tags[next(tag for tag in client.tags if tag.startswith("exam.balrog."))]
+    del client.tags[next(tag for tag in client.tags if tag.startswith("benchmark.balrog."))]
     assert client.record(sat(30.0))
 
 
-def test_versions_are_compared_by_the_exam_that_both_sat() -> None:
+def test_versions_are_compared_by_the_benchmark_that_both_ran() -> None:
     a, b = Client(), Client()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exams, "log_input", lambda *_: None)
-        patch.setattr(checkpoints, "find", lambda *_: None)
+        patch.setattr(benchmark_scores, "log_input", lambda *_: None)
+        patch.setattr(exports, "find", lambda *_: None)
         for summary in (sat(30.0), sat(90.0, profile="short", synthetic=True)):
             a.record(summary)
         b.record(sat(80.0, profile="short", synthetic=True))
     versions: list[Any] = [SimpleNamespace(tags=client.tags, name="n", version=1) for client in (a, b)]
-    scores = [kept["score"] for kept in exams.comparable([a.tags, b.tags], "balrog") if kept is not None]
+    scores = [kept["score"] for kept in benchmark_scores.comparable([a.tags, b.tags], "balrog") if kept is not None]
     assert scores == [90.0, 80.0]
-    assert models._exam_lines("balrog", versions) == [
-        "balrog: 30.00 +- 1.50 and 80.00 +- 1.50 (not the same exam)",
+    assert models._benchmark_lines("balrog", versions) == [
+        "balrog: 30.00 +- 1.50 and 80.00 +- 1.50 (not the same benchmark)",
         "balrog, short, synthetic: 90.00 +- 1.50 and 80.00 +- 1.50",
     ]
-    assert models._exam_lines("vsi_bench", versions) == []
+    assert models._benchmark_lines("vsi_bench", versions) == []
 
 
 @pytest.mark.slow
-def test_exams_follow_a_version_from_dvc_to_the_registry_and_decide_its_promotion(project: Path) -> None:
+def test_benchmarks_follow_a_version_from_dvc_to_the_registry_and_decide_its_promotion(project: Path) -> None:
     def run(success: str, understanding: str, gamma: float) -> registry.Promotion:
         Path("scores").write_text(success)
         Path("understanding").write_text(understanding)
@@ -136,47 +139,47 @@ def test_exams_follow_a_version_from_dvc_to_the_registry_and_decide_its_promotio
     first = run("0.8", "51.0", 0.95)
     assert first.decision.promote
     assert "general understanding 0.510 against 0.500 of the base model" in first.decision.reason
-    assert json.loads(Path("metrics/exams.json").read_text())["balrog"] == 51.0
-    assert Path("exams/report/report.html").exists()
+    assert json.loads(Path("metrics/benchmarks.json").read_text())["balrog"] == 51.0
+    assert Path("scores/report/report.html").exists()
 
-    client = tracking.client(project)
+    client = runs.client(project)
     version = client.get_model_version(first.registered.name, "1")
-    kept = exams.recorded(version.tags, "balrog")
+    kept = benchmark_scores.recorded(version.tags, "balrog")
     assert kept is not None
     assert (kept["score"], kept["synthetic"], kept["profile"]) == (51.0, True, "short")
-    base = exams.recorded(version.tags, "balrog", "base")
+    base = benchmark_scores.recorded(version.tags, "balrog", "base")
     assert base is not None
     assert base["score"] == 50.0
-    logged = checkpoints.find(client, version.tags[checkpoints.CONTENT])
+    logged = exports.find(client, version.tags[exports.CONTENT])
     assert logged is not None
     metrics = {metric.key: metric for metric in client.get_logged_model(logged.model_id).metrics}
-    assert metrics["exams/balrog"].value == 51.0
-    assert metrics["exams/balrog"].dataset_digest == kept["digest"]
-    assert metrics["exams/understanding/a b"].value == 51.0
+    assert metrics["benchmarks/balrog"].value == 51.0
+    assert metrics["benchmarks/balrog"].dataset_digest == kept["digest"]
+    assert metrics["benchmarks/understanding/a b"].value == 51.0
     files = [file.path for file in client.list_artifacts(version.run_id, kept["records"])]
     assert sorted(Path(path).name for path in files) == ["records.jsonl", "summary.json"]
-    before = len(client.get_metric_history(version.run_id, "exams/balrog"))
+    before = len(client.get_metric_history(version.run_id, "benchmarks/balrog"))
     registry.promote(project, load("params.yaml"))
-    assert len(client.get_metric_history(version.run_id, "exams/balrog")) == before
+    assert len(client.get_metric_history(version.run_id, "benchmarks/balrog")) == before
 
     second = run("0.97", "48.0", 0.9)
     assert not second.decision.promote
     assert "general understanding 0.480 against 0.510 of the champion fell by more than 0.02" in second.decision.reason
 
     name = first.registered.name
-    printed = call(*EXAMINE, f"models:/{name}@champion", "--exam", "vsi_bench", "--profile", "full")
+    printed = call(*EXAMINE, f"models:/{name}@champion", "--benchmark", "vsi_bench", "--profile", "full")
     assert "vsi_bench: 48.0" in printed  # the fake reads the project's present file
-    kept = exams.recorded(client.get_model_version(name, "1").tags, "vsi_bench")
+    kept = benchmark_scores.recorded(client.get_model_version(name, "1").tags, "vsi_bench")
     assert kept is not None
     assert (kept["score"], kept["profile"]) == (48.0, "full")
-    assert not list(project.glob(".local/examined.*"))
+    assert not list(project.glob(".local/benchmarked.*"))
 
     compared = call(*MODELS, "compare", f"{name}/1", f"{name}/2")
     assert "balrog: 51.00 +- 2.00 and 48.00 +- 2.00\n" in compared
-    assert "vsi_bench: 48.00 +- 2.00 and 48.00 +- 2.00 (not the same exam)\n" in compared
+    assert "vsi_bench: 48.00 +- 2.00 and 48.00 +- 2.00 (not the same benchmark)\n" in compared
     assert "vsi_bench, short, synthetic: 51.00 +- 2.00 and 48.00 +- 2.00\n" in compared
     registry.promote(project, load("params.yaml"))  # a run in which nothing has changed
-    kept = exams.recorded(client.get_model_version(name, "1").tags, "vsi_bench")
+    kept = benchmark_scores.recorded(client.get_model_version(name, "1").tags, "vsi_bench")
     assert kept is not None
     assert kept["profile"] == "full"
     call(*MODELS, "report", f"{name}/1", f"{name}/2", "--out", "side-by-side")
@@ -185,7 +188,7 @@ def test_exams_follow_a_version_from_dvc_to_the_registry_and_decide_its_promotio
     assert f"{name}/2" in page
 
     Path("failing").write_text("balrog")
-    printed = call(*EXAMINE, "models/base", "--exam", "balrog", "understanding", code=1)
+    printed = call(*EXAMINE, "models/base", "--benchmark", "balrog", "understanding", code=1)
     assert "understanding: 48.0" in printed
-    assert "error: not examined: balrog" in printed
-    assert "no registered model 'vldac-nothing'" in call(*EXAMINE, "vldac-nothing", "--exam", "balrog", code=1)
+    assert "error: not benchmarked: balrog" in printed
+    assert "no registered model 'vldac-nothing'" in call(*EXAMINE, "vldac-nothing", "--benchmark", "balrog", code=1)

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import tracking
 from pipelines.stages import config as config_stage
 from pipelines.stages.evaluate import headline, write_checkpoints, write_policies
+from pipelines.tracking import runs
 from tests.pipelines.conftest import REPOSITORY, call, commit, dvc
 from vldac.config import Config, load
 
@@ -91,7 +91,7 @@ def test_presets_by_hand_and_by_experiment_rerun_what_they_change(committed: Pat
     assert yaml.safe_load(Path("params.yaml").read_text())["env"] == "ezpoints"
     lock = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
     assert lock["train"]["params"]["config.yaml"]["env.id"] == "GymCards-EZPoints-v0"
-    assert json.loads(Path("data/worlds/manifest.json").read_text())["id"] == "GymCards-EZPoints-v0"
+    assert json.loads(Path("data/environment/manifest.json").read_text())["id"] == "GymCards-EZPoints-v0"
     assert dvc("status").strip() == "Data and pipelines are up to date."
 
     # By hand: a preset with a change that no training depends on.
@@ -128,7 +128,7 @@ def test_queued_experiments_run_side_by_side_and_share_the_projects_server(
     assert len(re.findall(r"Success\s*$", status, re.MULTILINE)) == 2, status
     assert call("git", "status", "--porcelain") == ""  # nothing of it touched the workspace
 
-    client = tracking.client(committed)
+    client = runs.client(committed)
     for name in dvc("exp", "list", "--name-only").split()[1:]:
         dvc("exp", "apply", name)
         train = json.loads(Path("runs/train.json").read_text())

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli, pages, report, tracking
+from pipelines.commands import pages
+from pipelines.core import errors, tables
+from pipelines.tracking import runs
 from tests.pipelines.conftest import REPOSITORY, call, dvc
 
-RUN = (sys.executable, "-m", "pipelines.run")
+RUN = (sys.executable, "-m", "pipelines.commands.run")
 SUMMARY = {
     "env": "World-v0",
     "seed": 3,
@@ -26,11 +28,11 @@ SUMMARY = {
 
 
 def test_the_table_says_what_the_base_model_is() -> None:
-    text = report.text(SUMMARY, warm_started=True)
+    text = tables.text(SUMMARY, warm_started=True)
     assert "acts at random" in text
     assert re.search(r"trained model +1\.000 \[0\.900, 1\.000\] +0\.900 +5\.0 +100", text)
     assert re.search(r"base model.* -1\.000 +- +100", text)  # it never reached a goal
-    assert "acts at random" not in report.markdown(SUMMARY, warm_started=False)
+    assert "acts at random" not in tables.markdown(SUMMARY, warm_started=False)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_the_table_says_what_the_base_model_is() -> None:
     ],
 )
 def test_a_failed_stage_is_one_line(printed: list[str], code: int, message: str, interrupted: bool) -> None:
-    from pipelines.repro import failure as explain_failure  # noqa: PLC0415
+    from pipelines.stages.repro import failure as explain_failure  # noqa: PLC0415
 
     failure = explain_failure("x", code, printed)
     assert message in str(failure)
@@ -65,7 +67,7 @@ def test_a_port_in_use_is_said_with_the_cure(capsys: pytest.CaptureFixture[str])
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        assert cli.run(lambda: pages.main(["mlflow", "--port", str(port)])) == 1
+        assert errors.run(lambda: pages.main(["mlflow", "--port", str(port)])) == 1
     assert re.fullmatch(rf"error: port {port} cannot be used \(.+\); .* PORT={port + 1}\n", capsys.readouterr().err)
 
 
@@ -73,7 +75,7 @@ def test_a_full_disk_is_said_with_the_cure(capsys: pytest.CaptureFixture[str]) -
     def main() -> int:
         raise OSError(28, "No space left on device", "metrics/train.json")
 
-    assert cli.run(main) == 1
+    assert errors.run(main) == 1
     assert capsys.readouterr().err == (
         "error: metrics/train.json: No space left on device; free some space and run the same command again\n"
     )
@@ -99,7 +101,7 @@ def test_the_whole_run_then_a_cached_one(project: Path) -> None:
     assert "version 1 @candidate @champion" in printed
     assert "make mlflow" in printed
     assert len(re.findall(r"^update 10$", printed, re.MULTILINE)) == 1  # on the terminal once
-    for path in ("data/worlds/manifest.json", "plots/learning_curve.png", "plots/filmstrip.png", "evaluations"):
+    for path in ("data/environment/manifest.json", "plots/learning_curve.png", "plots/filmstrip.png", "evaluations"):
         assert (project / path).exists()
 
     printed = call(*RUN)
@@ -116,11 +118,11 @@ def test_the_whole_run_then_a_cached_one(project: Path) -> None:
 @pytest.mark.usefixtures("shared_server")
 def test_a_killed_training_is_resumed_in_the_same_mlflow_run(project: Path) -> None:
     (project / "die_at").write_text("5")
-    printed = call(*RUN, "--steps", "worlds", "base", "train", "register")
+    printed = call(*RUN, "--steps", "environment", "base", "train", "register")
     assert "starting at update 4" in printed
 
-    client = tracking.client(project)
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    client = runs.client(project)
+    experiment = client.get_experiment_by_name(runs.EXPERIMENT)
     (run,) = client.search_runs([experiment.experiment_id])
     history = client.get_metric_history(run.info.run_id, "episode/success")
     assert sorted(metric.step for metric in history) == [32 * update for update in range(1, 11)]
@@ -132,7 +134,7 @@ def test_a_killed_training_is_resumed_in_the_same_mlflow_run(project: Path) -> N
 @pytest.mark.usefixtures("shared_server")
 def test_without_its_servers_everything_is_trained_and_the_metrics_arrive_later(project: Path) -> None:
     away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "PREFECT_API_URL": "http://127.0.0.1:1/api"}
-    steps = ("--steps", "worlds", "base", "train", "register", "evaluate", "promote")
+    steps = ("--steps", "environment", "base", "train", "register", "evaluate", "promote")
     printed = call(*RUN, *steps, code=1, env=away)
     assert re.search(r"^trained model +0\.970", printed, re.MULTILINE)
     assert "is away: it cannot be reached. Training goes on" in printed
@@ -141,8 +143,8 @@ def test_without_its_servers_everything_is_trained_and_the_metrics_arrive_later(
     printed = call(*RUN, *steps)
     assert "update" not in printed
     assert "version 1 @candidate @champion" in printed
-    client = tracking.client(project)
-    run = tracking.find_run(client, json.loads((project / "runs/train.json").read_text())["run_key"])
+    client = runs.client(project)
+    run = runs.find_run(client, json.loads((project / "runs/train.json").read_text())["run_key"])
     assert run is not None
     assert len(client.get_metric_history(run.info.run_id, "episode/success")) == 10
 

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from pipelines import artifacts, live, readable, rundir
-from pipelines.cli import PipelineError
-from pipelines.live import LiveProgress
+from pipelines.core import rundir
+from pipelines.core.errors import PipelineError
+from pipelines.orchestration import artifacts, live, readable
+from pipelines.orchestration.live import LiveProgress
 from tests.integration.service_client import until
 from vldac.config import Config
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import plots
+from pipelines.stages import plots
 from pipelines.stages.train import summary, write_curve
 
 

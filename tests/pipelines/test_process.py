@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import process
+from pipelines.core import processes
 
 SLEEPER = (
     "import os, subprocess, time; child = subprocess.Popen(['sleep', '300'])\n"
@@ -40,13 +40,13 @@ def test_lines_come_as_they_are_printed_with_both_streams_and_the_exit_code(tmp_
     lines: list[str] = []
     code = "import sys; print('out'); print('err', file=sys.stderr); print('\\xe9'); sys.exit(3)"
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    assert process.stream([sys.executable, "-c", code], lines.append, cwd=tmp_path, env=env) == 3
+    assert processes.stream([sys.executable, "-c", code], lines.append, cwd=tmp_path, env=env) == 3
     assert lines == ["out", "err", "é"]
 
 
 def test_the_exit_code_of_a_killed_command_is_negative(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
-    assert process.stream(command, print, cwd=tmp_path, env=os.environ) == -signal.SIGKILL
+    assert processes.stream(command, print, cwd=tmp_path, env=os.environ) == -signal.SIGKILL
 
 
 def test_an_exception_ends_the_command_and_all_that_it_started(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_an_exception_ends_the_command_and_all_that_it_started(tmp_path: Path) -
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        process.stream([sys.executable, "-c", SLEEPER], cancel, cwd=tmp_path, env=os.environ)
+        processes.stream([sys.executable, "-c", SLEEPER], cancel, cwd=tmp_path, env=os.environ)
     assert len(pids) == 2
     assert gone(*pids)
 
@@ -65,7 +65,7 @@ def test_an_exception_ends_the_command_and_all_that_it_started(tmp_path: Path) -
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a request that only Linux's kernel takes")
 def test_a_command_dies_with_a_parent_that_is_killed() -> None:
     parent = (
-        "import subprocess, sys; from pipelines.process import tied, kill_when_parent_dies\n"
+        "import subprocess, sys; from pipelines.core.processes import tied, kill_when_parent_dies\n"
         "tied = subprocess.Popen(tied(['sleep', '300'])); other = subprocess.Popen(['sleep', '300'])\n"
         "kill_when_parent_dies(other.pid); print(tied.pid, other.pid, flush=True); tied.wait()"
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import PipelineError
-from pipelines.project import content_hash, family, revision, write_json
+from pipelines.core.errors import PipelineError
+from pipelines.core.project import content_hash, family, revision, write_json
 from tests.pipelines.conftest import call, commit
 
 

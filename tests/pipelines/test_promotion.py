@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.promotion import UNDERSTANDING_MARGIN, Score, decide
+from pipelines.tracking.promotion import UNDERSTANDING_MARGIN, Score, decide
 
 CHAMPION = Score(0.80, 0.75, 0.85)
 BASE, RANDOM = Score(0.50, 0.45, 0.55), Score(0.60, 0.55, 0.65)
@@ -78,7 +78,7 @@ def test_general_understanding_may_fall_by_a_margin_only(mine: float, its: float
     assert why in decision.reason
 
 
-def test_understanding_is_compared_by_every_exam_that_both_sat() -> None:
+def test_understanding_is_compared_by_every_benchmark_that_both_ran() -> None:
     its = champion({"short": 0.60, "full": 0.70, "other": 0.9})
     assert decide(better({"short": 0.60, "full": 0.70}), its).promote
     assert "0.500 against 0.700" in decide(better({"short": 0.60, "full": 0.50}), its).reason

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines import checkpoints, cli, models, registry, tracking
-from pipelines.cli import PipelineError
-from pipelines.project import content_hash
+from pipelines.commands import models
+from pipelines.core import errors
+from pipelines.core.errors import PipelineError
+from pipelines.core.project import content_hash
+from pipelines.tracking import exports, registry, runs
 from tests.pipelines.conftest import call, commit, dvc
 from vldac.config import load
 
@@ -34,7 +36,7 @@ def predict(name: str, observation: dict[str, object], **parameters: float) -> l
         "model = mlflow.pyfunc.load_model(f'models:/{name}@candidate')\n"
         "print('answers', json.dumps(model.predict(json.loads(x), params=json.loads(p))))"
     )
-    uri = tracking.tracking_uri(Path.cwd())
+    uri = runs.tracking_uri(Path.cwd())
     data = (json.dumps(observation), json.dumps(parameters))
     with contextlib.chdir("/"):
         printed = call(sys.executable, "-c", program, uri, name, *data)
@@ -63,7 +65,7 @@ def keeping(project: Path) -> Path:
         + "    kept.mkdir(parents=True, exist_ok=True)\n"
         + "    (kept / 'adapter_model.safetensors').write_bytes(f'{update} {config.train.gamma}'.encode())\n"
     )
-    simulator = Path("benchmarks/simulator.py")
+    simulator = Path("vldac/evaluation/episodes.py")
     simulator.write_text(
         simulator.read_text()
         .replace("options = ", "parser.add_argument('--checkpoints', nargs='*', type=Path, default=[])\noptions = ", 1)
@@ -90,7 +92,7 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
 ) -> None:
     def run(*arguments: str, code: int = 0) -> str:
         capfd.readouterr()
-        assert cli.run(lambda: models.main(arguments)) == code
+        assert errors.run(lambda: models.main(arguments)) == code
         return "".join(capfd.readouterr())
 
     project, config = keeping, load("params.yaml")
@@ -113,7 +115,7 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
     assert not again.decision.promote
     assert again.champion == first.version
 
-    client = tracking.client(project)
+    client = runs.client(project)
     version = client.get_model_version(name, first.version)
     assert sorted(client.get_registered_model(name).aliases) == ["candidate", "champion"]
     assert re.fullmatch(r"Success 0\.750 \[.*\] on 200 unseen episodes; 320 steps, seed 0\.", version.description)
@@ -123,7 +125,7 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
     assert json.loads(version.tags["params"])["env"]["id"] == "GymCards-NumberLine-v0"
     assert json.loads(version.tags["evaluate.trained"])["success"] == 0.75
     run_ = client.get_run(version.run_id)
-    assert run_.data.tags[tracking.RUN_KEY] == json.loads(Path("runs/train.json").read_text())["run_key"]
+    assert run_.data.tags[runs.RUN_KEY] == json.loads(Path("runs/train.json").read_text())["run_key"]
     assert run_.data.metrics["evaluate/trained/success"] == 0.75
     assert run_.data.metrics["episode/success"] == 1.0
     sets = [json.loads(entry.dataset.profile) for entry in run_.inputs.dataset_inputs]
@@ -134,13 +136,13 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
 
     # Every policy that was kept is a logged model with its step and its score, once, and the best is first.
     expected = [("320", 0.75), ("256", 0.4), ("128", 0.2)]
-    ranked = checkpoints.ranked(client)
-    assert [(model.params["environment_steps"], checkpoints.success(model)) for model in ranked] == expected
+    ranked = exports.ranked(client)
+    assert [(model.params["environment_steps"], exports.success(model)) for model in ranked] == expected
     assert {metric.step for metric in ranked[2].metrics} == {128}
     assert {output.step for output in run_.outputs.model_outputs} == {128, 256, 320}
     client.set_model_version_tag(name, first.version, "evaluate.success", "lost")  # as if the write had been cut off
     registry.promote(project, config)
-    assert [len(m.metrics) for m in checkpoints.ranked(client)] == [len(model.metrics) for model in ranked]
+    assert [len(m.metrics) for m in exports.ranked(client)] == [len(model.metrics) for model in ranked]
     history = client.get_metric_history(version.run_id, "evaluate/success")
     assert sorted((metric.step, metric.value) for metric in history) == [(128, 0.2), (256, 0.4), (320, 0.75)]
 
@@ -163,7 +165,7 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
     dvc("repro")
     assert registry.promote(project, config).champion == second.version
     assert registry.history(client, name) == [first.version, second.version]
-    assert len(checkpoints.ranked(client)) == 6
+    assert len(exports.ranked(client)) == 6
 
     # The commands, as a person types them.
     listed = run("list")

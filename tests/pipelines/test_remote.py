@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.project import content_hash
+from pipelines.core.project import content_hash
 from tests.pipelines.conftest import call, commit, dvc
 
 pytestmark = pytest.mark.slow

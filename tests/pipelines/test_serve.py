@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli, serve, services
-from pipelines.services import Service
+from pipelines.commands import serve
+from pipelines.core import errors
+from pipelines.orchestration import services
+from pipelines.orchestration.services import Service
 from tests.integration.service_client import free_port, until
 from tests.pipelines.test_process import SLEEPER, alive, gone
 
@@ -51,7 +53,9 @@ def test_what_dies_is_named_with_its_log_and_started_again(tmp_path: Path) -> No
 @pytest.mark.usefixtures("quick")
 def test_what_dies_again_and_again_is_given_up_with_its_last_line(tmp_path: Path) -> None:
     made, said = service(tmp_path, "print('cannot bind'); raise SystemExit(3)"), list[str]()
-    with pytest.raises(cli.PipelineError, match=r"thing died \(exit code 3\).*it died 5 times in a row: cannot bind"):
+    with pytest.raises(
+        errors.PipelineError, match=r"thing died \(exit code 3\).*it died 5 times in a row: cannot bind"
+    ):
         until(lambda: made.look_after(said.append), 60, "it is given up")
     assert said.count("thing is started again") == services.MAX_DEATHS - 1
 
@@ -82,7 +86,7 @@ def test_a_session_that_a_service_started_is_asked_first(tmp_path: Path) -> None
 
 def test_a_service_that_ends_as_it_starts_is_an_error_with_its_last_line(tmp_path: Path) -> None:
     made = service(tmp_path, "print('no such database'); raise SystemExit(1)", health="http://127.0.0.1:1/health")
-    with pytest.raises(cli.PipelineError, match="thing ended as it started: no such database; its log is"):
+    with pytest.raises(errors.PipelineError, match="thing ended as it started: no such database; its log is"):
         made.wait_until_healthy(60, threading.Event())
     made.stop()
 
@@ -113,24 +117,26 @@ def test_other_machines_are_only_let_in_with_passwords(monkeypatch: pytest.Monke
     serve.check(plan())
     for name in PASSWORDS[:2]:
         monkeypatch.setenv(name, "a:b")
-    with pytest.raises(cli.PipelineError, match=r"MLFLOW_AUTH_ADMIN_PASSWORD is not set; set it, or leave --host out"):
+    with pytest.raises(
+        errors.PipelineError, match=r"MLFLOW_AUTH_ADMIN_PASSWORD is not set; set it, or leave --host out"
+    ):
         serve.check(plan("0.0.0.0"))
     monkeypatch.setenv(PASSWORDS[2], "c")
     serve.check(plan("0.0.0.0"))
 
 
 def test_servers_are_not_started_beside_others_nor_a_worker_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(cli.PipelineError, match="PREFECT_API_URL names no server"):
+    with pytest.raises(errors.PipelineError, match="PREFECT_API_URL names no server"):
         serve.check(plan(servers=False))
     monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere:4200/api")
-    with pytest.raises(cli.PipelineError, match="unset it, or give --only worker"):
+    with pytest.raises(errors.PipelineError, match="unset it, or give --only worker"):
         serve.check(plan())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:5000")
     serve.check(plan(servers=False))
 
 
 def test_a_taken_port_and_no_device_are_said_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(cli.PipelineError, match="--devices 0"):
+    with pytest.raises(errors.PipelineError, match="--devices 0"):
         serve.check(plan(devices=0))
     import socket  # noqa: PLC0415
 
@@ -139,7 +145,7 @@ def test_a_taken_port_and_no_device_are_said_with_the_cure(capsys: pytest.Captur
         other.listen()
         port = other.getsockname()[1]
         arguments = ["--prefect-port", str(port)]
-        assert cli.run(lambda: serve.main(arguments)) == 1
+        assert errors.run(lambda: serve.main(arguments)) == 1
     assert capsys.readouterr().err.rstrip().endswith(f"choose another: --prefect-port {port + 1}")
 
 

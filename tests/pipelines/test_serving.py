@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines import checkpoints, tracking
+from pipelines.tracking import exports, runs
 from tests.pipelines.conftest import dvc
 
-REGISTER = "from pathlib import Path\nfrom pipelines import registry\nfrom vldac.config import load\n" + (
+REGISTER = "from pathlib import Path\nfrom pipelines.tracking import registry\nfrom vldac.config import load\n" + (
     "print(registry.register(Path.cwd(), load('params.yaml')).new)"
 )
 
@@ -50,10 +50,10 @@ def test_one_version_is_made_by_two_registrations_at_once_and_is_served(project:
     said = [process.communicate() for process in at_once]
     assert [process.returncode for process in at_once] == [0, 0], said
     assert sorted(out.split()[-1] for out, _ in said) == ["False", "True"]
-    client = tracking.client(project)
+    client = runs.client(project)
     (model,) = client.search_registered_models()
     assert len(client.search_model_versions(f"name='{model.name}'")) == 1
-    assert len(client.search_logged_models([checkpoints.experiment_id(client)])) == 1
+    assert len(client.search_logged_models([exports.experiment_id(client)])) == 1
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -62,7 +62,7 @@ def test_one_version_is_made_by_two_registrations_at_once_and_is_served(project:
     log = Path("serve.log").open("w")  # noqa: SIM115  # it outlives this line
     server = subprocess.Popen(
         [*serve, "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
-        env={**environment(), "MLFLOW_TRACKING_URI": tracking.tracking_uri(project)},
+        env={**environment(), "MLFLOW_TRACKING_URI": runs.tracking_uri(project)},
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,

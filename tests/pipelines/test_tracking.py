@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import rundir, tracking
-from pipelines.cli import PipelineError
-from pipelines.forwarder import MetricsFile, MetricsForwarder, Row, read_metrics
-from pipelines.rundir import RunIdentity
-from pipelines.tracking import MlflowRun, RunDetails, without_credentials
+from pipelines.core import rundir
+from pipelines.core.errors import PipelineError
+from pipelines.core.rundir import RunIdentity
+from pipelines.tracking import runs
+from pipelines.tracking.forwarder import MetricsFile, MetricsForwarder, Row, read_metrics
+from pipelines.tracking.runs import MlflowRun, RunDetails, without_credentials
 
 IDENTITY = RunIdentity(run_key="0123", fingerprint="abcd", started_ms=1_000_000)
 DETAILS = RunDetails(name="a run", tags={"env": "X"}, params={"seed": "0", "train.gamma": "0.9"})
@@ -206,7 +207,7 @@ def test_no_credentials_are_shown(uri: str, shown: str) -> None:
 
 def test_why_a_server_cannot_be_used_names_no_password() -> None:
     error = ConnectionError("API request to http://me:secret@host/api failed: 500")
-    assert tracking.reason(error) == "API request to http://host/api failed: 500"
+    assert runs.reason(error) == "API request to http://host/api failed: 500"
 
 
 def test_an_error_of_the_server_is_one_line_and_a_bug_keeps_its_traceback(
@@ -214,23 +215,23 @@ def test_an_error_of_the_server_is_one_line_and_a_bug_keeps_its_traceback(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
     line = r"^MLflow at http://127.0.0.1:1 cannot be used: it cannot be reached;"
-    with pytest.raises(PipelineError, match=line), tracking.reachable(tmp_path):
-        tracking.client(tmp_path)
-    with pytest.raises(KeyError), tracking.reachable(tmp_path):
+    with pytest.raises(PipelineError, match=line), runs.reachable(tmp_path):
+        runs.client(tmp_path)
+    with pytest.raises(KeyError), runs.reachable(tmp_path):
         raise KeyError("a bug")
 
 
 def test_a_full_disk_is_not_blamed_on_the_server(tmp_path: Path) -> None:
     line = r"^records.jsonl: No space left on device; free some space and run the same command again$"
-    with pytest.raises(PipelineError, match=line), tracking.reachable(tmp_path):
+    with pytest.raises(PipelineError, match=line), runs.reachable(tmp_path):
         raise OSError(28, "No space left on device", "records.jsonl")
-    with pytest.raises(PipelineError, match=r"^MLflow at .* run the same command again"), tracking.reachable(tmp_path):
+    with pytest.raises(PipelineError, match=r"^MLflow at .* run the same command again"), runs.reachable(tmp_path):
         raise ConnectionRefusedError("refused")
 
 
 @pytest.mark.slow
 def test_a_resumed_training_goes_on_in_its_mlflow_run(tmp_path: Path) -> None:
-    client = tracking.client(tmp_path)
+    client = runs.client(tmp_path)
     first = MlflowRun(client, IDENTITY, DETAILS)
     first.send([{"environment_steps": 10, "time_s": 1.0, "a/b": 0.5, "text": "x", "nan": float("nan")}])
     first.finish("FAILED")
@@ -245,24 +246,24 @@ def test_a_resumed_training_goes_on_in_its_mlflow_run(tmp_path: Path) -> None:
     run = client.get_run(first.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params == DETAILS.params
-    assert run.data.tags[tracking.RUN_KEY] == IDENTITY.run_key
+    assert run.data.tags[runs.RUN_KEY] == IDENTITY.run_key
     history = client.get_metric_history(first.run_id, "a/b")
     assert [(m.step, m.value, m.timestamp) for m in history] == [(10, 0.5, 1_001_000), (20, 0.75, 1_002_000)]
     assert MlflowRun(client, RunIdentity("other", "abcd", 0), DETAILS).run_id != first.run_id
 
 
 def test_a_row_of_more_metrics_than_one_request_takes_is_sent_whole(tmp_path: Path) -> None:
-    run = MlflowRun(tracking.client(tmp_path), IDENTITY, DETAILS)
+    run = MlflowRun(runs.client(tmp_path), IDENTITY, DETAILS)
     run.send([{"environment_steps": step, **{f"m/{i}": float(i) for i in range(700)}} for step in (1, 2, 3)])
 
-    metrics = tracking.client(tmp_path).get_run(run.run_id).data.metrics
+    metrics = runs.client(tmp_path).get_run(run.run_id).data.metrics
     assert len([key for key in metrics if key.startswith("m/")]) == 700
     assert run.last_step() == 3
 
 
 @pytest.mark.slow
 def test_first_use_by_several_processes_at_once(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from pipelines import tracking; tracking.client(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from pipelines.tracking import runs; runs.client(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(tmp_path)]
     started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [(p.communicate()[1], p.returncode) for p in started] == [("", 0)] * 3
@@ -282,7 +283,7 @@ def test_a_real_server_that_goes_and_comes_back_has_every_step_once(
     said: list[str] = []
     forwarder = MetricsForwarder(
         metrics,
-        lambda: MlflowRun(tracking.client(tmp_path), IDENTITY, DETAILS),
+        lambda: MlflowRun(runs.client(tmp_path), IDENTITY, DETAILS),
         where="there",
         interval=0.2,
         max_delay=0.5,
@@ -301,8 +302,8 @@ def test_a_real_server_that_goes_and_comes_back_has_every_step_once(
     until(lambda: len(said) == 4)
 
     assert forwarder.close("FINISHED")
-    client = tracking.client(tmp_path)
-    run = tracking.find_run(client, IDENTITY.run_key)
+    client = runs.client(tmp_path)
+    run = runs.find_run(client, IDENTITY.run_key)
     history = client.get_metric_history(run.info.run_id, "a/b")
     assert sorted(metric.step for metric in history) == [10, 20, 30, 40]
     _kill(server)

@@ -1,4 +1,4 @@
-"""The exam of a registered version, and promotion by the rule, held against a registry in memory."""
+"""The benchmark of a registered version, and promotion by the rule, held against a registry in memory."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import registry, tracking, versions
-from pipelines.cli import PipelineError
-from pipelines.versions import Version
+from pipelines.core.errors import PipelineError
+from pipelines.evaluation import versions
+from pipelines.evaluation.versions import Version
+from pipelines.tracking import registry, runs
 from vldac.config import Config, ConfigError
 
 NAME = "vldac-world-v0-tiny"
-OWN = {"env": {"id": "MiniWorld-OneRoom-v0", "simulators": 8}, "rollout": {"steps": 8}, "evaluate": {"episodes": 50}}
+OWN = {"env": {"id": "MiniWorld-OneRoom-v0", "num_envs": 8}, "rollout": {"steps": 8}, "evaluate": {"episodes": 50}}
 
 
 def tags(success: float) -> dict[str, str]:
@@ -63,7 +64,7 @@ class Client:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     made = Client(v1=0.5, v2=0.9, v10=0.52)
-    monkeypatch.setattr(tracking, "client", lambda _root: made)
+    monkeypatch.setattr(runs, "client", lambda _root: made)
     return made
 
 
@@ -102,15 +103,15 @@ def version(**other: str) -> Version:
     return Version(NAME, "1", (), {**tags(0.5), **other}, None)
 
 
-def test_an_exam_is_by_the_versions_own_parameters_unless_told_otherwise(tmp_path: Path) -> None:
-    own = versions.exam_config(tmp_path, version(), None, None)
+def test_a_benchmark_is_by_the_versions_own_parameters_unless_told_otherwise(tmp_path: Path) -> None:
+    own = versions.benchmark_config(tmp_path, version(), None, None)
     assert (own.env.id, own.evaluate.episodes) == ("MiniWorld-OneRoom-v0", 50)
-    assert versions.exam_config(tmp_path, version(), None, 7).evaluate.episodes == 7
+    assert versions.benchmark_config(tmp_path, version(), None, 7).evaluate.episodes == 7
 
-    preset = {"env": {"id": "GymCards-NumberLine-v0", "width": 32, "simulators": 16}, "train": {"gamma": 0.5}}
+    preset = {"env": {"id": "GymCards-NumberLine-v0", "width": 32, "num_envs": 16}, "train": {"gamma": 0.5}}
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(preset))
-    elsewhere = versions.exam_config(tmp_path, version(), "other.yaml", None)
-    assert (elsewhere.env.id, elsewhere.env.width, elsewhere.env.simulators) == ("GymCards-NumberLine-v0", 32, 8)
+    elsewhere = versions.benchmark_config(tmp_path, version(), "other.yaml", None)
+    assert (elsewhere.env.id, elsewhere.env.width, elsewhere.env.num_envs) == ("GymCards-NumberLine-v0", 32, 8)
     assert elsewhere.train == own.train  # what belongs to the weights is not taken
 
 
@@ -119,15 +120,15 @@ def test_a_preset_outside_the_project_and_damaged_parameters_are_refused(tmp_pat
     project.mkdir()
     (tmp_path / "secret.yaml").write_text("env: {}")
     with pytest.raises(PipelineError, match="is outside the project"):
-        versions.exam_config(project, version(), "../secret.yaml", None)
+        versions.benchmark_config(project, version(), "../secret.yaml", None)
     with pytest.raises(ConfigError, match="No such file"):
-        versions.exam_config(project, version(), "missing.yaml", None)
+        versions.benchmark_config(project, version(), "missing.yaml", None)
     with pytest.raises(PipelineError, match="its parameters cannot be read"):
-        versions.exam_config(project, version(params='{"train": {"gama": 1}}'), None, None)
+        versions.benchmark_config(project, version(params='{"train": {"gama": 1}}'), None, None)
 
 
 def test_the_nightly_verdict_is_by_the_intervals() -> None:
-    from pipelines.flows import _compared  # noqa: PLC0415
+    from pipelines.orchestration.flows import _compared  # noqa: PLC0415
 
     for now, verdict in (
         (registry.Score(0.3, 0.2, 0.4), "WORSE"),

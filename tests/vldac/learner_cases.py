@@ -67,7 +67,7 @@ def sampler(base: Path, config: Config) -> VLM:
 def make_rollout(config: Config, vlm: VLM) -> Rollout:
     """T steps of all ranks' simulators: real pictures and samples, made-up rewards and ends."""
     rng = np.random.default_rng(11)
-    columns = config.deepspeed.ranks * config.env.simulators
+    columns = config.deepspeed.ranks * config.env.num_envs
     game = NumberLine(width=32, height=32, prompt_style="terse")
 
     def prompts(count: int) -> list[Prompt]:

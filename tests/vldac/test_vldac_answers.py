@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vldac.answers import MAX_CHARACTERS, Answer, parse, render
+from vldac.parsing import MAX_CHARACTERS, ParsedResponse, parse, render
 
 DEEP = '{"action": ' + "[" * 20_000 + "]" * 20_000 + "}"
 DEEP_OBJECTS = '{"a":' * 9_000 + "1" + "}" * 9_000
@@ -16,17 +16,17 @@ DEEP_OBJECTS = '{"a":' * 9_000 + "1" + "}" * 9_000
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        ('{"thoughts": "red box", "action": "left"}', Answer("red box", "left")),
-        (' \n{"action": "left", "thoughts": ""}\n', Answer("", "left")),
-        ('{"action": "left"}', Answer("", "left")),
-        ('{"action": "  left "}', Answer("", "left")),
-        ('{"action": 3}', Answer("", "3")),
-        ('{"action": -1, "extra": [null, {"a": 1.5}]}', Answer("", "-1")),
-        ('{"thoughts": "\\u00e9 \\" \\\\", "action": "+"}', Answer('é " \\', "+")),
-        ('```json\n{"action": "left"}\n```', Answer("", "left")),
-        ('Sure! {"action": "left"} Good luck.', Answer("", "left")),
-        ('{"action": "left"} {"action": "right"}', Answer("", "left")),
-        ('{"action": ""}', Answer("", "")),
+        ('{"thoughts": "red box", "action": "left"}', ParsedResponse("red box", "left")),
+        (' \n{"action": "left", "thoughts": ""}\n', ParsedResponse("", "left")),
+        ('{"action": "left"}', ParsedResponse("", "left")),
+        ('{"action": "  left "}', ParsedResponse("", "left")),
+        ('{"action": 3}', ParsedResponse("", "3")),
+        ('{"action": -1, "extra": [null, {"a": 1.5}]}', ParsedResponse("", "-1")),
+        ('{"thoughts": "\\u00e9 \\" \\\\", "action": "+"}', ParsedResponse('é " \\', "+")),
+        ('```json\n{"action": "left"}\n```', ParsedResponse("", "left")),
+        ('Sure! {"action": "left"} Good luck.', ParsedResponse("", "left")),
+        ('{"action": "left"} {"action": "right"}', ParsedResponse("", "left")),
+        ('{"action": ""}', ParsedResponse("", "")),
         # What is not an answer.
         ("", None),
         ("left", None),
@@ -61,14 +61,14 @@ DEEP_OBJECTS = '{"a":' * 9_000 + "1" + "}" * 9_000
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_examples(text: str, answer: Answer | None) -> None:
+def test_examples(text: str, answer: ParsedResponse | None) -> None:
     assert parse(text) == answer
 
 
 @given(thoughts=st.text(), action=st.text())
 def test_what_is_rendered_is_read_back(thoughts: str, action: str) -> None:
-    if len(text := render(Answer(thoughts, action))) <= MAX_CHARACTERS:
-        assert parse(text) == Answer(thoughts, action.strip())
+    if len(text := render(ParsedResponse(thoughts, action))) <= MAX_CHARACTERS:
+        assert parse(text) == ParsedResponse(thoughts, action.strip())
 
 
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
@@ -99,7 +99,7 @@ def mutate(text: str, rng: random.Random) -> str:
     return data.decode(errors="replace")
 
 
-def reference(text: str) -> Answer | None:
+def reference(text: str) -> ParsedResponse | None:
     """What strict JSON makes of a text that is one object and nothing else; raises ValueError where it is not one."""
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -119,7 +119,7 @@ def reference(text: str) -> Answer | None:
     action, thoughts = value.get("action"), value.get("thoughts", "")
     if type(action) not in (str, int) or type(thoughts) is not str:
         return None
-    return Answer(thoughts, str(action).strip())
+    return ParsedResponse(thoughts, str(action).strip())
 
 
 def test_ten_thousand_mutated_answers_never_raise_and_agree_with_strict_json() -> None:

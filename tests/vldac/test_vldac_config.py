@@ -37,7 +37,7 @@ def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
         ({"gamma": 0.9}, ["'gamma'", "'train.gamma'"]),
         ({"train": {"temperature": 1.0}}, ["'train.temperature'", "'rollout.temperature'"]),
         ({"env": {"steps": 8}}, ["'env.steps'", "'rollout.steps'"]),
-        ({"train": {"simulatrs": 8}}, ["'train.simulatrs'", "'env.simulators'"]),
+        ({"train": {"simulatrs": 8}}, ["'train.simulatrs'", "'env.num_envs'"]),
         ({"model": {"tiny": {"hiden_size": 64}}}, ["'model.tiny.hiden_size'", "'model.tiny.hidden_size'"]),
         ({"zzzzzz": 1}, ["unknown key 'zzzzzz'"]),
         # Wrong types name the key, what it should be and what it is.
@@ -62,7 +62,7 @@ def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
         ({"env": {"prompt": "long"}}, ["env.prompt", "'full' or 'terse'", "'long'"]),
         ({"seed": -1}, ["seed", "greater than or equal to 0", "-1"]),
         # Values that do not fit each other name both.
-        ({"env": {"simulators": 2, "workers": 3}}, ["env.workers 3", "env.simulators 2"]),
+        ({"env": {"num_envs": 2, "num_workers": 3}}, ["env.num_workers 3", "env.num_envs 2"]),
         ({"train": {"batch_size": 30}}, ["train.batch_size 30", "train.micro_batch_size"]),
         ({"deepspeed": {"ranks": 2}}, ["train.batch_size 32", "deepspeed.ranks"]),
         ({"rollout": {"steps": 3}}, ["train.batch_size 32", "48 environment steps"]),
@@ -172,19 +172,19 @@ def changed(value: Any, key: str) -> Any:
         "env.invalid_reward": -0.5,
         "env.max_steps": 9,
         "env.options": {"solvable_only": True},
-        "env.simulators": 32,
+        "env.num_envs": 32,
         "rollout.steps": 32,
         "train.batch_size": 64,
         "train.micro_batch_size": 16,
         "train.value_hidden_sizes": (64,),
         "deepspeed.ranks": 2,
         "deepspeed.zero_stage": 2,
-        "exams.profile": "full",
-        "exams.data": "somewhere",
-        "exams.agent": "cot",
-        "exams.parser": "lmms-eval",
-        "exams.limit": 9,
-        "exams.environments": ("babyai",),
+        "benchmarks.profile": "full",
+        "benchmarks.data": "somewhere",
+        "benchmarks.agent": "cot",
+        "benchmarks.parser": "lmms-eval",
+        "benchmarks.limit": 9,
+        "benchmarks.environments": ("babyai",),
     }
     if key in special:
         return special[key]
@@ -211,7 +211,7 @@ def test_the_fingerprint_changes_with_whatever_decides_the_weights(key: str, val
         reference = Config()
     other = parse(values)
     assert other != reference
-    decides = not key.startswith(("evaluate.", "checkpoint.", "exams.")) and key != "env.step_deadline"
+    decides = not key.startswith(("evaluate.", "checkpoint.", "benchmarks.")) and key != "env.step_deadline"
     assert (other.fingerprint() != reference.fingerprint()) == decides
 
 

@@ -88,7 +88,7 @@ def test_a_killed_run_exports_what_an_uninterrupted_one_exports(
     assert len(weights) == 3
     described = json.loads(files["update-000004/vldac.json"])
     assert described["environment_steps"] == 64
-    # Nothing in a policy's files depends on how it is examined or how often it was kept.
+    # Nothing in a policy's files depends on how it is benchmarked or how often it was kept.
     assert not {"evaluate", "checkpoint"} & described["config"].keys()
 
     params.write_text(yaml.safe_dump(tiny_params({**CHANGES, "checkpoint": {"every": 3, "export_every": 1}})))

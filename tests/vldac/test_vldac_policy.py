@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vldac import answers, policy
+from vldac import parsing, policy
 from vldac.config import ModelConfig
 from vldac.policy import Actor
 from vldac.value_head import ValueHead
@@ -150,7 +150,7 @@ def test_a_description_says_what_the_policy_is(saved: Any) -> None:
 def test_an_actor_answers_one_observation(saved: Any, tiny_base: Path, kind: str) -> None:
     actor = Actor.from_pretrained(saved[kind][0], tiny_base, max_new_tokens=24)
     decision = actor.act(frame(), PROMPT)
-    assert decision.answer == answers.parse(decision.text)
+    assert decision.answer == parsing.parse_response(decision.text)
     assert decision == actor.act(frame(), PROMPT)  # at temperature 0 it does not waver
 
 

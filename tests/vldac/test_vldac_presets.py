@@ -9,9 +9,8 @@ import pytest
 import yaml
 
 from envs.registry import registered
-from vldac import presets
-from vldac.config import Config, ConfigError, load, parse
-from vldac.presets import PresetError, resolve
+from vldac.config import Config, ConfigError, load, parse, presets
+from vldac.config.presets import PresetError, resolve
 
 REPOSITORY = Path(__file__).parents[2]
 CONF = REPOSITORY / "conf"
@@ -24,7 +23,7 @@ COMPANIONS: dict[str, dict[str, Any]] = {
     "train/miniworld-oneroom": {"rollout": "miniworld-oneroom"},
     "rollout/numberline": {"train": "numberline"},
 }
-SECTIONS = frozenset({"env", "model", "train", "rollout", "deepspeed", "warm_start", "exams"})
+SECTIONS = frozenset({"env", "model", "train", "rollout", "deepspeed", "warm_start", "benchmarks"})
 ALL = sorted(f"{path.parent.name}/{path.stem}" for path in CONF.glob("*/*.yaml"))
 
 

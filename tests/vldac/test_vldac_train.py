@@ -245,7 +245,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_older_checkpoint_whole(
 def test_two_ranks_train_one_policy_and_write_each_line_once(
     tiny_params_file: Any, tiny_base: Path, tmp_path: Path
 ) -> None:
-    params = tiny_params_file({"env": {"simulators": 2}, "deepspeed": {"ranks": 2}, "train": {"micro_batch_size": 4}})
+    params = tiny_params_file({"env": {"num_envs": 2}, "deepspeed": {"ranks": 2}, "train": {"micro_batch_size": 4}})
     run = Run(tmp_path / "a", params, tiny_base)
     output = run.finish()
     assert output.count("update 4/4") == 1
@@ -269,7 +269,7 @@ def test_two_ranks_train_one_policy_and_write_each_line_once(
 def test_ranks_that_hold_shards_of_the_weights_sample_and_save_in_step(
     tiny_params_file: Any, tiny_base: Path, tmp_path: Path
 ) -> None:
-    changes = {"env": {"simulators": 2}, "train": {"micro_batch_size": 4, "total_steps": 32}}
+    changes = {"env": {"num_envs": 2}, "train": {"micro_batch_size": 4, "total_steps": 32}}
     outcomes = []
     for stage in (1, 3):
         params = tiny_params_file({**changes, "deepspeed": {"ranks": 2, "zero_stage": stage}})
@@ -281,7 +281,7 @@ def test_ranks_that_hold_shards_of_the_weights_sample_and_save_in_step(
 
 
 @pytest.mark.slow
-def test_a_world_that_does_not_exist_is_one_line(tiny_params_file: Any, tiny_base: Path, tmp_path: Path) -> None:
+def test_an_environment_that_does_not_exist_is_one_line(tiny_params_file: Any, tiny_base: Path, tmp_path: Path) -> None:
     params = tiny_params_file({"env": {"id": "GymCards-NumberLin-v0"}})
     command = [sys.executable, "-m", "vldac.train", "--params", str(params), "--base", str(tiny_base)]
     done = subprocess.run(
@@ -294,7 +294,7 @@ def test_a_world_that_does_not_exist_is_one_line(tiny_params_file: Any, tiny_bas
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "error: unknown world 'GymCards-NumberLin-v0'; did you mean GymCards-NumberLine-v0" in done.stderr
+    assert "error: unknown environment 'GymCards-NumberLin-v0'; did you mean GymCards-NumberLine-v0" in done.stderr
 
 
 @pytest.mark.slow

@@ -11,10 +11,10 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from vldac import answers, tiny_vlm
-from vldac.answers import Answer
+from vldac import parsing, tiny_vlm
 from vldac.config import TinyConfig
 from vldac.families import UnsupportedFamilyError
+from vldac.parsing import ParsedResponse
 from vldac.vlm import VLM, Prompt, Response
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -44,7 +44,12 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> VLM:
 
 
 def build(family: str, tmp_path_factory: pytest.TempPathFactory) -> VLM:
-    corpus = [*TEXTS, answers.render(Answer("the red box is to the left", "turn left")), "user\n", "assistant\n"]
+    corpus = [
+        *TEXTS,
+        parsing.render_response(ParsedResponse("the red box is to the left", "turn left")),
+        "user\n",
+        "assistant\n",
+    ]
     directory = tmp_path_factory.mktemp(family)
     tiny_vlm.build(TinyConfig(family=family, **SHAPE), corpus * 5, 0, directory)  # type: ignore[arg-type]
     return VLM.from_pretrained(directory)
@@ -335,7 +340,7 @@ def test_images_stay_with_their_own_prompts(vlm: VLM) -> None:
 
 
 def test_a_written_response_ends_with_the_end_of_turn_and_reads_back(vlm: VLM) -> None:
-    text = answers.render(Answer('naïve "quotes"', "turn left"))
+    text = parsing.render_response(ParsedResponse('naïve "quotes"', "turn left"))
     ids = vlm.encode_response(text)
     assert int(ids[-1]) == vlm.end_id
     assert vlm.end_id not in ids[:-1]

@@ -13,8 +13,8 @@ from scipy.stats import binomtest, chisquare
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from envs.gym_cards.number_line import NumberLine
-from vldac import answers, policy, warm_start
-from vldac.answers import Answer
+from vldac import parsing, policy, warm_start
+from vldac.parsing import ParsedResponse
 from vldac.warm_start import Example, collect_examples, corpus
 
 
@@ -76,7 +76,7 @@ class Recorder(torch.nn.Module):
 def test_actions_of_the_targets_are_uniformly_random_not_an_experts(tiny_config: Any, examples: list[Example]) -> None:
     recorder = Recorder()
     warm_start.train(tiny_config(), recorder, examples, seed=0)  # type: ignore[arg-type]  # stands in for a VLM
-    read = [answers.parse(text) for text in recorder.targets]
+    read = [parsing.parse_response(text) for text in recorder.targets]
     chosen: Counter[tuple[str, str]] = Counter()
     for answer in read:
         assert answer is not None
@@ -92,7 +92,7 @@ def test_the_expert_is_taught_as_often_as_asked_for(tiny_config: Any) -> None:
     recorder = Recorder()
     warm_start.train(config, recorder, collect_examples(config, 200, seed=1), seed=0)  # type: ignore[arg-type]
     better = {"higher": "+", "lower": "-"}
-    read = [answer for text in recorder.targets if (answer := answers.parse(text))]
+    read = [answer for text in recorder.targets if (answer := parsing.parse_response(text))]
     right = sum(better[answer.thoughts.rpartition(" ")[2]] == answer.action for answer in read)
     assert binomtest(right, len(read), 0.75).pvalue > 1e-3  # half of them the expert's, half of the rest by chance
 
@@ -113,7 +113,9 @@ def test_the_corpus_holds_every_prompt_and_every_kind_of_answer(examples: list[E
     texts = set(corpus(examples))
     for example in examples:
         assert example.observation["prompt"] in texts
-        assert {answers.render(Answer(example.description, action)) for action in example.actions} <= texts
+        assert {
+            parsing.render_response(ParsedResponse(example.description, action)) for action in example.actions
+        } <= texts
 
 
 def test_the_base_is_an_ordinary_hugging_face_directory(tiny_base: Path) -> None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vldac.answers import Answer
+from vldac.parsing import ParsedResponse
 
 
 @dataclass(frozen=True)
 class Decision:
     text: str
-    answer: Answer | None
+    answer: ParsedResponse | None
 
 
 class Actor:
@@ -31,4 +31,4 @@ class Actor:
         text = f"{'x'.join(map(str, frames.shape))} t={self.temperature} seed={self.seed}"
         if prompt == "nonsense":
             return Decision(text, None)
-        return Decision(text, Answer(thoughts=prompt, action=f"pixel {int(frames[0, 0, 0, 0])}"))
+        return Decision(text, ParsedResponse(thoughts=prompt, action=f"pixel {int(frames[0, 0, 0, 0])}"))

@@ -1,4 +1,4 @@
-"""Stands in for `benchmarks.simulator`: same command line, same files; `scores` in the project replaces its result."""
+"""Stands in for `vldac.evaluation.episodes`: same command line, files; `scores` in the project replaces its result."""
 
 import argparse
 import json

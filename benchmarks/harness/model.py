@@ -1,0 +1,88 @@
+"""The model that is benchmarked: a base, any Hugging Face model, or a trained policy on its base."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from vldac import policy
+from vldac.config import ModelConfig
+from vldac.vlm import VLM
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+class OutOfDeviceMemoryError(RuntimeError):
+    """The memory of the device is full; the message is one line, and says what needs less."""
+
+
+def load(base: str | Path, policy_dir: Path | None, *, dtype: Dtype | None = None, revision: str | None = None) -> VLM:
+    """The model to benchmark, where it runs fastest: a base model or a trained policy on its base.
+
+    Args:
+        base: directory of a model or of a pointer to one, or a hub id.
+        policy_dir: of a trained policy; None benchmarks the base.
+        dtype: of the weights; None takes what the policy says, or leaves those of a base as they were saved.
+        revision: of a hub id; None takes what the policy says of this base, or the hub's main branch. A directory has
+            none.
+
+    Raises:
+        OSError: nothing is there, or its files are incomplete.
+        UnsupportedFamilyError: the model is of a family that is not supported.
+        OutOfDeviceMemoryError: the device's memory is too small for it.
+    """
+    if policy_dir is not None:
+        dtype = dtype or described(policy_dir).dtype
+        revision = revision or revision_of(base, policy_dir)
+    kind: torch.dtype | Literal["auto"] = getattr(torch, dtype) if dtype else "auto"
+    if policy_dir is not None and not policy.describe(policy_dir)["adapter"]:
+        vlm = VLM.from_pretrained(policy_dir, dtype=kind)
+    else:
+        vlm = _from_directory(Path(base), kind) if Path(base).is_dir() else _from_hub(str(base), revision, kind)
+        if policy_dir is not None:
+            vlm.load_adapter(policy_dir)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return vlm.eval().to(device)
+    except torch.OutOfMemoryError as error:
+        raise OutOfDeviceMemoryError(
+            f"the model does not fit into the memory of {device}; take --dtype bfloat16, or a larger device"
+        ) from error
+
+
+def described(policy_dir: Path) -> ModelConfig:
+    """What a policy says of its model: precision, adapter, base."""
+    return ModelConfig.model_validate(policy.describe(policy_dir)["config"]["model"])
+
+
+def revision_of(base: str | Path, policy_dir: Path) -> str | None:
+    """The revision of `base` that a policy was trained on; None where it names none, or was trained on another base."""
+    model = described(policy_dir)
+    return model.revision if model.base == str(base) else None
+
+
+def _from_directory(base: Path, dtype: torch.dtype | Literal["auto"]) -> VLM:
+    target, revision = policy.resolve(base)
+    return VLM.from_pretrained(target, revision=revision, dtype=dtype)
+
+
+def _from_hub(base: str, revision: str | None, dtype: torch.dtype | Literal["auto"]) -> VLM:
+    try:
+        return VLM.from_pretrained(base, revision=revision, dtype=dtype)
+    except OSError as error:
+        raise OSError(f"{base} is no directory, and as a hub id it cannot be loaded: {error}") from error
+
+
+def digest(vlm: VLM, base: str | Path, policy_dir: Path | None) -> str:
+    """A hash that tells models apart: by every file of a directory, by the commit of what a hub has.
+
+    All files of a directory are read; see `vldac.policy.digest`.
+    """
+    found = hashlib.sha256(f"{vlm.commit}\n".encode())
+    found.update((policy.digest(Path(base)) if Path(base).is_dir() else str(base)).encode())
+    if policy_dir is not None:
+        found.update(policy.digest(policy_dir).encode())
+    return found.hexdigest()[:16]

@@ -1,0 +1,252 @@
+"""What every benchmark has in common: requests to a model, one record for each question or episode, one summary.
+
+A benchmark knows its questions and its rules and nothing of models; an `Runner` answers requests and knows nothing of
+benchmarks. `benchmarks.harness.registry` lists the benchmarks, `python -m benchmarks` runs them.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from tqdm import tqdm
+
+from benchmarks.harness.records import Record, Records
+from vldac import parsing
+from vldac.conversation import Image, Message, plain
+from vldac.evaluation.statistics import mean_and_error
+
+__all__ = [
+    "Benchmark",
+    "BenchmarkDataError",
+    "Image",
+    "Message",
+    "MissingPackageError",
+    "Profile",
+    "Question",
+    "QuestionBenchmark",
+    "Request",
+    "Runner",
+    "Scored",
+    "Settings",
+]
+
+Profile = Literal["short", "full"]
+
+
+class BenchmarkDataError(ValueError):
+    """The data of a benchmark is missing or not what its published layout says; the message is one line."""
+
+
+class MissingPackageError(ModuleNotFoundError):
+    """A package that a benchmark needs is not installed; the message is one line, with the command that installs it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a runner is asked.
+
+    Attributes:
+        messages: the conversation so far; the last message is the user's.
+        max_new_tokens: an answer that has not ended by then is cut off.
+        temperature: 0 takes the likeliest token.
+        seed: of the sampling of this one answer, whoever else is answered in the same batch.
+    """
+
+    messages: tuple[Message, ...]
+    max_new_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
+
+
+class Runner(Protocol):
+    """Anything that answers: a model, an expert that knows the solutions, a random choice."""
+
+    def answer(self, requests: Sequence[Request]) -> list[str]:
+        """One text for each request, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a benchmark besides the model; each benchmark takes what concerns it.
+
+    Attributes:
+        profile: `short` runs on a laptop in minutes; `full` is the published protocol.
+        data: folder with the published data, or the id of a data set of the hub; None takes the synthetic set.
+        style: `full` prompts are for pretrained models, `terse` ones for models of a few million parameters.
+        parser: how answers are read where the published program and lmms-eval differ.
+        agent: of BALROG, `naive` or `cot` (chain of thought).
+        environments: of BALROG; empty takes all of them.
+        frames: of a video, evenly spaced.
+        batch_size: requests answered together.
+        limit: questions of each task, or episodes of each task; None takes what the profile says.
+        max_new_tokens: None takes what the benchmark says.
+        seed: of whatever the benchmark draws: synthetic sets have a fixed seed of their own.
+    """
+
+    profile: Profile = "short"
+    data: Path | None = None
+    style: Literal["full", "terse"] = "full"
+    parser: Literal["original", "lmms-eval"] = "original"
+    agent: Literal["naive", "cot"] = "naive"
+    environments: tuple[str, ...] = ()
+    frames: int = 32
+    batch_size: int = 16
+    limit: int | None = None
+    max_new_tokens: int | None = None
+    seed: int = 0
+
+
+class Benchmark(ABC):
+    """A benchmark.
+
+    Attributes:
+        name: as commands and files write it, such as `vsi_bench`.
+        title: as people write it, such as `VSI-Bench`.
+        synthetic: whether its data is made here and only resembles the published data.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    synthetic: bool
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """All that decides the records besides the runner, as JSON: settings, a digest of the data, a version."""
+
+    @abstractmethod
+    def run(self, runner: Runner, records: Records) -> None:
+        """Adds a record for each question or episode that `records` does not hold yet."""
+
+    @abstractmethod
+    def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
+        """The scores of a whole set of records.
+
+        Returns:
+            `score` and `standard_error` in the unit that the benchmark is published in, percent, `count`, and `tasks`:
+            the same three for each task, with whatever further metrics the benchmark defines for it under `metrics`.
+        """
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a benchmark whose questions stand by themselves.
+
+    Attributes:
+        id: unique in the benchmark.
+        task: that it belongs to.
+        images: where its pictures come from, for the record.
+        load: reads the pictures and makes the messages; called just before the question is put.
+        gold: what the benchmark needs to score an answer.
+    """
+
+    id: str
+    task: str
+    images: tuple[str, ...]
+    load: Callable[[], tuple[Message, ...]] = field(repr=False)
+    gold: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What an answer is worth.
+
+    Attributes:
+        score: in [0, 1].
+        parsed: what was read from the answer, None if nothing could be.
+        metrics: further ones, if the task has several.
+    """
+
+    score: float
+    parsed: str | float | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class QuestionBenchmark(Benchmark):
+    """A benchmark of independent questions, answered in batches."""
+
+    #: Length limit of an answer, unless the settings give one.
+    max_new_tokens: int = 64
+
+    @abstractmethod
+    def questions(self) -> Sequence[Question]:
+        """All questions of the profile, in a fixed order."""
+
+    @abstractmethod
+    def score(self, question: Question, text: str) -> Scored:
+        """What an answer is worth. Never raises, whatever the text."""
+
+    def run(self, runner: Runner, records: Records) -> None:
+        """Puts the questions that have no record yet, `batch_size` at a time."""
+        questions = self.questions()
+        open_ones = [question for question in questions if question.id not in records]
+        bar = tqdm(
+            total=len(questions),
+            initial=len(questions) - len(open_ones),
+            desc=self.title,
+            unit="question",
+            disable=not sys.stderr.isatty(),
+        )
+        limit = self.settings.max_new_tokens or self.max_new_tokens
+        for start in range(0, len(open_ones), self.settings.batch_size):
+            batch = open_ones[start : start + self.settings.batch_size]
+            requests = [Request(question.load(), limit, seed=self.settings.seed) for question in batch]
+            for question, request, text in zip(batch, requests, runner.answer(requests), strict=True):
+                scored = self.score(question, spoken(text) if self.settings.style == "terse" else text)
+                records.add(
+                    Record(
+                        id=question.id,
+                        task=question.task,
+                        prompt=plain(request.messages),
+                        images=question.images,
+                        answer=text,
+                        parsed=scored.parsed,
+                        score=scored.score,
+                        metrics=dict(scored.metrics),
+                    )
+                )
+            bar.update(len(batch))
+        bar.close()
+
+    def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
+        """The mean over tasks of the mean over questions, as most published overall scores are."""
+        tasks = {
+            task: in_percent([record.score for record in records if record.task == task])
+            for task in dict.fromkeys(record.task for record in records)
+        }
+        return overall(tasks)
+
+
+def spoken(text: str) -> str:
+    """What an answer to a `terse` prompt says: the action, where it is the project's JSON answer, else all of it.
+
+    A model of a few million parameters has learned no other form (`vldac.parsing`). Answers to `full` prompts are read
+    as the published programs read them, and never by this.
+    """
+    answer = parsing.parse_response(text)
+    return text if answer is None else answer.action
+
+
+def in_percent(scores: Sequence[float]) -> dict[str, Any]:
+    """Mean, its standard error and the count of scores in [0, 1], in percent."""
+    mean, error = mean_and_error(scores)
+    return {"score": 100 * mean, "standard_error": 100 * error, "count": len(scores)}
+
+
+def overall(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The unweighted mean of tasks, whose errors are independent, and the tasks."""
+    k = len(tasks)
+    return {
+        "score": sum(task["score"] for task in tasks.values()) / k,
+        "standard_error": sum(task["standard_error"] ** 2 for task in tasks.values()) ** 0.5 / k,
+        "count": sum(task["count"] for task in tasks.values()),
+        "tasks": dict(tasks),
+    }

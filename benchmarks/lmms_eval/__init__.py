@@ -1,0 +1,1 @@
+"""The bridge to lmms-eval, which holds the published sets on general understanding."""

@@ -1,0 +1,157 @@
+"""BALROG (Paglieri et al. 2025, arXiv 2411.13543): six games, played in words, by how far an agent comes.
+
+Source of the scores: balrog-ai/BALROG, `balrog/utils.py`, `collect_and_summarize_results`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from tqdm import tqdm
+
+from benchmarks.harness.records import Record, Records
+from benchmarks.harness.task import Benchmark, Runner, Settings, in_percent, overall
+from benchmarks.suites.balrog import nethack
+from benchmarks.suites.balrog.agents import IMAGE_HISTORY, REASONING_HISTORY, TEXT_HISTORY, make_agent
+from benchmarks.suites.balrog.play import TEMPERATURE, play
+from benchmarks.suites.balrog.tasks import ENVIRONMENTS, chosen, is_made, make, plan, versions
+
+VERSION = 1
+
+
+class Balrog(Benchmark):
+    """The environments that the settings name, or all that are installed.
+
+    The full profile is BALROG's protocol for vision-language models: 255 episodes where all six are installed. The
+    short one plays one episode of a few tasks of each, and fewer steps.
+
+    Raises:
+        SimulatorError: an environment is unknown or not installed.
+        BenchmarkDataError: the published data is not what it should be.
+    """
+
+    name: ClassVar[str] = "balrog"
+    title: ClassVar[str] = "BALROG"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.environments = chosen(settings.environments)
+        self.episodes = plan(self.environments, settings.profile, settings.limit, settings.seed)
+        self._made = list(
+            dict.fromkeys(
+                f"{episode.environment}/{episode.task}"
+                for episode in self.episodes
+                if is_made(episode.environment, episode.task, settings.data)
+            )
+        )
+        self.synthetic = bool(self._made)
+        self._digests = self._game_digests()
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Of an answer: BALROG's 8,192, or what the short profile can wait for."""
+        if self.settings.max_new_tokens is not None:
+            return self.settings.max_new_tokens
+        if self.settings.profile == "full":
+            return 8192
+        return 32 if self.settings.agent == "naive" else 256
+
+    def identity(self) -> dict[str, Any]:
+        """See `Benchmark`."""
+        return {
+            "benchmark": self.name,
+            "version": VERSION,
+            "profile": self.settings.profile,
+            "agent": self.settings.agent,
+            "style": self.settings.style,
+            "text_history": TEXT_HISTORY[self.settings.style],
+            "image_history": IMAGE_HISTORY,
+            "reasoning_history": REASONING_HISTORY,
+            "temperature": TEMPERATURE,
+            "max_new_tokens": self.max_new_tokens,
+            "seed": self.settings.seed,
+            "episodes": {
+                task: sum(f"{episode.environment}/{episode.task}" == task for episode in self.episodes)
+                for task in self._tasks()
+            },
+            "max_steps": {name: ENVIRONMENTS[name].short_steps for name in self.environments}
+            if self.settings.profile == "short"
+            else {},
+            "packages": versions(self.environments),
+            "games": self._digests,
+            "made_here": self._made,
+        }
+
+    def run(self, runner: Runner, records: Records) -> None:
+        """Plays the episodes that have no record yet; one that was broken off begins anew."""
+        open_ones = [episode for episode in self.episodes if episode.id not in records]
+        settings = self.settings
+        with tqdm(
+            total=len(self.episodes),
+            initial=len(self.episodes) - len(open_ones),
+            desc=self.title,
+            unit="episode",
+            disable=not sys.stderr.isatty(),
+        ) as bar:
+
+            def keep(record: Record) -> None:
+                records.add(record)
+                bar.update()
+
+            play(
+                open_ones,
+                runner,
+                make_environment=lambda episode: make(episode.environment, episode.task, settings.data),
+                make_agent=lambda environment: make_agent(settings.agent, environment, settings.style),
+                max_new_tokens=self.max_new_tokens,
+                batch_size=settings.batch_size,
+                done=keep,
+            )
+
+    def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
+        """BALROG's summary: an environment is the mean over its episodes, the whole the mean over environments.
+
+        Besides what `Benchmark` asks for, `environments` names those that were benchmarked and `not_examined` the
+        others; each environment has its own tasks.
+        """
+        environments = {}
+        for name in ENVIRONMENTS:
+            own = [record for record in records if record.task.split("/", 1)[0] == name]
+            if not own:
+                continue
+            tasks = dict.fromkeys(
+                f"{name}/{task}" for task in ENVIRONMENTS[name].tasks if any(r.task == f"{name}/{task}" for r in own)
+            )
+            environments[name] = _summary(own) | {
+                "tasks": {
+                    task.split("/", 1)[1]: _summary([record for record in own if record.task == task]) for task in tasks
+                }
+            }
+        return overall(environments) | {
+            "environments": list(environments),
+            "not_examined": [name for name in ENVIRONMENTS if name not in environments],
+        }
+
+    def _tasks(self) -> list[str]:
+        return list(dict.fromkeys(f"{episode.environment}/{episode.task}" for episode in self.episodes))
+
+    def _game_digests(self) -> dict[str, str]:
+        """Of all data that is not drawn from an episode's seed by an installed package, by task."""
+        found = nethack.digests(self._tasks_of("minihack"))
+        if "textworld" in self.environments:
+            from benchmarks.suites.balrog.textworld_games import games_of  # noqa: PLC0415  # needs the package
+
+            found |= {task: games_of(task, self.settings.data).digest() for task in self._tasks_of("textworld")}
+        return found
+
+    def _tasks_of(self, environment: str) -> list[str]:
+        return list(dict.fromkeys(episode.task for episode in self.episodes if episode.environment == environment))
+
+
+def _summary(records: Sequence[Record]) -> dict[str, Any]:
+    """Score, error and count in percent; steps, return and the share of invalid answers of a mean episode."""
+    count = len(records)
+    metrics = {name: sum(record.metrics[name] for record in records) / count for name in ("steps", "return", "invalid")}
+    return in_percent([record.score for record in records]) | {"metrics": metrics}

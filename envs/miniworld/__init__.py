@@ -1,0 +1,1 @@
+"""MiniWorld: first-person navigation in three-dimensional rooms."""

@@ -1,0 +1,322 @@
+"""Many simulators in a few worker processes, stepped together.
+
+A simulator that crashes or hangs costs its worker's running episodes and nothing else: the worker is replaced and its
+simulators go on with their next episodes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from envs import registry
+from envs.base import Observation, SimulatorError
+from envs.seeds import EpisodeSeeds, evaluation_seeds, training_seeds
+from envs.vector.frames import anonymous_memory, map_frames
+from envs.vector.process import WorkerLost, WorkerProcess
+from envs.vector.step import Episode, VectorStep
+
+__all__ = ["EpisodeSeeds", "VectorEnv", "VectorStep", "evaluation_seeds", "training_seeds"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds that a worker may take to start its interpreter and simulators and to begin or replay their episodes.
+START_DEADLINE = 300.0
+#: A worker that fails this often without one completed step between is given up.
+_ATTEMPTS = 3
+
+
+class VectorEnv:
+    """N simulators of one environment in W worker processes, with same-step autoreset.
+
+    Where an episode ends, the simulator begins its next one in the same step, so that `observations` always is what
+    to act on. A simulator whose seeds have run out stops: its observation is None and its actions are ignored.
+
+    Args:
+        env_id: see `envs.registry.make`.
+        num_envs: N, at least 1.
+        workers: W, 1 to N; the simulators are dealt to them in blocks.
+        seeds: gives the seed of every episode; it is asked again for an episode that is restored, so it must always
+            answer the same. See `training_seeds` and `evaluation_seeds`.
+        step_deadline: seconds that a worker may take for one step of all its simulators, resets included.
+        **make_options: of `envs.registry.make`.
+
+    Raises:
+        ValueError: an argument is out of range or no environment has this id.
+        SimulatorError: a worker fails at every attempt to start it, or to complete a single step.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        num_envs: int,
+        *,
+        workers: int,
+        seeds: EpisodeSeeds,
+        step_deadline: float = 60.0,
+        **make_options: Any,
+    ) -> None:
+        if not 1 <= workers <= num_envs:
+            raise ValueError(f"workers is {workers}; it must be from 1 to the number of simulators, {num_envs}")
+        if step_deadline <= 0:
+            raise ValueError(f"step_deadline is {step_deadline}; it must be more than 0 seconds")
+        registry.spec(env_id)
+        self.env_id, self.num_envs, self.step_deadline = env_id, num_envs, step_deadline
+        self._make_options, self._seeds = make_options, seeds
+        self._blocks = [[int(i) for i in block] for block in np.array_split(np.arange(num_envs), workers)]
+        self._episodes = [Episode() for _ in range(num_envs)]
+        self._observations: list[Observation | None] = [None] * num_envs
+        #: What each simulator accepts now, see `World.action_names`; empty for one that has stopped.
+        self.action_names: list[tuple[str, ...]] = [()] * num_envs
+        self._failures = [0] * workers  # of each worker, since its last completed step
+        self._memory = anonymous_memory()
+        self._workers: list[WorkerProcess] = []
+        self._finalizer = weakref.finalize(self, _close, self._workers, self._memory)
+        self.frames_shape: tuple[int, ...] = ()  # (K, H, W, 3) of every observation
+        try:
+            self._workers.extend(self._spawn(number) for number in range(workers))
+            self._each_worker(self._receive_shape)
+            os.ftruncate(self._memory, 2 * num_envs * int(np.prod(self.frames_shape)))
+        except BaseException:
+            self.close()
+            raise
+        self._frames = map_frames(self._memory, num_envs, self.frames_shape)
+
+    def reset(self) -> list[Observation | None]:
+        """Begins episode 0 of every simulator, whatever is running.
+
+        Returns:
+            What each simulator shows; None for one without a single seed.
+        """
+        for index in range(self.num_envs):
+            self._episodes[index] = Episode(0, self._seeds(index, 0))
+        self._start_all()
+        return list(self._observations)
+
+    def step(self, actions: Sequence[str | None]) -> VectorStep:
+        """Takes one step in every simulator.
+
+        Args:
+            actions: N texts, parsed by the environments; None, or a text that names no legal action, costs the
+                environment's penalty.
+
+        Raises:
+            ValueError: there are not N actions.
+            RuntimeError: `reset` has not been called, or the pool is closed.
+            SimulatorError: a worker fails again and again.
+        """
+        if len(actions) != self.num_envs:
+            raise ValueError(f"{len(actions)} actions for {self.num_envs} simulators")
+        self._require_open()
+        if all(episode.index < 0 for episode in self._episodes):
+            raise RuntimeError("call reset or load_state_dict before step")
+        try:
+            replies = self._ask(actions)
+            step = self._record(actions, replies)
+            for number, reply in enumerate(replies):
+                if isinstance(reply, WorkerLost):
+                    self._replace(number, reply, "their episodes are lost")
+        except BaseException:  # Ctrl-C too: answers that nobody read would be taken for those of the next step
+            self.close()
+            raise
+        step.observations[:] = self._observations
+        return step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the running episodes are determined by, as JSON values."""
+        return {"env_id": self.env_id, "episodes": [dict(vars(e), actions=list(e.actions)) for e in self._episodes]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[Observation | None]:
+        """Restores running episodes by replaying them from their seeds.
+
+        Returns:
+            What each simulator shows, equal to what it showed when the state was taken.
+
+        Raises:
+            ValueError: the state is of another environment or number of simulators.
+            SimulatorError: an episode cannot be replayed.
+        """
+        if state["env_id"] != self.env_id or len(state["episodes"]) != self.num_envs:
+            raise ValueError(
+                f"the state is of {len(state['episodes'])} simulators of {state['env_id']}, not of {self.num_envs} of "
+                f"{self.env_id}"
+            )
+        self._episodes = [
+            Episode(e["index"], e["seed"], list(e["actions"]), float(e["total"])) for e in state["episodes"]
+        ]
+        self._start_all()
+        return list(self._observations)
+
+    def close(self) -> None:
+        """Ends the workers; closing twice is allowed."""
+        self._finalizer()
+
+    def __enter__(self) -> VectorEnv:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, actions: Sequence[str | None]) -> list[list[dict[str, Any]] | WorkerLost | None]:
+        """The answers of each worker to one step, or why there are none; None for a worker that has nothing to run."""
+        blocks = [self._running(number) for number in range(len(self._workers))]
+        for worker, block in zip(self._workers, blocks, strict=True):
+            if block:
+                worker.send("step", [(i, actions[i], self._seeds(i, self._episodes[i].index + 1)) for i in block])
+        deadline = time.monotonic() + self.step_deadline
+        replies: list[list[dict[str, Any]] | WorkerLost | None] = []
+        for worker, block in zip(self._workers, blocks, strict=True):
+            try:
+                replies.append(worker.receive(deadline) if block else None)
+            except WorkerLost as error:
+                replies.append(error)
+        return replies
+
+    def _record(
+        self, actions: Sequence[str | None], replies: list[list[dict[str, Any]] | WorkerLost | None]
+    ) -> VectorStep:
+        """Takes over what the workers answered."""
+        step = VectorStep(
+            observations=[None] * self.num_envs,
+            rewards=np.zeros(self.num_envs),
+            terminated=np.zeros(self.num_envs, bool),
+            truncated=np.zeros(self.num_envs, bool),
+            final_observations=[None] * self.num_envs,
+            infos=[{} for _ in range(self.num_envs)],
+        )
+        for number, reply in enumerate(replies):
+            if reply is None:
+                continue
+            if isinstance(reply, WorkerLost):
+                for i in self._running(number):
+                    step.truncated[i] = True
+                    step.final_observations[i] = self._observations[i]
+                    step.infos[i]["invalid"] = False
+                    self._finish(i, step, success=False, lost=True)
+                continue
+            self._failures[number] = 0
+            for i, answer in zip(self._running(number), reply, strict=True):
+                self._record_one(i, actions[i], answer, step)
+        return step
+
+    def _record_one(self, i: int, action: str | None, answer: dict[str, Any], step: VectorStep) -> None:
+        episode = self._episodes[i]
+        episode.actions.append(action)
+        episode.total += answer["unscaled_reward"]
+        step.rewards[i] = answer["reward"]
+        step.terminated[i], step.truncated[i] = answer["terminated"], answer["truncated"]
+        step.infos[i]["invalid"] = answer["invalid"]
+        if answer["terminated"] or answer["truncated"]:
+            step.final_observations[i] = self._read(1, i, answer["final_prompt"])
+            if answer["task"] is not None:
+                step.infos[i]["task"] = answer["task"]
+            self._finish(i, step, success=answer["success"], lost=False)
+        self._take_over(i, answer["next"])
+
+    def _finish(self, i: int, step: VectorStep, *, success: bool, lost: bool) -> None:
+        """Notes the end of an episode and moves on to the next one."""
+        episode = self._episodes[i]
+        step.infos[i].update(
+            success=success,
+            lost=lost,
+            episode_return=episode.total,
+            episode_length=len(episode.actions),
+            episode_seed=episode.seed,
+        )
+        self._episodes[i] = Episode(episode.index + 1, self._seeds(i, episode.index + 1))
+
+    def _take_over(self, i: int, situation: dict[str, Any] | None) -> None:
+        """Notes what simulator i shows and accepts now; None: it has stopped."""
+        self._observations[i] = None if situation is None else self._read(0, i, situation["prompt"])
+        self.action_names[i] = () if situation is None else tuple(situation["action_names"])
+
+    def _read(self, which: int, i: int, prompt: str) -> Observation:
+        return {"frames": self._frames[which, i].copy(), "prompt": prompt}
+
+    def _running(self, number: int) -> list[int]:
+        """The simulators of a worker that have an episode to run."""
+        return [i for i in self._blocks[number] if self._episodes[i].seed is not None]
+
+    def _spawn(self, number: int) -> WorkerProcess:
+        """Starts a worker, which begins to make its simulators."""
+        block = self._blocks[number]
+        worker = WorkerProcess(self._memory)
+        arguments = {"first": block[0], "count": len(block), "num_envs": self.num_envs}
+        worker.send("make", {"env_id": self.env_id, "options": self._make_options, **arguments})
+        return worker
+
+    def _receive_shape(self, number: int) -> None:
+        self.frames_shape = tuple(self._workers[number].receive(time.monotonic() + START_DEADLINE)["shape"])
+
+    def _start_all(self) -> None:
+        """Begins the current episode of every simulator, replaying the actions it has taken so far."""
+        self._require_open()
+        try:
+            for number in range(len(self._workers)):
+                self._send_start(number)
+            self._each_worker(self._receive_start)
+        except BaseException:
+            self.close()
+            raise
+
+    def _send_start(self, number: int) -> None:
+        episodes = [(i, self._episodes[i].seed, self._episodes[i].actions) for i in self._running(number)]
+        self._workers[number].send("start", episodes)
+
+    def _receive_start(self, number: int) -> None:
+        situations = self._workers[number].receive(time.monotonic() + START_DEADLINE)
+        for i in self._blocks[number]:
+            self._take_over(i, None)
+        for i, situation in zip(self._running(number), situations, strict=True):
+            self._take_over(i, situation)
+
+    def _each_worker(self, receive: Callable[[int], None]) -> None:
+        for number in range(len(self._workers)):
+            try:
+                receive(number)
+            except WorkerLost as error:
+                self._replace(number, error, "they could not start")
+
+    def _replace(self, number: int, error: WorkerLost, consequence: str) -> None:
+        """Starts a worker in place of one that failed, and its simulators' current episodes.
+
+        Raises:
+            SimulatorError: the worker has failed too often in a row.
+        """
+        while True:
+            self._failures[number] += 1
+            if self._failures[number] >= _ATTEMPTS:
+                raise SimulatorError(f"{self.env_id}: a worker failed {_ATTEMPTS} times in a row: {error}") from None
+            names = ", ".join(str(i) for i in self._blocks[number])
+            _log.warning("%s: replacing the worker of simulators %s, %s: %s", self.env_id, names, consequence, error)
+            self._workers[number] = self._spawn(number)
+            try:
+                self._receive_shape(number)
+                if self._running(number):
+                    self._send_start(number)
+                    self._receive_start(number)
+            except WorkerLost as next_error:
+                error, consequence = next_error, "they could not start"
+            else:
+                return
+
+    def _require_open(self) -> None:
+        if not self._finalizer.alive:
+            raise RuntimeError("the simulators have been closed")
+
+
+def _close(workers: list[WorkerProcess], memory: int) -> None:
+    for worker in workers:
+        worker.connection.close()  # all at once: each then closes its simulators while the others do
+    for worker in workers:
+        worker.close()
+    os.close(memory)

@@ -1,0 +1,70 @@
+"""How fast a model answers the questions of a benchmark: in batches, and one at a time.
+
+python -m perf.benchmarks [--base models/base] [--questions 64] [--batch-size 32]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.harness import model
+from benchmarks.harness.runner import VLMRunner
+from benchmarks.harness.task import Request, Settings
+from benchmarks.suites.understanding.benchmark import KINDS, Understanding
+from perf.__main__ import base_model
+from vldac.config import load
+from vldac.runtime import fail_readably, quiet, set_threads
+
+
+def seconds(runner: VLMRunner, requests: Sequence[Request], batch_size: int) -> float:
+    """Wall-clock seconds of answering all requests, `batch_size` at a time."""
+    started = time.perf_counter()
+    for start in range(0, len(requests), batch_size):
+        runner.answer(requests[start : start + batch_size])
+    return time.perf_counter() - started
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m perf.benchmarks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--base", type=Path, default=Path("models/base"))
+    parser.add_argument("--questions", type=int, default=64, help="(default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
+    options = parser.parse_args(arguments)
+    config = load(options.params)
+    quiet()
+    threads = set_threads(config.deepspeed.threads)
+    benchmark = Understanding(Settings(style=config.env.prompt, limit=-(-options.questions // len(KINDS))))
+    requests = [Request(question.load(), config.rollout.max_new_tokens) for question in benchmark.questions()]
+    requests = requests[: options.questions]
+    with base_model(config, options.base) as base:
+        runner = VLMRunner(
+            model.load(base, None, dtype=config.model.dtype),
+            max_pixels=config.benchmarks.max_pixels,
+            min_pixels=config.benchmarks.min_pixels,
+        )
+        seconds(runner, requests[: options.batch_size], options.batch_size)  # the first pass of a process is slow
+        batched = seconds(runner, requests, options.batch_size)
+        single = seconds(runner, requests, 1)
+    count = len(requests)
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {threads} threads, torch "
+        f"{torch.__version__}; {benchmark.title}, {count} questions; load {os.getloadavg()[0]:.1f}"
+    )
+    print(f"{options.batch_size} questions at once   {count / batched:8.1f} answers/s")
+    print(f"one question at a time {count / single:8.1f} answers/s")
+    print(f"batched / one at a time: {single / batched:.1f} x")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(fail_readably(main))

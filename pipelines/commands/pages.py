@@ -1,0 +1,86 @@
+"""`make prefect` and `make mlflow`: the pages of this project's runs, for this machine only.
+
+python -m pipelines.commands.pages mlflow [--port 5000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.commands.run import environment
+from pipelines.core import errors
+from pipelines.core.project import home
+from pipelines.tracking import runs
+
+HOST = "127.0.0.1"
+PORTS = {"prefect": 4200, "mlflow": 5000}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Becomes the server. See the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.commands.pages", description=(__doc__ or "").split("\n", 1)[0]
+    )
+    parser.add_argument("page", choices=PORTS)
+    parser.add_argument("--port", type=int, help=f"default: {PORTS}")
+    options = parser.parse_args(argv)
+    root, port = Path.cwd(), options.port or PORTS[options.page]
+    for name, value in environment(root).items():
+        os.environ.setdefault(name, value)
+    os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL")
+    elsewhere = os.environ.get("PREFECT_API_URL" if options.page == "prefect" else "MLFLOW_TRACKING_URI", "")
+    if elsewhere.startswith("http"):
+        print(f"the runs are on a server of their own: {runs.without_credentials(elsewhere)}")
+        return 0
+    free(port, HOST, f"make {options.page} PORT={port + 1}")
+    home(root).mkdir(parents=True, exist_ok=True)
+    print(f"http://{HOST}:{port}{'/#/models' if options.page == 'mlflow' else ''}  (Ctrl-C stops it)", flush=True)
+    command = _prefect(port) if options.page == "prefect" else _mlflow(root, port)
+    os.execv(sys.executable, [sys.executable, "-m", *command])  # noqa: S606  # becomes the server; no shell
+
+
+def free(port: int, host: str, other: str) -> None:
+    """Checks that a server may listen on a port.
+
+    Args:
+        port: that is wanted.
+        host: address to listen on.
+        other: what to type for another port.
+
+    Raises:
+        PipelineError: something else does, or the port is not for this user.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise errors.PipelineError(
+                f"port {port} cannot be used ({error.strerror}); choose another: {other}"
+            ) from None
+        except OverflowError:
+            raise errors.PipelineError(f"{port} is no port; choose one from 1024 to 65535") from None
+
+
+def _prefect(port: int) -> list[str]:
+    # The page asks port 4200 for its data unless it is told, whatever port it was itself served from.
+    os.environ.setdefault("PREFECT_UI_API_URL", f"http://{HOST}:{port}/api")
+    return ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
+
+
+def _mlflow(root: Path, port: int) -> list[str]:
+    with runs.reachable(root):
+        runs.client(root)  # makes the database before the server's several processes would all try to
+    # By environment: a database's password must not stand in the list of processes.
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = runs.tracking_uri(root)
+    os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = (home(root) / "mlartifacts").as_uri()
+    return ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+
+
+if __name__ == "__main__":
+    raise SystemExit(errors.run(main))

@@ -1,0 +1,146 @@
+"""`make run`: the whole pipeline on this machine, and a short table at its end.
+
+    python -m pipelines.commands.run [--params conf/numberline.yaml] [--set seed=3] [--steps train register] [--force]
+
+Prefect runs without a server of its own standing by (it starts one for the time of the run) and keeps its history in
+.local/prefect; `PREFECT_API_URL` names another server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.core import errors, processes, tables
+from pipelines.core.project import home
+from vldac.config import load
+
+if TYPE_CHECKING:
+    from pipelines.orchestration.flows import Outcome
+
+
+def environment(root: Path) -> dict[str, str]:
+    """Settings of Prefect and MLflow for a run on one machine; what is set already wins."""
+    return {
+        "PREFECT_HOME": str(home(root) / "prefect"),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # `Terminal` prints what a person wants to read
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # the default could run what it loads
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+class Terminal(logging.StreamHandler):
+    """Prints what the pipeline itself logs, and nothing of Prefect's own; the server gets both."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout)
+        self.setFormatter(logging.Formatter("%(message)s"))
+        here = str(Path(__file__).parents[1]) + os.sep
+        self.addFilter(lambda record: record.pathname.startswith(here))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.commands.run", description=(__doc__ or "").split("\n", 1)[0]
+    )
+    parser.add_argument("--params", default="", metavar="FILE", help="of the project; default: params.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
+    parser.add_argument("--steps", nargs="+", metavar="STEP", help="default: all, in their order")
+    parser.add_argument("--force", action="store_true", help="run stages even if they are up to date")
+    options = parser.parse_args(argv)
+    root = Path.cwd()
+    load(options.params or "params.yaml", options.set)  # a wrong key stops here
+    for name, value in environment(root).items():
+        os.environ.setdefault(name, value)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    _forget_unreachable_server()
+
+    from pipelines.orchestration import flows  # noqa: PLC0415  # Prefect reads its settings when it is imported
+
+    unknown = sorted(set(options.steps or ()) - set(flows.STEPS))
+    if unknown:
+        raise errors.PipelineError(f"unknown step {unknown[0]!r}; choose from {', '.join(flows.STEPS)}")
+    terminal = Terminal()
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addHandler(terminal)
+    _tie_server()
+    outcome = flows.train_pipeline(
+        preset=options.params, settings=options.set, steps=options.steps or list(flows.STEPS), force=options.force
+    )
+    print(closing(root, outcome))
+    if outcome.registry_error:
+        raise errors.PipelineError(outcome.registry_error)
+    return 0
+
+
+def _forget_unreachable_server() -> None:
+    """A Prefect server that is away must not stop a run: it then gets a server of its own."""
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5):  # noqa: S310  # the user's own setting
+            return
+    except urllib.error.HTTPError:
+        return  # it is there; whether it lets us in is its own message
+    except (OSError, ValueError) as error:
+        print(f"Prefect at PREFECT_API_URL cannot be reached ({error}); this run keeps its history in .local/prefect")
+        del os.environ["PREFECT_API_URL"]
+
+
+def _tie_server() -> None:
+    """Starts the server of this run, if it needs one, so that not even `kill -9` of this process leaves it behind."""
+    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
+
+    if PREFECT_API_URL.value() is not None:
+        return
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415  # takes seconds
+
+    server = SubprocessASGIServer()
+    server.start()
+    if server.server_process is not None:
+        processes.kill_when_parent_dies(server.server_process.pid)
+
+
+def closing(root: Path, outcome: Outcome) -> str:
+    """The last lines of a run: the comparison, where to look, and what to type next."""
+    lines = [""]
+    warm_started = load(outcome.root / "params.yaml").model.base == "tiny"
+    if outcome.summary is not None:
+        lines += [tables.text(outcome.summary, warm_started=warm_started), ""]
+    if outcome.benchmarks is not None:
+        lines += [tables.benchmark_text(outcome.benchmarks), ""]
+    for name, path in (
+        ("learning curve", "plots/learning_curve.png"),
+        ("filmstrip", "plots/filmstrip.png"),
+        ("benchmarks", "scores/report/report.html"),
+    ):
+        if (found := outcome.root / path).exists():
+            lines.append(f"{name:<15} {found.relative_to(root)}")
+    if outcome.registered is not None:
+        aliases = "@candidate"
+        if outcome.promotion is not None and outcome.promotion.champion == outcome.registered.version:
+            aliases += " @champion"
+        lines.append(f"{'registered':<15} {outcome.registered.name} version {outcome.registered.version} {aliases}")
+    if outcome.promotion is not None:
+        lines.append(f"{'promotion':<15} {outcome.promotion.decision.reason}")
+    lines += ["", f"{'make prefect':<15} opens the page of this run", f"{'make mlflow':<15} opens metrics and registry"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(errors.run(main))

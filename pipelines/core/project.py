@@ -1,0 +1,178 @@
+"""The project on disk: where things are, which revision it is at, and the hashes of what DVC made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.core.errors import PipelineError
+
+#: What stages write, and the parameters, which every version records in full: no change of the code that made it.
+RECORDED = (
+    *("params.yaml", "config.yaml", "dvc.lock"),
+    *("data", "evaluations", "scores", "metrics", "models", "plots", "runs"),
+)
+_IGNORED = {"__pycache__", ".gitignore", ".DS_Store"}
+
+
+def workspace(root: Path) -> Path:
+    """The project itself, where `root` is a directory in which DVC runs a queued experiment and then deletes."""
+    return Path(os.environ.get("DVC_ROOT") or root).resolve()
+
+
+def home(root: Path) -> Path:
+    """Where servers keep their state (`.local`), which all experiments share."""
+    return workspace(root) / ".local"
+
+
+def params_file(root: Path, name: str) -> Path:
+    """A params file of the project by its name there.
+
+    Raises:
+        PipelineError: it is outside the project.
+    """
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise PipelineError(f"{name} is outside the project; name a params file such as conf/numberline.yaml")
+    return path
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object that an earlier stage wrote.
+
+    Raises:
+        PipelineError: the file is missing or damaged.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PipelineError(f"{path} is missing; run `dvc repro` (or `dvc pull`) first") from None
+    except ValueError as error:
+        raise PipelineError(f"{path} is not valid JSON ({error}); delete it and run `dvc repro`") from None
+    if not isinstance(value, dict):
+        raise PipelineError(f"{path} must hold a JSON object; delete it and run `dvc repro`")
+    return value
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes JSON so that a reader sees the whole old or the whole new file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def content_hash(*paths: Path) -> str:
+    """SHA-256 (hex) over the relative names and bytes of files and of everything inside directories.
+
+    Raises:
+        PipelineError: a path is missing.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        if not path.exists():
+            raise PipelineError(f"{path} is missing; run `dvc repro` (or `dvc pull`) first")
+        for file in _files(path):
+            name = file.relative_to(path.parent).as_posix()
+            with file.open("rb") as stream:
+                inner = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest.update(f"{name}\0{inner}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and file.suffix != ".pyc" and not _IGNORED.intersection(file.relative_to(path).parts):
+            yield file
+
+
+def stage_inputs(root: Path, stage: str) -> list[Path]:
+    """The files and directories that dvc.yaml names as dependencies of a stage."""
+    definition = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
+    return [root / path for path in definition["stages"][stage]["deps"]]
+
+
+@dataclass(frozen=True)
+class Revision:
+    """The commit that the working tree stands on.
+
+    Attributes:
+        commit: 40 hex digits, or "none" outside git and before the first commit.
+        dirty: whether anything but `RECORDED` differs from that commit, untracked files included.
+    """
+
+    commit: str
+    dirty: bool
+
+
+def revision(root: Path) -> Revision:
+    """Asks git for the state of the working tree; never fails, since a lineage without git is still a run."""
+    commit = _git(root, "rev-parse", "--verify", "HEAD")
+    status = _git(root, "status", "--porcelain", "--", ".", *(f":(exclude,top){path}" for path in RECORDED))
+    return Revision(commit=commit or "none", dirty=status != "")
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    # safe.directory: a container often runs as another user than the one who owns the checkout.
+    command = ["git", "-c", f"safe.directory={root.resolve()}", *arguments]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@dataclass(frozen=True)
+class Lock:
+    """dvc.lock: the hashes that tie every result to its inputs."""
+
+    md5: str
+    stages: dict[str, Any]
+
+    def out(self, stage: str, path: str) -> str | None:
+        """DVC's md5 of an output of a stage (`<hash>.dir` for a directory), or None where the lock has none."""
+        return self._find(stage, "outs", path)
+
+    def dep(self, stage: str, path: str) -> str | None:
+        """DVC's md5 of a dependency as it was when the stage last ran."""
+        return self._find(stage, "deps", path)
+
+    def _find(self, stage: str, kind: str, path: str) -> str | None:
+        entries = self.stages.get(stage, {}).get(kind, [])
+        return next((entry.get("md5") for entry in entries if entry["path"] == path), None)
+
+
+def read_lock(root: Path) -> Lock:
+    """Reads dvc.lock.
+
+    Raises:
+        PipelineError: there is none yet.
+    """
+    try:
+        data = (root / "dvc.lock").read_bytes()
+    except FileNotFoundError:
+        raise PipelineError(f"{root / 'dvc.lock'} is missing; run `dvc repro` first") from None
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return Lock(md5=md5, stages=yaml.safe_load(data).get("stages", {}))
+
+
+def family(root: Path) -> str:
+    """The model family of models/base: `qwen2_vl` of a model's directory, a short name of one that it points to."""
+    base = root / "models" / "base"
+    if (base / "base.json").exists():
+        target = str(read_json(base / "base.json")["base"])
+        if not (Path(target) / "config.json").exists():
+            return target.rstrip("/").rpartition("/")[2].lower()
+        base = Path(target)
+    return str(read_json(base / "config.json")["model_type"])

@@ -1,0 +1,1 @@
+"""Scores of a registered version: episodes in its simulator, and benchmarks."""

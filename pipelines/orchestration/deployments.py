@@ -1,0 +1,164 @@
+"""Creates on a Prefect server what this project needs there; a second time it only brings things up to date.
+
+    python -m pipelines.orchestration.deployments [--devices 1]
+
+That is the work pool with its two queues, one of which takes as many runs at a time as there are devices; the
+automation that marks a run as crashed when it no longer says that it is alive; and the deployments of prefect.yaml.
+`PREFECT_API_URL` names the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.core import errors
+from pipelines.stages import repro
+from pipelines.tracking import runs
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.events.schemas.automations import AutomationCore
+
+POOL = "vldac"
+#: Runs that need a device wait here for each other; `default` is the queue that every pool has.
+DEVICE_QUEUE, OTHER_QUEUE = "device", "default"
+#: Seconds between two signs of life of a flow run, the shortest that Prefect takes.
+HEARTBEAT = 30
+#: Seconds of silence after which a run counts as crashed: two signs of life may be lost.
+SILENCE = 100
+AUTOMATION = "vldac: a run that fell silent has crashed"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.orchestration.deployments", description=(__doc__ or "").split("\n", 1)[0]
+    )
+    parser.add_argument("--devices", type=int, default=1, help="runs at a time on the queue `device` (default: 1)")
+    options = parser.parse_args(argv)
+    if options.devices < 1:
+        raise errors.PipelineError(f"--devices {options.devices}: at least one run at a time is needed; give 1 or more")
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        raise errors.PipelineError("PREFECT_API_URL names no server; start one with `make serve`, or set it")
+    create(Path.cwd(), url, options.devices)
+    print(f"Prefect at {runs.without_credentials(url)}: work pool {POOL} ({options.devices} at a time), deployments")
+    return 0
+
+
+def create(root: Path, url: str, devices: int) -> None:
+    """Creates pool, queues, automation and deployments.
+
+    Args:
+        root: the project, with its prefect.yaml.
+        url: of the server's API.
+        devices: runs that may use a device at a time.
+
+    Raises:
+        PipelineError: the server cannot be used, or refuses.
+    """
+    import httpx  # noqa: PLC0415  # these take seconds to import
+    from prefect.exceptions import PrefectException  # noqa: PLC0415
+
+    try:
+        asyncio.run(_create_pool(devices))
+    except (httpx.HTTPError, PrefectException, OSError) as error:
+        raise errors.PipelineError(
+            f"Prefect at {runs.without_credentials(url)} cannot be used: {errors.explain(error)}; is it running, and "
+            "is PREFECT_API_AUTH_STRING its password?"
+        ) from None
+    _deploy(root)
+
+
+async def _create_pool(devices: int) -> None:
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+    from prefect.client.schemas.actions import WorkPoolCreate  # noqa: PLC0415
+    from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
+    from prefect.workers.process import ProcessWorker  # noqa: PLC0415
+
+    async with get_client() as client:
+        try:
+            pool = await client.read_work_pool(POOL)
+        except ObjectNotFound:
+            pool = await client.create_work_pool(
+                WorkPoolCreate(
+                    name=POOL,
+                    type=ProcessWorker.type,
+                    description="Runs as processes of a worker that stands in a checkout of the project.",
+                    base_job_template=ProcessWorker.get_default_base_job_template(),
+                )
+            )
+        if pool.type != ProcessWorker.type:
+            raise errors.PipelineError(
+                f"the work pool {POOL!r} is of type {pool.type}, not process; rename or delete it"
+            )
+        try:
+            queue = await client.read_work_queue_by_name(DEVICE_QUEUE, work_pool_name=POOL)
+        except ObjectNotFound:
+            queue = await client.create_work_queue(DEVICE_QUEUE, work_pool_name=POOL, concurrency_limit=devices)
+        if queue.concurrency_limit != devices:
+            await client.update_work_queue(queue.id, concurrency_limit=devices)
+        await _create_automation(client)
+
+
+async def _create_automation(client: PrefectClient) -> None:
+    wanted = crash_automation()
+    known = await client.read_automations_by_name(AUTOMATION)
+    for duplicate in known[1:]:
+        await client.delete_automation(duplicate.id)
+    if known:
+        await client.update_automation(known[0].id, wanted)
+    else:
+        await client.create_automation(wanted)
+
+
+def crash_automation() -> AutomationCore:
+    """Marks a run as crashed that has sent signs of life and neither sends them any more nor has ended.
+
+    This is how a worker, a machine or a run that was killed is noticed: none of them can say so itself.
+    """
+    from prefect.client.schemas.objects import StateType  # noqa: PLC0415
+    from prefect.events.actions import ChangeFlowRunState  # noqa: PLC0415
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture  # noqa: PLC0415
+    from prefect.events.schemas.events import ResourceSpecification  # noqa: PLC0415
+
+    alive = "prefect.flow-run.heartbeat"
+    ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+    return AutomationCore(
+        name=AUTOMATION,
+        description=f"No sign of life for {SILENCE} s: its process, its worker or its machine is gone.",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            for_each={"prefect.resource.id"},
+            after={alive},
+            expect={alive, *ended},
+            threshold=1,
+            within=timedelta(seconds=SILENCE),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name=None,
+                force=False,
+                state=StateType.CRASHED,
+                message=f"No sign of life for {SILENCE} s. Run it again: training goes on from its last checkpoint.",
+            )
+        ],
+    )
+
+
+def _deploy(root: Path) -> None:
+    """Runs `prefect deploy` on prefect.yaml, which asks nothing and needs no net."""
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    repro.call("prefect deploy", command, cwd=root, env=repro.environment())
+
+
+if __name__ == "__main__":
+    raise SystemExit(errors.run(main))

@@ -1,0 +1,313 @@
+"""The Prefect flows: what runs when, retried how, and what a person sees of it.
+
+DVC decides whether a stage has anything to do and what its result is; a task here wraps one `dvc repro --single-item`.
+Registration and promotion are tasks of their own, idempotent on the content of the weights. What only Prefect's pages
+need is never a reason to fail: a run goes on, and keeps its results, while the Prefect server is away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from prefect import flow, get_run_logger, task
+from pydantic import Field
+
+from pipelines.core import processes, tables
+from pipelines.core.errors import PipelineError, explain
+from pipelines.core.project import read_json, workspace
+from pipelines.evaluation import versions
+from pipelines.orchestration import artifacts, benchmark_tasks, readable
+from pipelines.orchestration.live import LiveProgress
+from pipelines.stages import worktrees
+from pipelines.stages.repro import StageError, repro, resumable
+from pipelines.tracking import registry, runs
+from pipelines.tracking.benchmark_scores import Name as Benchmark
+from pipelines.tracking.forwarder import reason
+from vldac.config import ConfigError, load
+
+readable.install()
+
+Step = Literal["environment", "base", "train", "register", "evaluate", "benchmark", "promote"]
+STEPS: tuple[Step, ...] = ("environment", "base", "train", "register", "evaluate", "benchmark", "promote")
+
+# Prefect's form takes each parameter's type, default and bounds from here, its description from the docstring. "" and 0
+# stand for "not given": of `str | None` the form makes a switch between two types.
+Model = Annotated[str, Field(pattern=r"^(vldac-[a-z0-9._-]+)?$")]
+Selector = Annotated[str, Field(pattern=r"^(@?[A-Za-z][A-Za-z0-9_-]*|[1-9][0-9]*)$")]
+Preset = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+\.yaml)?$")]
+Setting = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*=[^\r\n]*$")]
+Episodes = Annotated[int, Field(ge=0, le=100_000)]
+Profile = Literal["", "short", "full"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of `train_pipeline` came to.
+
+    Attributes:
+        summary: metrics/summary.json, if the run evaluated.
+        benchmarks: by model, the summaries of its benchmarks, if the run benchmarked.
+        registered: the version of these weights, if the run registered them.
+        promotion: what became of the candidate, if the run promoted.
+        registry_error: why the registry could not be used; nothing else depends on it.
+        root: the project, or the checkout of it, that holds the results.
+    """
+
+    summary: dict[str, Any] | None = None
+    benchmarks: dict[str, list[dict[str, Any]]] | None = None
+    registered: registry.Registered | None = None
+    promotion: registry.Promotion | None = None
+    registry_error: str | None = None
+    root: Path = Path()
+
+
+def _begin() -> None:
+    """Ties a run that a worker started to that worker: once it is gone, nobody could cancel the run any more."""
+    if "PREFECT__FLOW_RUN_ID" in os.environ:
+        processes.die_with_parent()
+
+
+@contextmanager
+def _shown() -> Iterator[None]:
+    """What is within is only shown: a Prefect server that cannot take it is a line in the log."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # whatever the client raises, the results are there
+        get_run_logger().warning("not all of this run is shown on its page: %s", reason(error))
+
+
+@task(task_run_name="{name}", retries=1, retry_delay_seconds=2, retry_condition_fn=resumable, persist_result=False)
+def stage(name: str, *, force: bool) -> bool:
+    """One DVC stage; see `repro`. A second attempt of training resumes from its last checkpoint."""
+    log, root = get_run_logger(), Path.cwd()
+    live = LiveProgress(root, load("params.yaml"), log.warning) if name == "train" else nullcontext()
+    with live:
+        ran = repro(root, name, lambda line: log.info("%s", line), force=force)
+    if not ran:
+        log.info("%s: up to date", name)
+    return ran
+
+
+@task(task_run_name="register", persist_result=False)
+def register() -> registry.Registered:
+    """See `registry.register`."""
+    log = get_run_logger()
+    done = registry.register(Path.cwd(), load("params.yaml"))
+    log.info("register: %s version %s %s", done.name, done.version, "made" if done.new else "holds these weights")
+    return done
+
+
+@task(task_run_name="promote", persist_result=False)
+def promote() -> registry.Promotion:
+    """See `registry.promote`."""
+    done = registry.promote(Path.cwd(), load("params.yaml"))
+    _log_promotion(done, dry_run=False)
+    return done
+
+
+def _log_promotion(done: registry.Promotion, *, dry_run: bool) -> None:
+    if done.decision.promote and dry_run:
+        what = f"version {done.registered.version} would become @{registry.CHAMPION}"
+    elif done.champion is None:
+        what = f"there is no @{registry.CHAMPION}"
+    else:
+        what = f"version {done.champion} {'is now' if done.decision.promote else 'is'} @{registry.CHAMPION}"
+    get_run_logger().info("promote: %s (%s)", what, done.decision.reason)
+
+
+@flow(name="train-pipeline", persist_result=False, validate_parameters=True)
+def train_pipeline(
+    preset: Preset = "",
+    settings: list[Setting] = [],  # noqa: B006  # shown in the form, never changed
+    steps: Annotated[list[Step], Field(min_length=1)] = list(STEPS),  # noqa: B006  # likewise
+    force: bool = False,
+) -> Outcome:
+    """From the environment to registration, evaluation, benchmarks and promotion; what is up to date is kept.
+
+    Args:
+        preset: Params file of the project, such as conf/numberline.yaml. Empty: params.yaml.
+        settings: Changes to it, such as seed=3 or train.gamma=0.95. With these or a preset, the run works in a checkout
+            of its own and leaves params.yaml and the results of others as they are.
+        steps: Steps to take. They run in the order of the default, whatever the order here.
+        force: Run the stages among them even if they are up to date.
+    """
+    _begin()
+    with worktrees.entered(Path.cwd(), preset or "params.yaml", settings) as root:  # a wrong key stops here
+        return _train(root, steps, force=force)
+
+
+def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
+    config, log = load("params.yaml"), get_run_logger()
+    if root != workspace(root):
+        log.info("in %s, a checkout with parameters of its own", root.relative_to(workspace(root)))
+    registered = promotion = error = None
+    failed: dict[str, str] = {}
+    for step in (name for name in STEPS if name in steps):
+        try:
+            if step == "register":
+                registered = register()
+            elif step == "promote":
+                promotion = promote() if error is None else None
+            elif step == "benchmark":
+                failed = benchmark_tasks.run_stages(stage, root, config, force=force)
+            else:
+                stage(step, force=force)
+        except StageError:
+            raise
+        except PipelineError as failure:  # the registry is away: what was trained is still worth an evaluation
+            error = str(failure)
+            log.warning("%s: %s", step, error)
+    summary = read_json(Path("metrics/summary.json")) if "evaluate" in steps else None
+    sat = benchmark_tasks.finished(root, failed) if "benchmark" in steps else None
+    outcome = Outcome(summary, sat, registered, promotion, error, root)
+    with _shown():
+        if sat is not None:
+            artifacts.table("benchmarks", tables.benchmark_rows(sat), f"{config.env.id}, seed {config.seed}")
+            artifacts.picture(root / "plots/benchmarks.png", "benchmarks")
+        artifacts.run_report(
+            root, config, summary=summary, registered=registered, promotion=promotion, registry_error=error
+        )
+    if failed:
+        if summary is not None:
+            log.info("%s", tables.text(summary, warm_started=config.model.base == "tiny"))
+        raise benchmark_tasks.not_done(failed)
+    return outcome
+
+
+@task(task_run_name="benchmark {version}", retries=1, retry_condition_fn=resumable, persist_result=False)
+def run_benchmark(version: versions.Version, preset: str, episodes: int) -> Path:
+    """See `versions.benchmark`."""
+    log, root = get_run_logger(), Path.cwd()
+    config = versions.benchmark_config(root, version, preset or None, episodes or None)
+    log.info("%s in %s, %d episodes a policy", version, config.env.id, config.evaluate.episodes)
+    return versions.run_benchmark(root, version, config, lambda line: log.info("%s", line))
+
+
+def _selected(model: str | None, version: str) -> versions.Version:
+    root = Path.cwd()
+    return versions.find(root, model or registry.model_name(root, load("params.yaml")), version)
+
+
+@flow(name="evaluate-model", persist_result=False, validate_parameters=True)
+def evaluate_model(
+    model: Model = "",
+    version: Selector = "champion",
+    *,
+    preset: Preset = "",
+    episodes: Episodes = 0,
+    benchmarks: list[Benchmark] = [],  # noqa: B006  # shown in the form, never changed
+    profile: Profile = "",
+) -> dict[str, Any]:
+    """Benchmarks a registered version on episodes that training never saw, and on the benchmarks that are named.
+
+    Scores of benchmarks are kept with the version; episodes of the simulator change nothing in the registry.
+
+    Args:
+        model: Registered model, such as vldac-miniworld-onerooms6fast-v0-qwen2_vl. Empty: the one of params.yaml.
+        version: Number of a version, or an alias such as champion or candidate.
+        preset: Params file of the project, such as conf/numberline.yaml, whose environment and evaluation settings take
+            the place of the version's own. Empty: the version's own.
+        episodes: Episodes of each policy. 0: as many as the parameters say.
+        benchmarks: Benchmarks besides the simulator.
+        profile: Of these benchmarks. Empty: the version's own.
+    """
+    _begin()
+    found = _selected(model, version)
+    directory = run_benchmark(found, preset, episodes)
+    summary = versions.read_benchmark(directory)
+    warm_started = found.config.model.base == "tiny"
+    with _shown():
+        artifacts.table("benchmark", artifacts.comparison(summary, warm_started=warm_started), str(found))
+        artifacts.picture(directory / "filmstrip.png", "filmstrip")
+        _link(found)
+    get_run_logger().info("%s\n%s", found, tables.text(summary, warm_started=warm_started))
+    if benchmarks:
+        results, failed = benchmark_tasks.run_each(Path.cwd(), f"{found.name}/{found.number}", benchmarks, profile)
+        with _shown():
+            if results:
+                artifacts.table("benchmarks", tables.benchmark_rows({"trained": results}), str(found))
+        if failed:
+            raise benchmark_tasks.not_done(failed)
+    return summary
+
+
+def _link(version: versions.Version) -> None:
+    uri = runs.tracking_uri(Path.cwd())
+    registered = registry.Registered(version.name, version.number, new=False)
+    artifacts.link("registered-version", artifacts.version_page(uri, registered), str(version))
+
+
+@flow(name="promote-model", persist_result=False, validate_parameters=True)
+def promote_model(model: Model = "", version: Selector = "candidate", dry_run: bool = False) -> registry.Promotion:
+    """Lets a version become @champion if it beats the present one beyond doubt; a second run changes nothing more.
+
+    Args:
+        model: Registered model, such as vldac-miniworld-onerooms6fast-v0-qwen2_vl. Empty: the one of params.yaml.
+        version: Number of a version, or an alias such as candidate.
+        dry_run: Only say what would happen.
+    """
+    _begin()
+    found = _selected(model, version)
+    done = registry.promote_version(Path.cwd(), found.name, found.number, dry_run=dry_run)
+    _log_promotion(done, dry_run=dry_run)
+    with _shown():
+        verdict = "is promoted" if done.decision.promote else "is not promoted"
+        mode = " (dry run: nothing was changed)" if dry_run else ""
+        artifacts.markdown("promotion", f"{found} {verdict}: {done.decision.reason}{mode}", str(found))
+        _link(found)
+    return done
+
+
+@flow(name="nightly", persist_result=False, validate_parameters=True)
+def nightly(episodes: Episodes = 0) -> list[dict[str, str]]:
+    """Benchmarks every @champion again and posts how it does beside how it did when it was registered.
+
+    Args:
+        episodes: Episodes of each policy. 0: as many as each version's own parameters say.
+    """
+    _begin()
+    log = get_run_logger()
+    rows, failed = [], []
+    for version in versions.champions(Path.cwd()):
+        try:
+            directory = run_benchmark(version, "", episodes)
+        except (PipelineError, ConfigError) as error:  # one model must not hide the others
+            log.error("%s: %s", version, explain(error))  # noqa: TRY400  # the one line is what a person needs
+            failed.append(str(version))
+            continue
+        now = registry.Score.of(versions.read_benchmark(directory)["trained"])
+        rows.append(_compared(version, now))
+        log.info("%s", ", ".join(f"{key} {value}" for key, value in rows[-1].items()))
+    with _shown():
+        if rows:
+            artifacts.table("champions", rows, "success on unseen episodes [95% interval]")
+    if failed:
+        raise PipelineError(f"not benchmarked: {', '.join(failed)}; see the log above")
+    if not rows:
+        log.info("there is no @%s yet; train-pipeline makes the first", registry.CHAMPION)
+    return rows
+
+
+def _compared(version: versions.Version, now: registry.Score) -> dict[str, str]:
+    """A row of the nightly table."""
+    then = version.score
+    if then is None:
+        verdict = "was never scored"
+    elif now.high < then.low:
+        verdict = "WORSE: the 95% intervals do not overlap"
+    elif now.low > then.high:
+        verdict = "better: the 95% intervals do not overlap"
+    else:
+        verdict = "as before"
+    return {
+        "model": version.name,
+        "version": version.number,
+        "registered with": str(then) if then else "-",
+        "tonight": str(now),
+        "verdict": verdict,
+    }

@@ -1,0 +1,75 @@
+"""What lies outside the project and decides a benchmark: published data, the simulators of BALROG, the maps of Boxoban.
+
+DVC sees none of it. The stage `benchmark-data` writes it down, a benchmark a file, and the stages `benchmark` depend on
+that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import PipelineError
+from pipelines.core.project import read_json, workspace, write_json
+from pipelines.tracking.benchmark_scores import NAMES, STAGES
+from vldac.config import Config
+
+DIRECTORY = "data/benchmarks"
+
+
+def published(root: Path, config: Config, benchmark: str) -> Path | None:
+    """The folder with the published data of a benchmark, None where the synthetic set is to be taken.
+
+    Raises:
+        PipelineError: `benchmarks.data` names a folder that holds no benchmark's data, as a wrong name or another
+            machine does.
+    """
+    if config.benchmarks.data is None:
+        return None
+    folder = workspace(root) / config.benchmarks.data
+    if not any((folder / name).is_dir() for name in NAMES):
+        raise PipelineError(
+            f"benchmarks.data: {folder} holds no data of a benchmark, such as {folder / 'vsi_bench'}; "
+            "put it there, or name another folder (null takes the synthetic sets)"
+        )
+    return folder / benchmark if (folder / benchmark).is_dir() else None
+
+
+def found(root: Path, config: Config, benchmark: str) -> dict[str, Any]:
+    """What a benchmark finds on this machine.
+
+    Raises:
+        PipelineError: see `published`.
+    """
+    data = published(root, config, benchmark)
+    listing: dict[str, Any] = {"data": None if data is None else _listing(data)}
+    if benchmark == "balrog":
+        from benchmarks.suites.balrog import nethack, tasks  # noqa: PLC0415  # takes seconds
+
+        maps = os.environ.get(nethack.MAPS_VARIABLE)
+        installed = [name for name in tasks.ENVIRONMENTS if not tasks.missing_packages(name)]
+        listing |= {"maps": _listing(Path(maps)) if maps else None, "packages": tasks.versions(installed)}
+    return listing
+
+
+def write(root: Path, config: Config) -> None:
+    """Writes down what each benchmark of the pipeline finds; see `found`."""
+    for benchmark in STAGES:
+        write_json(root / DIRECTORY / f"{benchmark}.json", found(root, config, benchmark))
+
+
+def changed(root: Path, config: Config) -> bool:
+    """Whether a benchmark finds other things than `write` has written down; False where it has not yet."""
+    files = {benchmark: root / DIRECTORY / f"{benchmark}.json" for benchmark in STAGES}
+    return any(file.exists() and read_json(file) != found(root, config, benchmark) for benchmark, file in files.items())
+
+
+def _listing(folder: Path) -> dict[str, Any]:
+    """Names and sizes of all files: published data may be hundreds of gigabytes, too much to read at every run."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sizes = [path.stat().st_size for path in files]
+    lines = [f"{path.relative_to(folder).as_posix()}\0{size}\n" for path, size in zip(files, sizes, strict=True)]
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return {"files": len(files), "bytes": sum(sizes), "names_and_sizes_sha256": digest}

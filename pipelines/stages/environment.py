@@ -1,0 +1,113 @@
+"""Stage `environments`: proves that the configured simulator renders here, and writes down exactly what it renders.
+
+The manifest holds nothing that differs between two runs on one machine, so it changes exactly when the environment
+does: its own source, its packages' versions, its spaces, its prompts or its pixels. What is trained depends on the
+manifest and not on `envs/`: another environment beside this one changes nothing here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import gymnasium as gym
+import numpy as np
+
+from pipelines.core import errors
+from pipelines.core.project import write_json
+from pipelines.core.sources import closure
+from pipelines.stages.common import arguments
+from vldac.config import Config, load
+
+if TYPE_CHECKING:
+    from envs.base import Env
+
+#: Packages that decide what a simulator shows.
+PACKAGES = ("gymnasium", "miniworld", "pyglet", "pillow", "numpy", "alfworld", "textworld", "playwright")
+SEEDS = (0, 1, 2)
+#: Steps of each seed that are rendered, the first action of the environment again and again.
+STEPS = 4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes data/environments/manifest.json."""
+    options = arguments(argv, __doc__)
+    config = load(options.root / options.params)
+    write_json(options.root / "data/environment/manifest.json", manifest(config))
+    return 0
+
+
+def manifest(config: Config) -> dict[str, Any]:
+    """Renders a few steps of a few seeds of the configured environment.
+
+    Raises:
+        PipelineError: the environment is unknown, or cannot be rendered here.
+    """
+    from envs import registry  # noqa: PLC0415  # its modules start the renderer
+    from envs.base import SimulatorError  # noqa: PLC0415
+
+    try:
+        env = registry.make(config.env.id, **config.env.make_options)
+    except (SimulatorError, ModuleNotFoundError, ValueError) as error:
+        raise errors.PipelineError(f"env.id {config.env.id}: {error}") from error
+    try:
+        unwrapped = cast("Env", env.unwrapped)
+        pictures = cast(gym.spaces.Dict, env.observation_space)["frames"]
+        traces = {str(seed): _trace(env, unwrapped, seed) for seed in SEEDS}
+        return {
+            "id": config.env.id,
+            "action_space": str(env.action_space),
+            "frames": list(pictures.shape or ()),
+            "versions": {name: _version(name) for name in PACKAGES},
+            "sources": _sources(env, Path(registry.__file__).parents[1]),
+            "seeds": traces,
+        }
+    finally:
+        env.close()
+
+
+def _sources(env: Any, root: Path) -> dict[str, str]:
+    """SHA-256 of every file of this project that the environment is made of."""
+    layers = [env]
+    while layers[-1] is not layers[-1].unwrapped:
+        layers.append(layers[-1].env)
+    modules = {base.__module__ for layer in layers for base in type(layer).__mro__}
+    files = sorted(closure(root, modules))
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _trace(env: Any, unwrapped: Env, seed: int) -> dict[str, Any]:
+    """SHA-256 of frames and prompts of the first steps of one episode.
+
+    Raises:
+        PipelineError: its first picture is of one colour only, so nothing was rendered.
+    """
+    frames, prompts = hashlib.sha256(), hashlib.sha256()
+    observation, _ = env.reset(seed=seed)
+    if len(np.unique(observation["frames"])) == 1:
+        raise errors.PipelineError(f"{type(unwrapped).__name__} renders an empty picture; check the graphics libraries")
+    for step in range(STEPS + 1):
+        frames.update(observation["frames"].tobytes())
+        prompts.update(observation["prompt"].encode() + b"\0")
+        if step == STEPS:
+            break
+        names = unwrapped.action_names
+        action = unwrapped.parse_action(names[0]) if names else None
+        observation, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            break
+    return {"frames_sha256": frames.hexdigest(), "prompts_sha256": prompts.hexdigest()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    raise SystemExit(errors.run(main))

@@ -1,0 +1,105 @@
+"""One DVC stage as a child process: its lines as they come, and one line that says why it failed."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.core import processes
+from pipelines.core.errors import PipelineError
+
+#: What DVC prints for a person who types `dvc repro`: of no use in a pipeline's log.
+_CHATTER = re.compile(
+    r"(Updating|Generating) lock file|To (track|enable) |\tgit add |\tdvc config |Use `dvc push`"
+    r"|Data and pipelines are up|Stage '[\w@]+' didn't change|WARNING: Process .* had been killed. Auto removed it"
+)
+_EXITED = re.compile(r"exited with (-?\d+)\s*$")
+
+
+class StageError(PipelineError):
+    """A stage failed.
+
+    Attributes:
+        interrupted: a signal ended it; another attempt continues where this one stopped.
+    """
+
+    def __init__(self, message: str, *, interrupted: bool = False) -> None:
+        super().__init__(message)
+        self.interrupted = interrupted
+
+
+def resumable(_task: Any, _run: Any, state: Any) -> bool:
+    """For Prefect: only what a signal ended is worth another attempt; a stage that failed would fail again."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StageError) and error.interrupted
+
+
+def repro(root: Path, name: str, say: Callable[[str], None], *, force: bool = False) -> bool:
+    """Runs one DVC stage if it is out of date.
+
+    Args:
+        root: the project.
+        name: of the stage.
+        say: takes every line that the stage prints.
+        force: run it even if it is up to date.
+
+    Returns:
+        Whether it ran; False where its results were there already, or were restored from DVC's cache.
+
+    Raises:
+        StageError: it failed; the message is the last `error: ...` line that it printed.
+    """
+    lines: list[str] = []
+
+    def on_line(line: str) -> None:
+        if line and not _CHATTER.match(line):
+            lines.append(line)
+            if not line.startswith("ERROR: failed to reproduce"):  # what follows from the line before
+                say(line)
+
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", name, *(["--force"] if force else [])]
+    code = processes.stream(command, on_line, cwd=root, env=environment())
+    if code:
+        raise failure(name, code, lines)
+    return any(line.startswith("Running stage") for line in lines)
+
+
+def call(name: str, command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> list[str]:
+    """Runs a command that says nothing of use while it runs, and returns its lines.
+
+    Raises:
+        StageError: it failed; the message is its own last line.
+    """
+    lines: list[str] = []
+    if code := processes.stream(command, lambda line: lines.append(line) if line else None, cwd=cwd, env=env):
+        raise failure(name, code, lines)
+    return lines
+
+
+def environment() -> dict[str, str]:
+    """This process's environment for a child: no flow-run context, this interpreter first, and output at once."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT__")}
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
+    env["PYTHONUNBUFFERED"] = "1"
+    return env
+
+
+def failure(name: str, code: int, lines: Sequence[str]) -> StageError:
+    """The one line that says what went wrong, out of all that was printed."""
+    exited = next((int(match[1]) for line in reversed(lines) if (match := _EXITED.search(line))), code)
+    interrupted = code < 0 or exited < 0 or 128 < exited <= 128 + 64  # 128 + n: a shell's word for signal n
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if said:
+        return StageError(said[-1], interrupted=interrupted)
+    if any("is busy" in line for line in lines):
+        return StageError("another dvc command works in this project; wait for it or stop it")
+    if interrupted:
+        return StageError(f"stage {name} was ended by a signal (exit code {exited}); run it again", interrupted=True)
+    # DVC's last line follows from the one before it, unless it is the only one: then it holds the cause itself.
+    before = [line for line in lines if not line.startswith("ERROR: failed to reproduce")] or lines
+    last = before[-1].removeprefix("ERROR: ") if before else f"exit code {code}"
+    return StageError(f"stage {name}: {last}")

@@ -1,0 +1,116 @@
+"""A run with other parameters than those of params.yaml, in a checkout of its own: same code, cache and registry.
+
+The checkout is a git worktree below `.local/checkouts`, named after its parameters: whoever asks for the same ones
+again finds their results there, or a checkpoint to go on from. Files that are not committed come along as they are.
+Nothing in it is the only copy: DVC's cache has the weights, MLflow the versions. It may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import filecmp
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager
+from pathlib import Path
+
+import yaml
+
+from pipelines.core.errors import PipelineError
+from pipelines.core.project import RECORDED, home, params_file
+from pipelines.stages.repro import call, environment
+from vldac.config import Config, load
+
+
+@contextmanager
+def entered(root: Path, params: str = "params.yaml", settings: Sequence[str] = ()) -> Iterator[Path]:
+    """A context whose current directory is a project with these parameters.
+
+    Args:
+        root: the project.
+        params: a params file below it.
+        settings: `section.key=value`, as `--set` takes them.
+
+    Yields:
+        `root` itself if its params.yaml says just that, else the checkout.
+
+    Raises:
+        ConfigError: a parameter is wrong.
+        PipelineError: `params` is outside the project, or the project is not in git.
+    """
+    root = root.resolve()
+    config = load(params_file(root, params), settings)
+    if config == load(root / "params.yaml"):
+        yield root
+        return
+    checkout, before = prepare(root, config), os.environ.get("DVC_ROOT")
+    os.environ["DVC_ROOT"] = str(root)  # as DVC itself says of the directory of a queued experiment
+    try:
+        with chdir(checkout):
+            yield checkout
+    finally:
+        if before is None:
+            del os.environ["DVC_ROOT"]
+        else:
+            os.environ["DVC_ROOT"] = before
+
+
+def prepare(root: Path, config: Config) -> Path:
+    """Makes the checkout for `config`, or brings the one that is there up to the files of `root`."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    checkouts = home(root) / "checkouts"
+    checkouts.mkdir(parents=True, exist_ok=True)
+    checkout = checkouts / f"{config.env.id.replace(':', '-')}-seed-{config.seed}-{digest}"
+    with (checkouts / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        commit = _git(root, "rev-parse", "--verify", "HEAD").strip()
+        if not (checkout / ".git").exists():
+            shutil.rmtree(checkout, ignore_errors=True)  # what a killed attempt left
+            _git(root, "worktree", "add", "--quiet", "--force", "--no-checkout", "--detach", str(checkout), commit)
+        _git(checkout, "reset", "--quiet", "--mixed", commit)
+        _mirror(root, checkout)
+        (checkout / "params.yaml").write_text(text, encoding="utf-8")
+        _share_cache(root, checkout)
+    return checkout
+
+
+def _mirror(root: Path, checkout: Path) -> None:
+    """Gives the checkout the sources of the project, those that are not committed included, and no others."""
+    wanted = _sources(root)
+    for name in _sources(checkout) - wanted:
+        (checkout / name).unlink(missing_ok=True)
+    for name in wanted:
+        source, target = root / name, checkout / name
+        if target.exists() and filecmp.cmp(source, target, shallow=False):
+            continue  # another run may be reading it
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+
+
+def _sources(root: Path) -> set[str]:
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    return {name for name in listed if (root / name).is_file() and name.split("/", 1)[0] not in RECORDED}
+
+
+def _share_cache(root: Path, checkout: Path) -> None:
+    """One cache for both: what was made in one is not made again in the other."""
+    local = checkout / ".dvc/config.local"
+    if (root / ".dvc/config.local").exists():  # remotes and their credentials: not for other people's eyes
+        shutil.copy2(root / ".dvc/config.local", local)
+    dvc = (sys.executable, "-m", "dvc")
+    where = call("dvc cache", [*dvc, "cache", "dir"], cwd=root, env=environment())[-1]
+    call("dvc cache", [*dvc, "cache", "dir", "--local", where], cwd=checkout, env=environment())
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-c", f"safe.directory={root}", *arguments]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise PipelineError(f"parameters of a run's own need the project in git, with a commit ({said})")
+    return done.stdout

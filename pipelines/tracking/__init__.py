@@ -1,0 +1,1 @@
+"""MLflow: runs, logged models, the registry, promotion and lineage."""

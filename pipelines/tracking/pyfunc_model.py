@@ -1,0 +1,68 @@
+"""The registered policy as an MLflow pyfunc: pictures and an instruction in, an action out.
+
+MLflow stores this file itself ("models from code") and runs it where the model is loaded, beside the copies of `vldac`
+and `envs` that were logged with it; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.pyfunc import PythonModel
+from numpy.typing import NDArray
+from PIL import Image
+
+
+class Policy(PythonModel):
+    """A trained policy behind MLflow's interface.
+
+    Input, one row an observation: `image`, a PNG as base64 text, or a list of them, oldest first, for a model that is
+    shown several frames; and `instruction`, the whole prompt as the environment words it.
+
+    Parameters: `temperature` (0 takes the likeliest token) and `seed`.
+
+    Output, one record a row: `action` (None where the answer names none), `thoughts` and the whole `text`.
+    """
+
+    def load_context(self, context: Any) -> None:
+        """Loads the weights, which are safetensors."""
+        from vldac.policy import Actor  # noqa: PLC0415  # torch is only needed to answer
+        from vldac.runtime import quiet  # noqa: PLC0415
+
+        quiet()
+        self._actor = Actor.from_pretrained(context.artifacts["policy"], context.artifacts["base"])
+
+    # MLflow reads the type of `model_input`: a table leaves the schema to the signature that was logged.
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Answers every row. See the class."""
+        params = params or {}
+        actor = self._actor.sampling(float(params.get("temperature", 0.0)), int(params.get("seed", 0)))
+        answers = []
+        for row in model_input.to_dict(orient="records"):
+            decision = actor.act(_frames(row["image"]), row["instruction"])
+            answer = decision.answer
+            answers.append(
+                {
+                    "action": answer.action if answer else None,
+                    "thoughts": answer.thoughts if answer else None,
+                    "text": decision.text,
+                }
+            )
+        return answers
+
+
+def _frames(image: str | list[str]) -> NDArray[np.uint8]:
+    """(K, H, W, 3) uint8 of one base64 PNG or several."""
+    texts = [image] if isinstance(image, str) else list(image)
+    frames = [Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) for text in texts]
+    return np.stack([np.asarray(frame.convert("RGB")) for frame in frames])
+
+
+mlflow.models.set_model(Policy())

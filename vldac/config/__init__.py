@@ -1,0 +1,35 @@
+"""The configuration of a run: params.yaml as typed, frozen, validated values."""
+
+from vldac.config.schema import (
+    BenchmarksConfig,
+    CheckpointConfig,
+    Config,
+    ConfigError,
+    DeepSpeedConfig,
+    EnvConfig,
+    EvaluateConfig,
+    ModelConfig,
+    RolloutConfig,
+    TinyConfig,
+    TrainConfig,
+    WarmStartConfig,
+    load,
+    parse,
+)
+
+__all__ = [
+    "BenchmarksConfig",
+    "CheckpointConfig",
+    "Config",
+    "ConfigError",
+    "DeepSpeedConfig",
+    "EnvConfig",
+    "EvaluateConfig",
+    "ModelConfig",
+    "RolloutConfig",
+    "TinyConfig",
+    "TrainConfig",
+    "WarmStartConfig",
+    "load",
+    "parse",
+]

@@ -1,0 +1,321 @@
+"""The configuration of a run: params.yaml as typed, frozen, validated values.
+
+Every field is checked before any work starts. An unknown key, a wrong type or a value out of range raises
+`ConfigError` with the key, the reason and, for an unknown key, the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vldac.config import presets
+from vldac.config.errors import explain
+from vldac.config.presets import PresetError
+
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+UnitInterval = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigError(ValueError):
+    """A params file that cannot be run, with one line for each thing wrong in it."""
+
+
+class _Section(BaseModel):
+    # Strict: "16" is not 16 and true is not 1. Only an integer written where a float belongs is taken as one.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class TinyConfig(_Section):
+    """Shape of the small model built on the machine (`vldac.tiny_vlm`)."""
+
+    family: Literal["qwen2_vl", "qwen2_5_vl", "qwen3_vl"] = "qwen2_vl"
+    hidden_size: Positive = 128
+    layers: Positive = 4
+    heads: Positive = 4
+    kv_heads: Positive = 2
+    intermediate_size: Positive = 384
+    vision_depth: Positive = 2
+    vision_width: Positive = 128
+    patch_size: Annotated[int, Field(ge=2, le=32)] = 8
+    vocabulary: Annotated[int, Field(ge=320, le=65536)] = 512
+
+    @model_validator(mode="after")
+    def _divisible(self) -> TinyConfig:
+        if self.hidden_size % (8 * self.heads):
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 8 x heads ({8 * self.heads})")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}")
+        if self.vision_width % 16:
+            raise ValueError(f"vision_width {self.vision_width} must be a multiple of 16")
+        return self
+
+
+class ModelConfig(_Section):
+    """Which vision-language model, and which of its weights are trained."""
+
+    base: Annotated[str, Field(min_length=1)] = "tiny"
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    lora_rank: NonNegative = 16
+    lora_alpha: Positive = 32
+    tiny: TinyConfig = TinyConfig()
+
+
+class EnvConfig(_Section):
+    """Which simulator, how many of them, and what the model is shown."""
+
+    id: Annotated[str, Field(min_length=1)] = "MiniWorld-OneRoomS6Fast-v0"
+    frames: Annotated[int, Field(ge=1, le=32)] = 1
+    width: Annotated[int, Field(ge=16, le=2048)] = 64
+    height: Annotated[int, Field(ge=16, le=2048)] = 48
+    prompt: Literal["full", "terse"] = "terse"
+    invalid_reward: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    num_envs: Positive = 16
+    num_workers: Positive = 2
+    step_deadline: PositiveFloat = 60.0
+    max_steps: Positive | None = None
+    reward_scale: PositiveFloat = 1.0
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+
+    @property
+    def make_options(self) -> dict[str, Any]:
+        """Keyword arguments of `envs.registry.make`, which makes one simulator."""
+        names = {"width", "height", "frames", "prompt", "invalid_reward", "max_steps", "reward_scale", "options"}
+        return self.model_dump(include=names)
+
+
+class WarmStartConfig(_Section):
+    """Supervised warm start: true descriptions, uniformly random actions."""
+
+    updates: NonNegative = 600
+    batch_size: Positive = 32
+    learning_rate: PositiveFloat = 5e-4
+    expert_walk: UnitInterval = 0.0
+    expert_actions: UnitInterval = 0.0
+    pictures: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class RolloutConfig(_Section):
+    """How experience is collected. The same temperature is in the log-probabilities."""
+
+    steps: Positive = 16
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.7
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 24
+
+
+class TrainConfig(_Section):
+    """VL-DAC (arXiv 2508.04280)."""
+
+    total_steps: Positive = 8192
+    gamma: UnitInterval = 0.95
+    gae_lambda: UnitInterval = 0.95
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    kl_coefficient: NonNegativeFloat = 0.05
+    value_coefficient: PositiveFloat = 0.5
+    epochs: Positive = 2
+    batch_size: Positive = 32
+    micro_batch_size: Positive = 32
+    value_warmup: NonNegative = 2
+    learning_rate: PositiveFloat = 1e-3
+    final_learning_rate: NonNegativeFloat = 3e-4
+    value_learning_rate: PositiveFloat = 1e-3
+    value_hidden_sizes: tuple[Positive, ...] = (256, 256)
+    max_grad_norm: PositiveFloat = 1.0
+
+
+class DeepSpeedConfig(_Section):
+    """How the learner is spread over processes and devices."""
+
+    ranks: Positive = 1
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    offload_optimizer: bool = False
+    threads: NonNegative = 1
+
+
+class CheckpointConfig(_Section):
+    """How often a run can be resumed from, and which of its policies are kept for good."""
+
+    every: Positive = 5
+    keep: Positive = 2
+    export_every: NonNegative = 0
+
+
+class EvaluateConfig(_Section):
+    """Episodes on seeds that training never draws."""
+
+    episodes: Positive = 200
+    num_envs: Positive = 32
+    checkpoint_episodes: Positive = 32
+
+
+class BenchmarksConfig(_Section):
+    """The benchmarks that a trained policy sits beside its base (`benchmarks`)."""
+
+    profile: Literal["short", "full"] = "short"
+    data: str | None = None
+    agent: Literal["naive", "cot"] = "naive"
+    parser: Literal["original", "lmms-eval"] = "original"
+    frames: Annotated[int, Field(ge=1, le=256)] = 8
+    max_pixels: Positive = 50_176
+    min_pixels: Positive = 1_024
+    batch_size: Positive = 32
+    max_new_tokens: Positive | None = 32
+    limit: Positive | None = None
+    environments: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BenchmarksConfig:
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels {self.min_pixels} exceeds max_pixels {self.max_pixels}")
+        return self
+
+
+class Config(_Section):
+    """A whole run. `load` reads it from params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    model: ModelConfig = ModelConfig()
+    env: EnvConfig = EnvConfig()
+    warm_start: WarmStartConfig = WarmStartConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    train: TrainConfig = TrainConfig()
+    deepspeed: DeepSpeedConfig = DeepSpeedConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    benchmarks: BenchmarksConfig = BenchmarksConfig()
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Config:
+        ranks, train = self.deepspeed.ranks, self.train
+        if self.env.num_workers > self.env.num_envs:
+            raise ValueError(f"env.num_workers {self.env.num_workers} exceeds env.num_envs {self.env.num_envs}")
+        if train.batch_size % (ranks * train.micro_batch_size):
+            raise ValueError(
+                f"train.batch_size {train.batch_size} must be a multiple of deepspeed.ranks x train.micro_batch_size "
+                f"({ranks} x {train.micro_batch_size})"
+            )
+        if self.steps_per_update % train.batch_size:
+            raise ValueError(
+                f"one rollout is {self.steps_per_update} environment steps (deepspeed.ranks {ranks} x env.num_envs "
+                f"{self.env.num_envs} x rollout.steps {self.rollout.steps}); it must be a multiple of "
+                f"train.batch_size {train.batch_size}"
+            )
+        if train.final_learning_rate > train.learning_rate:
+            raise ValueError(
+                f"train.final_learning_rate {train.final_learning_rate} exceeds train.learning_rate "
+                f"{train.learning_rate}"
+            )
+        return self
+
+    @property
+    def steps_per_update(self) -> int:
+        """Environment steps of one rollout over all ranks."""
+        return self.deepspeed.ranks * self.env.num_envs * self.rollout.steps
+
+    @property
+    def updates(self) -> int:
+        """Rollouts of the whole run; the last one completes `train.total_steps`."""
+        return -(-self.train.total_steps // self.steps_per_update)
+
+    @property
+    def exported_updates(self) -> list[int]:
+        """Updates after which a policy is exported besides the last one."""
+        every = self.checkpoint.export_every
+        return list(range(every, self.updates, every)) if every else []
+
+    def deciding(self) -> dict[str, Any]:
+        """Every value that decides the weights, as JSON values."""
+        return self.model_dump(
+            mode="json",
+            exclude={"evaluate": True, "benchmarks": True, "checkpoint": True, "env": {"step_deadline"}},
+        )
+
+    def fingerprint(self, *extra: str) -> str:
+        """A 16-digit hash of every value that decides the weights, with `extra` (such as the base model's hash)."""
+        text = json.dumps([self.deciding(), *extra], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+#: Keys of a params file that may name a preset.
+_SECTIONS = frozenset(
+    name
+    for name, field in Config.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+)
+
+
+def parse(values: Mapping[str, Any]) -> Config:
+    """Validates a mapping of params.yaml's shape.
+
+    Raises:
+        ConfigError: one line for each wrong key or value.
+    """
+    try:
+        return Config.model_validate(_tuples(values))
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(e, Config) for e in error.errors())) from None
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads a params file, applies `section.key=value` overrides to it and reads the presets that it names.
+
+    `vldac.config.presets` has the rule; an override such as `env=numberline` names a preset, one such as `env.frames=2`
+    after it changes a value of it.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds wrong keys, values or presets.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a mapping of sections, not a {type(values).__name__}")
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return parse(presets.resolve(values, _SECTIONS))
+    except (ConfigError, PresetError) as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r} must look like train.gamma=0.9")
+    *sections, leaf = key.split(".")
+    node = values
+    for section in sections:
+        if isinstance(node.get(section), str) and section in _SECTIONS and node is values:
+            node[section] = {presets.KEY: node[section]}
+        node = node.setdefault(section, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"override {override!r}: {section} is a value, not a section")
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from None
+
+
+def _tuples(value: Any) -> Any:
+    """YAML has lists where the frozen configuration has tuples, and reads 5e-4 (no dot) as text."""
+    if isinstance(value, Mapping):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value

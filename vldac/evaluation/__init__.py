@@ -1,0 +1,1 @@
+"""Episodes in a simulator that training never saw, and the pictures and tables made from them."""
