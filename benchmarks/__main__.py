@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks.harness import model, registry, runner
-from benchmarks.harness.model import OutOfDeviceMemoryError
+from benchmarks.harness import registry, runner
 from benchmarks.harness.options import add_model, parse, positive
 from benchmarks.harness.records import RecordsError
 from benchmarks.harness.task import Benchmark, BenchmarkDataError, MissingPackageError, Profile, Settings
+from vldac.evaluation import model
+from vldac.evaluation.model import OutOfDeviceMemoryError
 from vldac.families import UnsupportedFamilyError
 from vldac.runtime import fail_readably, quiet, set_threads
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.harness import model
 from benchmarks.harness.runner import VLMRunner
 from benchmarks.harness.task import Request, Settings
 from benchmarks.suites.understanding.benchmark import KINDS, Understanding
 from perf.__main__ import base_model
 from vldac.config import load
+from vldac.evaluation import model
 from vldac.runtime import fail_readably, quiet, set_threads
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from benchmarks.harness import runner
-from benchmarks.harness.model import Dtype
+from vldac.evaluation.model import Dtype
 
 
 def positive(text: str) -> int:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.harness.model import OutOfDeviceMemoryError
 from benchmarks.harness.task import Request
 from vldac.encoding import Prompt
+from vldac.evaluation.model import OutOfDeviceMemoryError
 from vldac.vlm import VLM
 
 #: Of a batch with its padding and its answers; longer batches are cut up.

@@ -23,13 +23,14 @@ import numpy as np
 import PIL.Image
 from tqdm import tqdm
 
-from benchmarks.harness import model, runner, video
-from benchmarks.harness.model import OutOfDeviceMemoryError
+from benchmarks.harness import runner, video
 from benchmarks.harness.options import add_model, parse, positive
 from benchmarks.harness.records import Records, RecordsError
 from benchmarks.harness.task import BenchmarkDataError, Image, Message, MissingPackageError, Request, Runner
 from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarise
 from vldac.checkpoint import write_json
+from vldac.evaluation import model
+from vldac.evaluation.model import OutOfDeviceMemoryError
 from vldac.families import UnsupportedFamilyError
 from vldac.runtime import fail_readably, quiet, set_threads
 

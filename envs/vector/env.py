@@ -42,7 +42,7 @@ class VectorEnv:
     Args:
         env_id: see `envs.registry.make`.
         num_envs: N, at least 1.
-        workers: W, 1 to N; the simulators are dealt to them in blocks.
+        num_workers: W, 1 to N; the simulators are dealt to them in blocks.
         seeds: gives the seed of every episode; it is asked again for an episode that is restored, so it must always
             answer the same. See `training_seeds` and `evaluation_seeds`.
         step_deadline: seconds that a worker may take for one step of all its simulators, resets included.
@@ -58,30 +58,30 @@ class VectorEnv:
         env_id: str,
         num_envs: int,
         *,
-        workers: int,
+        num_workers: int,
         seeds: EpisodeSeeds,
         step_deadline: float = 60.0,
         **make_options: Any,
     ) -> None:
-        if not 1 <= workers <= num_envs:
-            raise ValueError(f"workers is {workers}; it must be from 1 to the number of simulators, {num_envs}")
+        if not 1 <= num_workers <= num_envs:
+            raise ValueError(f"num_workers is {num_workers}; it must be from 1 to the number of simulators, {num_envs}")
         if step_deadline <= 0:
             raise ValueError(f"step_deadline is {step_deadline}; it must be more than 0 seconds")
         registry.spec(env_id)
         self.env_id, self.num_envs, self.step_deadline = env_id, num_envs, step_deadline
         self._make_options, self._seeds = make_options, seeds
-        self._blocks = [[int(i) for i in block] for block in np.array_split(np.arange(num_envs), workers)]
+        self._blocks = [[int(i) for i in block] for block in np.array_split(np.arange(num_envs), num_workers)]
         self._episodes = [Episode() for _ in range(num_envs)]
         self._observations: list[Observation | None] = [None] * num_envs
         #: What each simulator accepts now, see `World.action_names`; empty for one that has stopped.
         self.action_names: list[tuple[str, ...]] = [()] * num_envs
-        self._failures = [0] * workers  # of each worker, since its last completed step
+        self._failures = [0] * num_workers  # of each worker, since its last completed step
         self._memory = anonymous_memory()
         self._workers: list[WorkerProcess] = []
         self._finalizer = weakref.finalize(self, _close, self._workers, self._memory)
         self.frames_shape: tuple[int, ...] = ()  # (K, H, W, 3) of every observation
         try:
-            self._workers.extend(self._spawn(number) for number in range(workers))
+            self._workers.extend(self._spawn(number) for number in range(num_workers))
             self._each_worker(self._receive_shape)
             os.ftruncate(self._memory, 2 * num_envs * int(np.prod(self.frames_shape)))
         except BaseException:

@@ -158,7 +158,7 @@ def benchmark_config(root: Path, version: Version, preset: str | None, episodes:
     if preset is not None:
         other = load(params_file(root, preset)).model_dump(mode="json")
         # How many simulators train is tied to the batch size of the version's own parameters; a benchmark asks neither.
-        other["env"] |= {name: values["env"][name] for name in ("simulators", "workers")}
+        other["env"] |= {name: values["env"][name] for name in ("num_envs", "num_workers")}
         values |= {section: other[section] for section in EXAM_SECTIONS}
     if episodes is not None:
         values["evaluate"]["episodes"] = episodes

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from benchmarks import __main__ as command
-from benchmarks.harness import model, registry, runner
+from benchmarks.harness import registry, runner
 from benchmarks.harness.runner import VLMRunner
 from benchmarks.harness.task import Message, Request
 from vldac.encoding import Encoder
+from vldac.evaluation import model
 from vldac.vlm import VLM
 
 

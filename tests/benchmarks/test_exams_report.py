@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from report_cases import by_task, made, write
 
-from benchmarks import report
 from benchmarks.harness.records import Record, Records
 from benchmarks.harness.task import in_percent, overall
+from benchmarks.report import command
 from benchmarks.report.data import ReportError, read
 from benchmarks.report.differences import MOST_CHANGES, Comparison, Difference, compare
 from benchmarks.report.published import PUBLISHED, find
@@ -157,11 +157,11 @@ def test_another_benchmark_is_refused_in_one_line_and_nothing_is_written(
     write(tmp_path / "before", made("a", [1]), identity={"profile": "short", "data": "x", "seed": 0})
     write(tmp_path / "after", made("a", [1]), identity={"profile": "full", "data": "y", "seed": 0})
     arguments = [str(tmp_path / "before"), str(tmp_path / "after"), "--out", str(tmp_path / "out")]
-    assert fail_readably(lambda: report.main(arguments), (ReportError,)) == 1
+    assert fail_readably(lambda: command.main(arguments), (ReportError,)) == 1
     assert not (tmp_path / "out").exists()
     assert capsys.readouterr() == (
         "",
-        "error: the two models did not sit the same understanding: profile 'short' and 'full', data 'x' and 'y'; "
+        "error: the two models did not run the same understanding: profile 'short' and 'full', data 'x' and 'y'; "
         "benchmark both with the same data and settings\n",
     )
 
@@ -169,7 +169,7 @@ def test_another_benchmark_is_refused_in_one_line_and_nothing_is_written(
 def test_published_data_is_not_compared_with_synthetic_data(tmp_path: Path) -> None:
     write(tmp_path / "before", made("a", [1]), synthetic=True)
     write(tmp_path / "after", made("a", [1]), synthetic=False)
-    with pytest.raises(ReportError, match="did not sit the same understanding: synthetic True and False"):
+    with pytest.raises(ReportError, match="did not run the same understanding: synthetic True and False"):
         compared(tmp_path / "before", tmp_path / "after")
 
 
@@ -187,7 +187,7 @@ def test_benchmarks_of_one_side_are_named_and_shown(tmp_path: Path) -> None:
     write(tmp_path / "after", made("c", [1]), benchmark="balrog", title="BALROG")
     with Records(tmp_path / "before" / "balrog", {}) as begun:
         begun.add(made("c", [1])[0])
-    report.write(tmp_path / "before", tmp_path / "after", tmp_path / "out", ("old", "new"))
+    command.write(tmp_path / "before", tmp_path / "after", tmp_path / "out", ("old", "new"))
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
     assert numbers["notes"] == [
         "Missing for old: BALROG (begun, not finished).",

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from report_cases import by_task, made, write
 
-from benchmarks import report
 from benchmarks.harness.records import Record
+from benchmarks.report import command
 from benchmarks.report.page import MAX_ANSWER
 
 HOSTILE = (
@@ -40,7 +40,7 @@ def page_of(home: Path, text: str) -> str:
     for name, score in (("before", 0), ("after", 1)):
         records = made("a", [score] * 3, prompt=text, answer=text, parsed=text, images=(text,))
         write(home / name, [*records, Record(text, "a", text, (), text, None, score)], title=text[:60])
-    report.write(home / "before", home / "after", home / "out", (text, text))
+    command.write(home / "before", home / "after", home / "out", (text, text))
     return (home / "out" / "report.html").read_text(encoding="utf-8")
 
 
@@ -82,7 +82,7 @@ def test_the_figure_has_its_size_and_shows_something(tmp_path: Path) -> None:
             )
     write(tmp_path / "after", made("a", [0.5]), benchmark="balrog", title="BALROG")
     for out in ("out", "again"):
-        report.write(tmp_path / "before", tmp_path / "after", tmp_path / out, ("$x$", "<new>"))
+        command.write(tmp_path / "before", tmp_path / "after", tmp_path / out, ("$x$", "<new>"))
     files = [(tmp_path / out / "report.png").read_bytes() for out in ("out", "again")]
     assert files[0] == files[1]
     with Image.open(tmp_path / "out" / "report.png") as image:
@@ -107,7 +107,7 @@ def test_the_paper_stands_beside_the_same_task_with_a_warning_where_ours_is_not_
     pages = {}
     for kind in ("made", "real"):
         home = tmp_path / kind
-        report.write(home / "before", home / "after", home / "out", ("old", "new"))
+        command.write(home / "before", home / "after", home / "out", ("old", "new"))
         pages[kind] = (home / "out" / "report.html").read_text()
         assert "30.93 → 32.47 (+1.54)" in pages[kind]
         assert "33.05" not in pages[kind]
@@ -126,6 +126,6 @@ def test_metrics_and_chance_are_shown_where_a_summary_has_them(tmp_path: Path) -
 
     write(tmp_path / "before", made("a", [0, 1]), summarise=summarise)
     write(tmp_path / "after", made("a", [1, 1]), summarise=summarise)
-    report.write(tmp_path / "before", tmp_path / "after", tmp_path / "out", ("old", "new"))
+    command.write(tmp_path / "before", tmp_path / "after", tmp_path / "out", ("old", "new"))
     html = (tmp_path / "out" / "report.html").read_text()
     assert '<span class="metrics">chance 25.00 · rouge_1 0.00 → 10.00</span>' in html

@@ -146,7 +146,7 @@ def test_easy_deals() -> None:
     assert abs(products / 2000 - 1 / 12) < 0.02
 
 
-@pytest.mark.parametrize("world", [EZPoints(width=64, height=64), Points24(width=64, height=64, solvable_only=True)])
+@pytest.mark.parametrize("env", [EZPoints(width=64, height=64), Points24(width=64, height=64, solvable_only=True)])
 def test_expert_solves(env: Any) -> None:
     for seed in range(10):
         env.reset(seed=seed)

@@ -34,11 +34,11 @@ def _envs_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     )  # for "misbehaving_envs:Counter"; workers inherit the search path
 
 
-def counters(num_envs: int = 4, *, workers: int = 2, deadline: float = 60.0, name: str = "Counter") -> VectorEnv:
+def counters(num_envs: int = 4, *, num_workers: int = 2, deadline: float = 60.0, name: str = "Counter") -> VectorEnv:
     return VectorEnv(
         f"misbehaving_envs:{name}",
         num_envs,
-        num_workers=workers,
+        num_workers=num_workers,
         seeds=lambda i, k: 100 * i + k,
         step_deadline=deadline,
         frames=2,
@@ -103,7 +103,7 @@ def gone(processes: list[int]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("env_id", "workers"),
+    ("env_id", "num_workers"),
     [
         ("GymCards-NumberLine-v0", 1),
         ("GymCards-NumberLine-v0", 2),
@@ -111,14 +111,14 @@ def gone(processes: list[int]) -> bool:
         ("MiniWorld-MazeS2-v0", 1),  # walls that differ between the simulators of one process
     ],
 )
-def test_equals_single_simulators(env_id: str, workers: int) -> None:
+def test_equals_single_simulators(env_id: str, num_workers: int) -> None:
     actions = WORLDS[env_id]
     options: dict[str, Any] = {"width": 24, "height": 16, "frames": 2, "prompt": "terse"}
     seeds = training_seeds(3)
     choose = random.Random(0)
     singles = [make(env_id, **options) for _ in range(3)]
     episodes, returns, lengths = [0] * 3, [0.0] * 3, [0] * 3
-    with VectorEnv(env_id, 3, num_workers=workers, seeds=seeds, **options) as pool:
+    with VectorEnv(env_id, 3, num_workers=num_workers, seeds=seeds, **options) as pool:
         for i, observation in enumerate(pool.reset()):
             assert same(observation, singles[i].reset(seed=seeds(i, 0))[0])
         for _ in range(60):

@@ -22,7 +22,7 @@ FAKES = {
     "warm_start.py": "vldac/warm_start.py",
     "train.py": "vldac/train.py",
     "policy.py": "vldac/policy.py",
-    "simulator.py": "vldac/evaluation/episodes.py",
+    "episodes.py": "vldac/evaluation/episodes.py",
     "benchmarks.py": "benchmarks/__main__.py",
 }
 PARAMS = {

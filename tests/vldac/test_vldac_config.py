@@ -37,7 +37,7 @@ def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
         ({"gamma": 0.9}, ["'gamma'", "'train.gamma'"]),
         ({"train": {"temperature": 1.0}}, ["'train.temperature'", "'rollout.temperature'"]),
         ({"env": {"steps": 8}}, ["'env.steps'", "'rollout.steps'"]),
-        ({"train": {"simulatrs": 8}}, ["'train.simulatrs'", "'env.num_envs'"]),
+        ({"train": {"num_env": 8}}, ["'train.num_env'", "'env.num_envs'"]),
         ({"model": {"tiny": {"hiden_size": 64}}}, ["'model.tiny.hiden_size'", "'model.tiny.hidden_size'"]),
         ({"zzzzzz": 1}, ["unknown key 'zzzzzz'"]),
         # Wrong types name the key, what it should be and what it is.

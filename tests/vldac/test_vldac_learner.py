@@ -360,7 +360,7 @@ def test_two_ranks_at_every_zero_stage_learn_what_one_process_learns_from_all_st
     params = tiny_params(
         {
             **WHOLE,
-            "env": {"num_envs": params["env"]["simulators"] // 2},
+            "env": {"num_envs": params["env"]["num_envs"] // 2},
             "deepspeed": {"ranks": 2, "zero_stage": stage},
         }
     )

@@ -8,11 +8,21 @@ from typing import Any
 
 from pydantic import BaseModel
 
+#: Keys of earlier versions and what they are called now.
+RENAMED = {
+    "env.simulators": "env.num_envs",
+    "env.workers": "env.num_workers",
+    "evaluate.simulators": "evaluate.num_envs",
+    "exams": "benchmarks",
+}
+
 
 def explain(error: Any, root: type[BaseModel]) -> str:
     """One line for one of pydantic's errors: the key, the reason, and for an unknown key the nearest one of `root`."""
     location = [str(part) for part in error["loc"]]
     key = ".".join(location)
+    if key in RENAMED:
+        return f"{key} is {RENAMED[key]} now"
     if error["type"] == "extra_forbidden":
         nearest = _nearest(location, root)
         return f"unknown key {key!r}" + (f"; did you mean {nearest!r}?" if nearest else "")

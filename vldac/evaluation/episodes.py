@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.harness.model import load as load_model
 from envs.base import Observation
 from envs.vector import VectorEnv, evaluation_seeds
 from vldac import parsing, policy
 from vldac.checkpoint import write_json
 from vldac.config import Config, load
 from vldac.evaluation.filmstrip import draw
+from vldac.evaluation.model import load as load_model
 from vldac.evaluation.statistics import wilson_interval
 from vldac.runtime import derive_seed, fail_readably, quiet, set_threads
 from vldac.vlm import VLM
