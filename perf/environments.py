@@ -34,7 +34,7 @@ SIZES = {"MiniWorld": (80, 60), "GymCards": (300, 300), "ALFWorld": (300, 300), 
 PACKAGES = ("miniworld", "pyglet", "OpenGL", "alfworld", "textworld", "fast_downward", "tatsu", "playwright")
 
 #: Those of docs/environments.md. All of MiniWorld's take an hour: the limit of a maze is thousands of steps.
-WORLDS = (
+ENVIRONMENTS = (
     *(f"MiniWorld-{name}-v0" for name in ("OneRoomS6Fast", "OneRoom", "Hallway", "FourRooms", "WallGap", "TMaze")),
     *(
         f"GymCards-{name}"
@@ -210,7 +210,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m perf.environments", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--envs", nargs="+", default=WORLDS, metavar="WORLD", help="ids, each with options")
+    parser.add_argument("--envs", nargs="+", default=ENVIRONMENTS, metavar="WORLD", help="ids, each with options")
     parser.add_argument(
         "--episodes", type=int, default=100, help="of each player; 0: speed alone (default: %(default)s)"
     )

@@ -229,7 +229,7 @@ def test_the_base_of_a_policy_is_benchmarked_as_the_policy_was_trained(
         return vlm
 
     monkeypatch.setattr(model, "load", load)
-    monkeypatch.setattr(registry, "sit", lambda *_, **_options: benchmarks_summary())
+    monkeypatch.setattr(registry, "run_benchmark", lambda *_, **_options: benchmarks_summary())
     policy = policy_on("org/a", tmp_path / "policy", revision="v1", dtype="bfloat16")
     options = [
         "--benchmark",

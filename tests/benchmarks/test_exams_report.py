@@ -162,7 +162,7 @@ def test_another_benchmark_is_refused_in_one_line_and_nothing_is_written(
     assert capsys.readouterr() == (
         "",
         "error: the two models did not run the same understanding: profile 'short' and 'full', data 'x' and 'y'; "
-        "benchmark both with the same data and settings\n",
+        "run both with the same data and options\n",
     )
 
 

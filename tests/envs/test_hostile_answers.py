@@ -19,7 +19,7 @@ from vldac import parsing
 COUNT = 10_000
 SIZE: dict[str, Any] = {"width": 24, "height": 24}
 # One of each kind, and every game whose rules differ.
-WORLDS = [
+ENVIRONMENTS = [
     "MiniWorld-OneRoomS6Fast-v0",
     "MiniWorld-Sign-v0",
     "GymCards-NumberLine-v0",
@@ -58,7 +58,7 @@ def hostile(rng: np.random.Generator, names: tuple[str, ...]) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", ENVIRONMENTS)
 def test_ten_thousand_answers_raise_nothing(env_id: str) -> None:
     env = make(env_id, **SIZE)
     unwrapped, rng = cast(Env, env.unwrapped), np.random.default_rng(0)
@@ -84,7 +84,7 @@ def descendants(pid: int) -> Iterator[int]:
             yield from descendants(int(child))
 
 
-@pytest.mark.parametrize("env_id", WORLDS)
+@pytest.mark.parametrize("env_id", ENVIRONMENTS)
 def test_a_pool_that_is_fed_nonsense_leaves_no_process_behind(env_id: str) -> None:
     rng, before = np.random.default_rng(1), set(descendants(os.getpid()))
     with VectorEnv(env_id, 2, num_workers=2, seeds=training_seeds(0), **SIZE) as pool:

@@ -20,7 +20,7 @@ from envs.registry import make
 from envs.vector import VectorEnv, VectorStep, evaluation_seeds, training_seeds
 
 SIZE: dict[str, Any] = {"width": 16, "height": 16}
-WORLDS = {
+ENVIRONMENTS = {
     "GymCards-NumberLine-v0": ["-", "+", "jump", None],
     "MiniWorld-OneRoomS6Fast-v0": ["left", "right", "forward", "forward", "fly", None],
     "MiniWorld-MazeS2-v0": ["left", "right", "forward", "forward", None],
@@ -112,7 +112,7 @@ def gone(processes: list[int]) -> bool:
     ],
 )
 def test_equals_single_simulators(env_id: str, num_workers: int) -> None:
-    actions = WORLDS[env_id]
+    actions = ENVIRONMENTS[env_id]
     options: dict[str, Any] = {"width": 24, "height": 16, "frames": 2, "prompt": "terse"}
     seeds = training_seeds(3)
     choose = random.Random(0)
@@ -153,7 +153,7 @@ def test_equals_single_simulators(env_id: str, num_workers: int) -> None:
 
 @pytest.mark.parametrize("env_id", ["GymCards-NumberLine-v0", "MiniWorld-OneRoomS6Fast-v0"])
 def test_state_round_trip_is_exact(env_id: str) -> None:
-    actions = WORLDS[env_id]
+    actions = ENVIRONMENTS[env_id]
     options: dict[str, Any] = {"width": 24, "height": 16, "frames": 3, "prompt": "terse"}
     choose = random.Random(1)
     texts = [[choose.choice(actions) for _ in range(3)] for _ in range(30)]

@@ -1,6 +1,6 @@
 """`make gallery`: one page with a filmstrip of each environment: what is seen, asked and answered, and what that earns.
 
-    python -m vldac.evaluation.gallery [--out gallery] [--environments MiniWorld-Hallway-v0 ...]
+    python -m vldac.evaluation.gallery [--out gallery] [--envs MiniWorld-Hallway-v0 ...]
 
 The answers are the environment's own expert's, after one bad one. Writes index.html, which needs no other file, and
 gallery.png.
@@ -31,7 +31,7 @@ from vldac.parsing import ParsedResponse
 from vldac.runtime import fail_readably
 
 #: The environments shown, with the size of their pictures in pixels.
-WORLDS: dict[str, tuple[int, int]] = {
+ENVIRONMENTS: dict[str, tuple[int, int]] = {
     "MiniWorld-OneRoomS6Fast-v0": (320, 240),
     "GymCards-EZPoints-v0": (300, 300),
     "ALFWorld-v0": (400, 400),
@@ -202,11 +202,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m vldac.evaluation.gallery", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--out", type=Path, default=Path("gallery"), help="directory (default: %(default)s)")
-    parser.add_argument("--envs", nargs="+", default=list(WORLDS), metavar="ID", help="default: one of each kind")
+    parser.add_argument("--envs", nargs="+", default=list(ENVIRONMENTS), metavar="ID", help="default: one of each kind")
     options = parser.parse_args(arguments)
     shows = [
-        play(env_id, *WORLDS.get(env_id, (320, 240)))
-        for env_id in tqdm(options.environments, desc="gallery", unit="world", disable=not sys.stderr.isatty())
+        play(env_id, *ENVIRONMENTS.get(env_id, (320, 240)))
+        for env_id in tqdm(options.envs, desc="gallery", unit="environment", disable=not sys.stderr.isatty())
     ]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "index.html").write_text(page(shows), encoding="utf-8")
