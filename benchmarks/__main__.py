@@ -18,12 +18,10 @@ from typing import Any, get_args
 
 from benchmarks.harness import registry, runner
 from benchmarks.harness.options import add_model, parse, positive
-from benchmarks.harness.records import RecordsError
-from benchmarks.harness.task import Benchmark, BenchmarkDataError, MissingPackageError, Profile, Settings
+from benchmarks.harness.task import Benchmark, BenchmarkDataError, Profile, Settings
 from vldac.evaluation import model
-from vldac.evaluation.model import OutOfDeviceMemoryError
-from vldac.families import UnsupportedFamilyError
-from vldac.runtime import fail_readably, quiet, set_threads
+from vldac.utils.errors import report_errors
+from vldac.utils.libraries import quiet, set_threads
 
 
 def table(summary: Mapping[str, Any]) -> str:
@@ -112,5 +110,4 @@ def _run_benchmark(benchmark: Benchmark, options: argparse.Namespace, policy: Pa
 
 
 if __name__ == "__main__":
-    expected = (BenchmarkDataError, MissingPackageError, RecordsError, UnsupportedFamilyError, OutOfDeviceMemoryError)
-    sys.exit(fail_readably(main, expected))
+    sys.exit(report_errors(main))

@@ -29,6 +29,11 @@ def training_seeds(seed: int, rank: int = 0) -> EpisodeSeeds:
     return of_episode
 
 
+def shared_seeds(seeds: EpisodeSeeds, size: int) -> EpisodeSeeds:
+    """Gives `size` neighboring simulators the same seeds, so that each of their episodes starts alike."""
+    return lambda simulator, episode: seeds(simulator // size, episode)
+
+
 def evaluation_seeds(episodes: int, num_envs: int) -> EpisodeSeeds:
     """The first `episodes` of `EVALUATION_SEEDS`, dealt in turn: simulator i runs number i, i + num_envs, and so on.
 

@@ -22,30 +22,31 @@ from typing import Any
 
 import torch
 
-from vldac import policy, warm_start
+from vldac import algorithms, policy, warm_start
+from vldac.acting import Actor
 from vldac.config import Config, load
+from vldac.distributed import Runtime, process_group
 from vldac.learner import Learner
-from vldac.objectives import VLDAC
 from vldac.rollout import Collector
-from vldac.runtime import Runtime, fail_readably, process_group, quiet
 from vldac.train import make_simulators
+from vldac.utils.errors import report_errors
+from vldac.utils.libraries import quiet
 
 
 def measure(config: Config, base: Path, updates: int, runtime: Runtime) -> dict[str, Any]:
     """Collects and learns `updates` times after one unmeasured round; medians, in seconds and per second."""
     torch.manual_seed(0)
     vlm = policy.load_base(base, config.model)
-    objective = VLDAC(config.train.gamma, config.train.gae_lambda, config.train.clip)
-    learner = Learner(config, vlm, objective, runtime, torch.Generator().manual_seed(0))
+    learner = Learner(config, vlm, algorithms.make(config.train), runtime, torch.Generator().manual_seed(0))
     rounds = []
-    with make_simulators(config, runtime) as simulators:
-        collector = Collector(
-            vlm,
-            simulators,
-            max_new_tokens=config.rollout.max_new_tokens,
-            temperature=config.rollout.temperature,
-            generator=torch.Generator(runtime.device).manual_seed(0),
-        )
+    actor = Actor(
+        vlm,
+        max_new_tokens=config.rollout.max_new_tokens,
+        temperature=config.rollout.temperature,
+        generator=torch.Generator(runtime.device).manual_seed(0),
+    )
+    with make_simulators(config, learner.algorithm.group_size, runtime) as simulators:
+        collector = Collector(actor, simulators)
         collector.start()
         for number in range(updates + 1):
             started = time.perf_counter()
@@ -120,4 +121,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main))
+    sys.exit(report_errors(main))

@@ -21,7 +21,8 @@ from benchmarks.suites.understanding.benchmark import KINDS, Understanding
 from perf.__main__ import base_model
 from vldac.config import load
 from vldac.evaluation import model
-from vldac.runtime import fail_readably, quiet, set_threads
+from vldac.utils.errors import report_errors
+from vldac.utils.libraries import quiet, set_threads
 
 
 def seconds(runner: VLMRunner, requests: Sequence[Request], batch_size: int) -> float:
@@ -67,4 +68,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main))
+    sys.exit(report_errors(main))

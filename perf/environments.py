@@ -26,7 +26,7 @@ from envs import registry
 from envs.base import EVALUATION_SEEDS, Env
 from envs.vector import VectorEnv, training_seeds
 from vldac.evaluation.statistics import wilson_interval
-from vldac.runtime import fail_readably
+from vldac.utils.errors import report_errors
 
 #: Picture sizes (width, height) that the environments are published with, by the first part of their ids.
 SIZES = {"MiniWorld": (80, 60), "GymCards": (300, 300), "ALFWorld": (300, 300), "WebShop": (640, 480)}
@@ -230,4 +230,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main))
+    sys.exit(report_errors(main))

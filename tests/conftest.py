@@ -92,7 +92,7 @@ def tiny_base(tiny_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Pat
     import torch  # noqa: PLC0415  # as above
 
     from vldac import warm_start  # noqa: PLC0415
-    from vldac.runtime import quiet  # noqa: PLC0415
+    from vldac.utils.libraries import quiet  # noqa: PLC0415
 
     quiet()
     torch.set_num_threads(1)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from vldac.runtime import Runtime
+from vldac.distributed import Runtime
+from vldac.utils.errors import UserError
+from vldac.utils.files import file_hash
 
 _MANIFEST = "manifest.json"
 _PREFIX = "update-"
 log = logging.getLogger(__name__)
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint could not be written, or is not what was written."""
 
 
@@ -89,7 +86,7 @@ def verify(path: Path) -> None:
     """
     try:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-        digests = {name: _digest(path / name) for name in manifest}
+        digests = {name: file_hash(path / name) for name in manifest}
     except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} is broken: {error}") from None
     if wrong := sorted(name for name in manifest if manifest[name] != digests[name]):
@@ -99,23 +96,6 @@ def verify(path: Path) -> None:
 def update_of(path: Path) -> int:
     """How many updates a checkpoint holds."""
     return int(path.name.removeprefix(_PREFIX))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that `path` holds either the old or the new value, never a part of one."""
-    aside = path.with_name(f".{path.name}.writing")
-    aside.write_text(json.dumps(value, indent=1), encoding="utf-8")
-    aside.replace(path)
-
-
-def generator_state(generator: torch.Generator) -> str:
-    """A generator's state as text."""
-    return base64.b64encode(generator.get_state().numpy().tobytes()).decode()
-
-
-def restore_generator(generator: torch.Generator, state: str) -> None:
-    """Puts a generator into the state that `generator_state` gave."""
-    generator.set_state(torch.frombuffer(bytearray(base64.b64decode(state)), dtype=torch.uint8))
 
 
 def _all(root: Path) -> list[Path]:
@@ -128,17 +108,12 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _seal(path: Path) -> None:
-    digests = {str(file.relative_to(path)): _digest(file) for file in _files(path)}
+    digests = {str(file.relative_to(path)): file_hash(file) for file in _files(path)}
     for file in _files(path):
         _sync(file)
     (path / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
     _sync(path / _MANIFEST)
     _sync(path)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from vldac import policy
 from vldac.config import Config, ConfigError
+from vldac.distributed import Runtime
 from vldac.learner import Learner
-from vldac.runtime import Runtime
 
 
 def write(learner: Learner, config: Config, update: int, out: Path, runtime: Runtime) -> None:
@@ -28,7 +28,7 @@ def write(learner: Learner, config: Config, update: int, out: Path, runtime: Run
             "environment_steps": update * config.steps_per_update,
             "config": config.deciding(),  # the same weights are the same files, however they are benchmarked later
         }
-        policy.save(aside, vlm, learner.value_head, description)
+        policy.save(aside, vlm, learner.critic.head.state_dict() if learner.critic else None, description)
         shutil.rmtree(out, ignore_errors=True)
         aside.rename(out)
 

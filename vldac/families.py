@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vldac.utils.errors import UserError
+
 #: Linear layers of the language model that carry an adapter; the vision tower stays as it is.
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
-class UnsupportedFamilyError(ValueError):
+class UnsupportedFamilyError(UserError, ValueError):
     """A model is of a family that has no entry here; the message names those that have."""
 
 

@@ -1,7 +1,8 @@
 """One update: from a rollout to new weights, under DeepSpeed.
 
-The policy is a DeepSpeed engine at any ZeRO stage. The value head is decoupled from it: its input is detached, so its
-gradient shares nothing with the policy's, and it has an optimiser and a gradient limit of its own, in float32.
+The policy is a DeepSpeed engine at any ZeRO stage. The critic is decoupled from it: its input is detached, so its
+gradient shares nothing with the policy's, and it has an optimizer and a gradient limit of its own, in float32.
+What distinguishes one algorithm from another is asked of `vldac.algorithms.base.Algorithm`.
 """
 
 from __future__ import annotations
@@ -19,21 +20,23 @@ import torch
 from torch import Tensor
 
 from vldac import losses
+from vldac.acting import action_mask
 from vldac.advantages import explained_variance
+from vldac.algorithms.base import Algorithm, PolicyLoss, Targets, TokenBatch
 from vldac.config import Config
-from vldac.objectives import Objective
+from vldac.critic import Critic
+from vldac.distributed import Runtime
 from vldac.rollout import Rollout, Step
-from vldac.runtime import Runtime
 from vldac.scoring import OldScores, Scorer
-from vldac.value_head import ValueHead
+from vldac.utils.errors import UserError
 from vldac.vlm import VLM
 
 #: How far the first ratio of an update may be from 1, by dtype, before the run is stopped as inconsistent.
 RATIO_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5}
 
 
-class HealthError(RuntimeError):
-    """The learner's own numbers contradict each other; going on would train on nonsense."""
+class HealthError(UserError):
+    """The learner's own numbers contradict each other; another update would train on nonsense."""
 
 
 class Learner:
@@ -42,23 +45,23 @@ class Learner:
     Args:
         config: the run's configuration.
         vlm: the model, without an adapter; one is added if the configuration asks for it.
-        objective: what is maximised.
+        algorithm: what is maximized.
         runtime: this rank.
         generator: shuffles the minibatches.
     """
 
     def __init__(
-        self, config: Config, vlm: VLM, objective: Objective, runtime: Runtime, generator: torch.Generator
+        self, config: Config, vlm: VLM, algorithm: Algorithm, runtime: Runtime, generator: torch.Generator
     ) -> None:
-        self.config, self.objective, self.runtime, self.generator = config, objective, runtime, generator
+        self.config, self.algorithm, self.runtime, self.generator = config, algorithm, runtime, generator
         self.reference: VLM | None = None
         if config.model.lora_rank:
             vlm.add_adapter(config.model.lora_rank, config.model.lora_alpha)
         elif config.train.kl_coefficient:
             self.reference = copy.deepcopy(vlm).requires_grad_(False).to(runtime.device).eval()
         self.vlm = vlm.to(runtime.device).eval()  # no dropout anywhere: every log-probability is of one network
-        self.value_head = ValueHead(vlm.hidden_size, config.train.value_hidden_sizes).to(runtime.device)
-        self.value_optimizer = torch.optim.Adam(self.value_head.parameters(), lr=config.train.value_learning_rate)
+        #: None for an algorithm without one.
+        self.critic = Critic(vlm.hidden_size, config.train, runtime) if algorithm.uses_critic else None
         # Gloo serves CPU ranks without this kernel, whose compilation needs g++ and most of a minute.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         trained = [p for p in self.vlm.parameters() if p.requires_grad]
@@ -71,7 +74,8 @@ class Learner:
         self.vlm.lockstep = config.deepspeed.zero_stage == 3 and runtime.world_size > 1
         self.scorer = Scorer(
             self.vlm,
-            self.value_head,
+            algorithm,
+            self.critic.head if self.critic else None,
             self._reference_policy if config.train.kl_coefficient else None,
             runtime,
             temperature=config.rollout.temperature,
@@ -92,35 +96,31 @@ class Learner:
             HealthError: the first ratio of the update is not 1, or a loss is not finite.
         """
         started = time.perf_counter()
-        policy_frozen = update < self.config.train.value_warmup and self.objective.uses_critic
+        policy_frozen = self.critic is not None and update < self.config.train.value_warmup
         rate = learning_rate(self.config, update)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         steps = [step for row in rollout.steps for step in row]
         old = self.scorer.score(rollout)
-        raw_advantages = self.objective.advantages(old.tensors)
-        values, returns = old.tensors.values.flatten(), (raw_advantages + old.tensors.values).flatten()
-        advantages = self._normalise(raw_advantages).flatten()
+        targets = self.algorithm.targets(old.tensors, self.runtime.sum)
 
         means = _Means()
         first_ratio_error: float | None = None
         for _ in range(self.config.train.epochs):
             for batch in self._batches(len(steps)):
-                error = self._optimiser_step(
-                    [steps[i] for i in batch],
-                    _rows(old, batch),
-                    (advantages[batch], returns[batch]),
-                    policy_frozen,
-                    means,
-                )
+                error = self._optimizer_step(steps, batch, old, targets, means, policy_frozen=policy_frozen)
                 if first_ratio_error is None:
                     first_ratio_error = self._check_first_ratio(error)
         gap = max(
             float((row - step.response.log_probs).abs().max()) for row, step in zip(old.log_probs, steps, strict=True)
         )
-        means.add("critic/explained_variance", torch.tensor(explained_variance(values, returns)))
-        means.add("critic/value", values.mean())
-        means.add("critic/return", returns.mean())
+        if self.critic:
+            values, returns = (
+                torch.cat([row.flatten() for row in rows]) for rows in (old.tensors.values, targets.returns)
+            )
+            means.add("critic/explained_variance", torch.tensor(explained_variance(values, returns)))
+            means.add("critic/value", values.mean())
+            means.add("critic/return", returns.mean())
         return means.over_ranks(self.runtime) | {
             "health/first_ratio_error": first_ratio_error or 0.0,
             "health/sampler_log_prob_gap": self.runtime.max(gap),
@@ -129,28 +129,41 @@ class Learner:
             "time/learning_s": time.perf_counter() - started,
         }
 
-    def _optimiser_step(
+    def _optimizer_step(
         self,
         steps: list[Step],
-        old: tuple[list[Tensor], list[Tensor]],
-        targets: tuple[Tensor, Tensor],
-        policy_frozen: bool,
+        batch: list[int],
+        old: OldScores,
+        targets: Targets,
         means: _Means,
+        *,
+        policy_frozen: bool,
     ) -> float:
-        """One optimiser step of the policy and one of the critic; returns the largest |ratio - 1|."""
+        """One optimizer step of the policy and one of the critic on the steps numbered `batch`.
+
+        Returns:
+            The largest |ratio - 1|.
+        """
         micro = self.config.train.micro_batch_size
-        parts = [slice(start, start + micro) for start in range(0, len(steps), micro)]
+        parts = [batch[start : start + micro] for start in range(0, len(batch), micro)]
         worst = 0.0
         for part in parts:
-            prompts, responses = [s.prompt for s in steps[part]], [s.response.token_ids for s in steps[part]]
+            prompts, responses = [steps[i].prompt for i in part], [steps[i].response.token_ids for i in part]
             with torch.set_grad_enabled(not policy_frozen):
                 scores = self.engine(prompts, responses, self.config.rollout.temperature)
                 width = scores.mask.shape[1]
-                old_log_probs, reference = (_pad(rows[part], width).to(self.runtime.device) for rows in old)
-                advantages, returns = (target[part].to(self.runtime.device) for target in targets)
-                loss, ratios = self.objective.policy_loss(scores.log_probs, old_log_probs, advantages, scores.mask)
+                tokens = TokenBatch(
+                    log_probs=scores.log_probs,
+                    old_log_probs=self._padded([old.log_probs[i] for i in part], width),
+                    advantages=self._padded([targets.advantages[i] for i in part], width),
+                    mask=scores.mask,
+                    action_mask=self._action_mask([steps[i] for i in part], width),
+                )
+                policy = self.algorithm.policy_loss(tokens)
+                loss = policy.loss
                 means.add("loss/policy", loss)
                 if self.config.train.kl_coefficient:
+                    reference = self._padded([old.reference_log_probs[i] for i in part], width)
                     kl = losses.kl_penalty(scores.log_probs, reference, scores.mask)
                     loss = loss + self.config.train.kl_coefficient * kl
                     means.add("policy/kl_to_reference", kl)
@@ -158,34 +171,34 @@ class Learner:
                 _require_finite(loss, "policy loss")
                 self.engine.backward(loss)
                 self.engine.step()
-            if self.objective.uses_critic:
-                value_loss = losses.value_loss(self.value_head(scores.states), returns)
+            if self.critic:
+                values = self.critic.head(self.algorithm.critic_states(scores.states))
+                returns = self._padded([targets.returns[i] for i in part], width)
+                value_loss = self.algorithm.value_loss(values, returns, scores.mask)
                 _require_finite(value_loss, "value loss")
-                (self.config.train.value_coefficient * value_loss / len(parts)).backward()
+                self.critic.backward(value_loss, len(parts))
                 means.add("loss/value", value_loss)
-            with torch.no_grad():
-                error = (ratios - 1).abs()
-                worst = float(torch.tensor([worst, error.max()]).max())  # unlike Python's max, keeps a NaN
-                outside = (error > self.config.train.clip).float()
-                means.add("policy/clip_fraction", losses.step_mean(outside, scores.mask))
-                means.add("policy/entropy", losses.step_mean(scores.entropies, scores.mask))
-                means.add("policy/kl_to_old", losses.kl_penalty(old_log_probs, scores.log_probs, scores.mask))
+            worst = _note(means, policy, scores.entropies, tokens, worst)
         # DeepSpeed does not tell the norm at ZeRO stage 0.
         if not policy_frozen and (norm := self.engine.get_global_grad_norm()) is not None:
             means.add("policy/grad_norm", torch.tensor(float(norm)))
-        if self.objective.uses_critic:
-            means.add("critic/grad_norm", self._step_value_head())
+        if self.critic:
+            means.add("critic/grad_norm", self.critic.step())
         return worst
 
-    def _step_value_head(self) -> Tensor:
-        parameters = list(self.value_head.parameters())
-        for parameter in parameters:
-            assert parameter.grad is not None
-            parameter.grad = self.runtime.sum(parameter.grad) / self.runtime.world_size
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.train.max_grad_norm)
-        self.value_optimizer.step()
-        self.value_optimizer.zero_grad()
-        return norm
+    def _padded(self, rows: list[Tensor], width: int) -> Tensor:
+        """Rows, each () or (R_i,), as one (B,) or (B, width) tensor on the device, zeros on the right."""
+        if not rows[0].ndim:
+            return torch.stack(rows).to(self.runtime.device)
+        padded = torch.zeros(len(rows), width, dtype=rows[0].dtype)
+        for target, row in zip(padded, rows, strict=True):
+            target[: len(row)] = row
+        return padded.to(self.runtime.device)
+
+    def _action_mask(self, steps: list[Step], width: int) -> Tensor | None:
+        if not self.algorithm.uses_action_mask:
+            return None
+        return self._padded([action_mask(step.response.token_ids, self.vlm.decode) for step in steps], width)
 
     @contextlib.contextmanager
     def _reference_policy(self) -> Iterator[VLM]:
@@ -195,15 +208,8 @@ class Learner:
             with self.vlm.adapter_disabled():
                 yield self.vlm
 
-    def _normalise(self, advantages: Tensor) -> Tensor:
-        """Mean 0 and deviation 1 over the steps of all ranks."""
-        count = self.runtime.sum(torch.tensor(float(advantages.numel())))
-        mean = self.runtime.sum(advantages.sum()) / count
-        variance = self.runtime.sum((advantages - mean).square().sum()) / count
-        return (advantages - mean) / (variance.sqrt() + 1e-8)
-
     def _batches(self, count: int) -> Iterator[list[int]]:
-        """This rank's share of each optimiser step of one epoch, in random order."""
+        """This rank's share of each optimizer step of one epoch, in random order."""
         share = self.config.train.batch_size // self.runtime.world_size
         order = torch.randperm(count, generator=self.generator).tolist()
         for start in range(0, count, share):
@@ -232,18 +238,16 @@ class Learner:
     def save(self, directory: Path) -> None:
         """Writes the engine's state and the critic's; every rank must call it."""
         self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False, exclude_frozen_parameters=True)
-        if self.runtime.is_main:
-            critic = {"value_head": self.value_head.state_dict(), "optimizer": self.value_optimizer.state_dict()}
-            torch.save(critic, directory / "critic.pt")
+        if self.critic and self.runtime.is_main:
+            self.critic.save(directory)
 
     def load(self, directory: Path) -> None:
         """Reads what `save` wrote. Only for a directory this run wrote: DeepSpeed's state is a pickle."""
         loaded, _ = self.engine.load_checkpoint(str(directory), tag="engine", load_module_strict=False)
         if loaded is None:
             raise FileNotFoundError(f"{directory} holds no DeepSpeed state")
-        critic = torch.load(directory / "critic.pt", weights_only=True, map_location=self.runtime.device)
-        self.value_head.load_state_dict(critic["value_head"])
-        self.value_optimizer.load_state_dict(critic["optimizer"])
+        if self.critic:
+            self.critic.load(directory)
 
 
 def learning_rate(config: Config, update: int) -> float:
@@ -254,7 +258,7 @@ def learning_rate(config: Config, update: int) -> float:
 
 
 def deepspeed_config(config: Config, trained_parameters: int) -> dict[str, Any]:
-    """The engine's configuration. The optimiser is torch's own, so nothing is compiled at run time."""
+    """The engine's configuration. The optimizer is torch's own, so nothing is compiled at run time."""
     train, settings = config.train, config.deepspeed
     # ZeRO allocates a whole bucket in every backward pass; its default of 5e8 numbers is for models of billions.
     bucket = min(trained_parameters, 500_000_000)
@@ -284,17 +288,15 @@ def _require_finite(loss: Tensor, name: str) -> None:
         raise HealthError(f"the {name} is {float(loss.detach())}; lower train.learning_rate or train.max_grad_norm")
 
 
-def _rows(old: OldScores, batch: list[int]) -> tuple[list[Tensor], list[Tensor]]:
-    reference = old.reference_log_probs or old.log_probs  # unread where no KL penalty is paid
-    return [old.log_probs[i] for i in batch], [reference[i] for i in batch]
-
-
-def _pad(rows: list[Tensor], width: int) -> Tensor:
-    """Rows (R_i,) as one (B, width) tensor, zeros on the right."""
-    padded = torch.zeros(len(rows), width)
-    for target, row in zip(padded, rows, strict=True):
-        target[: len(row)] = row
-    return padded
+def _note(means: _Means, policy: PolicyLoss, entropies: Tensor, tokens: TokenBatch, worst: float) -> float:
+    """Notes what a micro-batch says of the policy; returns the largest |ratio - 1| so far."""
+    with torch.no_grad():
+        for name, value in policy.metrics.items():
+            means.add(name, value)
+        means.add("policy/entropy", losses.step_mean(entropies, tokens.mask))
+        means.add("policy/kl_to_old", losses.kl_penalty(tokens.old_log_probs, tokens.log_probs, tokens.mask))
+        error = (policy.ratios - 1).abs().max()
+        return float(torch.tensor([worst, error]).max())  # unlike Python's max, keeps a NaN
 
 
 class _Means:

@@ -51,6 +51,26 @@ def render_response(answer: ParsedResponse) -> str:
     return json.dumps({"thoughts": answer.thoughts, "action": answer.action}, ensure_ascii=False)
 
 
+def action_start(text: str) -> int | None:
+    """Where the key "action" begins (its quotation mark) in a response that `parse_response` can read, else None."""
+    if parse_response(text) is None:
+        return None
+    position = _after_space(text, text.index("{") + 1)
+    while True:  # the object is whole, as it could be parsed
+        key, end = _DECODER.raw_decode(text, position)
+        if key == "action":
+            return position
+        value = _after_space(text, _after_space(text, end) + 1)  # the colon
+        _, end = _DECODER.raw_decode(text, value)
+        position = _after_space(text, _after_space(text, end) + 1)  # the comma
+
+
+def _after_space(text: str, position: int) -> int:
+    while text[position] in " \t\n\r":
+        position += 1
+    return position
+
+
 def _object(text: str) -> dict[str, Any] | None:
     start = text.find("{")
     if start < 0:

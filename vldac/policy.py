@@ -1,31 +1,26 @@
 """A trained policy on disk: what `train` writes and everything after it reads.
 
 A base directory is a Hugging Face model, or a pointer to one on a hub. A policy directory holds an adapter or whole
-weights, the value head, and vldac.json, which says what it is.
+weights, the value head if a critic was trained, and vldac.json, which says what it is.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch import Tensor
 
-from vldac import parsing
 from vldac.config import ModelConfig
-from vldac.parsing import ParsedResponse
-from vldac.value_head import ValueHead
+from vldac.utils.files import content_hash
 from vldac.vlm import VLM
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
-_PIECE = 2**20  # bytes read at a time
 
 
 def write_pointer(directory: Path, base: str, revision: str | None) -> None:
@@ -62,13 +57,7 @@ def digest(directory: Path) -> str:
     """
     if (directory / POINTER).exists() and (target := Path(resolve(directory)[0])).is_dir():
         directory = target
-    found = hashlib.sha256()
-    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
-        found.update(f"{path.relative_to(directory)} {path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                found.update(piece)
-    return found.hexdigest()[:16]
+    return content_hash(*sorted(directory.iterdir()))[:16]
 
 
 def load_base(directory: str | Path, config: ModelConfig) -> VLM:
@@ -81,8 +70,15 @@ def load_base(directory: str | Path, config: ModelConfig) -> VLM:
     return VLM.from_pretrained(base, revision=revision, dtype=getattr(torch, config.dtype))
 
 
-def save(directory: Path, vlm: VLM, value_head: ValueHead, description: dict[str, Any]) -> None:
-    """Writes a policy directory; weights as safetensors only."""
+def save(directory: Path, vlm: VLM, value_head: Mapping[str, Tensor] | None, description: dict[str, Any]) -> None:
+    """Writes a policy directory; weights as safetensors only.
+
+    Args:
+        directory: takes the files.
+        vlm: the policy, with its whole weights.
+        value_head: weights and statistics of the critic; None for an algorithm without one.
+        description: what vldac.json says.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     vlm.model.save_pretrained(directory, safe_serialization=True)
     (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
@@ -96,9 +92,8 @@ def save(directory: Path, vlm: VLM, value_head: ValueHead, description: dict[str
     else:
         vlm.tokenizer.save_pretrained(directory)
         vlm.image_processor.save_pretrained(directory)
-    save_file(
-        {k: v.contiguous().cpu() for k, v in value_head.state_dict().items()}, directory / "value_head.safetensors"
-    )
+    if value_head is not None:
+        save_file({k: v.contiguous().cpu() for k, v in value_head.items()}, directory / "value_head.safetensors")
     (directory / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
 
 
@@ -124,51 +119,3 @@ def describe(directory: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{directory} holds no trained policy: {DESCRIPTION} is missing") from None
     return value
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a policy did with one observation.
-
-    Attributes:
-        text: the response, word for word.
-        answer: as it was read, None if it could not be.
-    """
-
-    text: str
-    answer: ParsedResponse | None
-
-
-class Actor:
-    """A policy ready to act on single observations.
-
-    Args:
-        vlm: the policy.
-        temperature: of sampling; 0 takes the likeliest token.
-        max_new_tokens: length limit of a response.
-        seed: of the sampling.
-    """
-
-    def __init__(self, vlm: VLM, *, max_new_tokens: int, temperature: float = 0.0, seed: int = 0) -> None:
-        self.vlm, self.temperature, self.max_new_tokens = vlm, temperature, max_new_tokens
-        self.generator = torch.Generator(vlm.device).manual_seed(seed)
-
-    @classmethod
-    def from_pretrained(cls, directory: str | Path, base: str | Path, **options: Any) -> Actor:
-        """Loads a policy directory and its base; responses may be as long as they were in training."""
-        config = describe(Path(directory))["config"]
-        options.setdefault("max_new_tokens", config["rollout"]["max_new_tokens"])
-        return cls(load(directory, base, ModelConfig.model_validate(config["model"])), **options)
-
-    def sampling(self, temperature: float, seed: int) -> Actor:
-        """The same policy with another temperature and a generator of its own."""
-        return Actor(self.vlm, max_new_tokens=self.max_new_tokens, temperature=temperature, seed=seed)
-
-    def act(self, frames: NDArray[np.uint8], prompt: str) -> Decision:
-        """Answers one observation: frames (K, H, W, 3) uint8 and the prompt text."""
-        encoded = self.vlm.encode([frames], [prompt])
-        (response,) = self.vlm.generate(
-            encoded, max_new_tokens=self.max_new_tokens, temperature=self.temperature, generator=self.generator
-        )
-        text = self.vlm.decode(response.token_ids)
-        return Decision(text, parsing.parse_response(text))

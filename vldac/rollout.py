@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
-
 from envs.base import Observation
-from vldac import parsing
-from vldac.vlm import VLM, Prompt, Response
+from vldac.acting import Actor, Decision
+from vldac.vlm import Prompt, Response
 
 
 class Simulators(Protocol):
     """N simulators stepped together (`envs.vector.VectorEnv`)."""
+
+    @property
+    def episode_numbers(self) -> Sequence[int]:
+        """Which episode each simulator is in, counted over the run."""
+        ...
 
     def reset(self) -> list[Observation | None]:
         """The first observation of every simulator."""
@@ -41,6 +44,7 @@ class Step:
         terminated: the task ended.
         truncated: the time ran out, or the simulator was lost.
         final_prompt: the last observation of an episode that ended by truncation, whose value is still to come.
+        episode: which episode of its simulator this is, counted over the run.
     """
 
     prompt: Prompt
@@ -49,6 +53,7 @@ class Step:
     terminated: bool
     truncated: bool
     final_prompt: Prompt | None = None
+    episode: int = 0
 
 
 @dataclass
@@ -76,21 +81,12 @@ class Collector:
     """Plays N simulators with the current policy, over and over from where they stand.
 
     Args:
-        vlm: the policy.
+        actor: the policy.
         simulators: N simulators; `start` or `resume` must be called before `collect`.
-        max_new_tokens: length limit of a response.
-        temperature: of sampling.
-        generator: source of the sampling's randomness.
     """
 
-    def __init__(
-        self, vlm: VLM, simulators: Simulators, *, max_new_tokens: int, temperature: float, generator: torch.Generator
-    ) -> None:
-        self.vlm = vlm
-        self.simulators = simulators
-        self.max_new_tokens = max_new_tokens
-        self.temperature = temperature
-        self.generator = generator
+    def __init__(self, actor: Actor, simulators: Simulators) -> None:
+        self.actor, self.simulators = actor, simulators
         self.observations: Sequence[Observation | None] = []
 
     def start(self) -> None:
@@ -106,19 +102,13 @@ class Collector:
         rollout = Rollout()
         clock = _Clock(rollout.seconds)
         for number in range(steps):
-            prompts = self._encode(self.observations)
-            responses = self.vlm.generate(
-                prompts,
-                max_new_tokens=self.max_new_tokens,
-                temperature=self.temperature,
-                generator=self.generator,
-            )
-            parsed = [parsing.parse_response(self.vlm.decode(response.token_ids)) for response in responses]
+            episodes = tuple(self.simulators.episode_numbers)
+            decisions = self.actor.answer(self._encode(self.observations))
             clock.lap("generation")
-            result = self.simulators.step([answer.action if answer else None for answer in parsed])
+            result = self.simulators.step([decision.action for decision in decisions])
             clock.lap("simulator")
             self.observations = result.observations
-            rollout.steps.append(self._records(prompts, responses, result))
+            rollout.steps.append(self._records(decisions, episodes, result))
             self._count(rollout, result, number)
             clock.lap("generation")
         rollout.last_prompts = self._encode(self.observations)
@@ -128,22 +118,22 @@ class Collector:
     def _encode(self, observations: Sequence[Observation | None]) -> list[Prompt]:
         shown = [o for o in observations if o is not None]
         assert len(shown) == len(observations), "training seeds never run out"
-        prompts = self.vlm.encode([o["frames"] for o in shown], [o["prompt"] for o in shown])
-        return self.vlm.encode_frames(prompts)
+        return self.actor.vlm.encode_frames(self.actor.encode(shown))
 
-    def _records(self, prompts: Sequence[Prompt], responses: Sequence[Response], result: Any) -> list[Step]:
-        cut = [i for i in range(len(prompts)) if result.truncated[i] and not result.terminated[i]]
+    def _records(self, decisions: Sequence[Decision], episodes: Sequence[int], result: Any) -> list[Step]:
+        cut = [i for i in range(len(decisions)) if result.truncated[i] and not result.terminated[i]]
         finals = dict(zip(cut, self._encode([result.final_observations[i] for i in cut]), strict=True)) if cut else {}
         return [
             Step(
-                prompt,
-                response,
+                decision.prompt,
+                decision.response,
                 reward=float(result.rewards[i]),
                 terminated=bool(result.terminated[i]),
                 truncated=i in finals,
                 final_prompt=finals.get(i),
+                episode=episodes[i],
             )
-            for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True))
+            for i, decision in enumerate(decisions)
         ]
 
     @staticmethod

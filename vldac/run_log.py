@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vldac import policy
-from vldac.checkpoint import write_json
 from vldac.config import Config, ConfigError
-from vldac.runtime import Runtime
+from vldac.distributed import Runtime
+from vldac.utils.files import write_json
 
 
 class RunLog:

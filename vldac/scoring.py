@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vldac.objectives import StepTensors
+from vldac.algorithms.base import Algorithm, RolloutTensors
+from vldac.distributed import Runtime
 from vldac.rollout import Rollout, Step
-from vldac.runtime import Runtime
 from vldac.value_head import ValueHead
 from vldac.vlm import VLM, Prompt
 
@@ -24,12 +24,12 @@ class OldScores:
     Attributes:
         log_probs: T*N rows, each (R_i,) float32 on the CPU, under the weights that sampled the rollout.
         reference_log_probs: the same under the reference policy; empty where no KL penalty is paid.
-        tensors: rewards, values and ends, each (T, N), on the CPU.
+        tensors: rewards, ends and values, on the CPU.
     """
 
     log_probs: list[Tensor]
     reference_log_probs: list[Tensor]
-    tensors: StepTensors
+    tensors: RolloutTensors
 
 
 class Scorer:
@@ -37,7 +37,8 @@ class Scorer:
 
     Args:
         vlm: the policy.
-        value_head: the critic.
+        algorithm: says which hidden states the critic reads.
+        value_head: the critic; None for an algorithm without one.
         reference_policy: a context that yields the reference policy; None where no KL penalty is paid.
         runtime: this rank.
         temperature: of the rollout.
@@ -47,32 +48,37 @@ class Scorer:
     def __init__(
         self,
         vlm: VLM,
-        value_head: ValueHead,
+        algorithm: Algorithm,
+        value_head: ValueHead | None,
         reference_policy: Callable[[], AbstractContextManager[VLM]] | None,
         runtime: Runtime,
         *,
         temperature: float,
         micro_batch_size: int,
     ) -> None:
-        self.vlm, self.value_head, self.reference_policy, self.runtime = vlm, value_head, reference_policy, runtime
+        self.vlm, self.algorithm, self.value_head = vlm, algorithm, value_head
+        self.reference_policy, self.runtime = reference_policy, runtime
         self.temperature, self.micro = temperature, micro_batch_size
 
     @torch.no_grad()
     def score(self, rollout: Rollout) -> OldScores:
         """Scores every step, and the observations whose value the last step of each simulator is continued with."""
         steps = [step for row in rollout.steps for step in row]
-        if not self.value_head.fitted:
-            self._fit_standardisation([step.prompt for step in steps])
-        log_probs, reference, values = [], [], []
+        if self.value_head is not None and not self.value_head.fitted:
+            self._fit_standardization(self.value_head, [step.prompt for step in steps])
+        log_probs: list[Tensor] = []
+        reference: list[Tensor] = []
+        values: list[Tensor] = []
         for start in range(0, len(steps), self.micro):
             part = steps[start : start + self.micro]
             rows, states = self._log_probs(self.vlm, part)
             log_probs += rows
-            values.append(self.value_head(states).cpu())
+            if self.value_head is not None:
+                values += self._of_steps(self.value_head(self.algorithm.critic_states(states)).cpu(), rows)
             if self.reference_policy is not None:
                 with self.reference_policy() as policy:
                     reference += self._log_probs(policy, part)[0]
-        return OldScores(log_probs, reference, self._step_tensors(rollout, torch.cat(values)))
+        return OldScores(log_probs, reference, self._tensors(rollout, values))
 
     def _log_probs(self, policy: VLM, part: Sequence[Step]) -> tuple[list[Tensor], Tensor]:
         responses = [step.response.token_ids for step in part]
@@ -80,10 +86,35 @@ class Scorer:
         rows = scores.log_probs.cpu()
         return [row[: len(r)] for row, r in zip(rows, responses, strict=True)], scores.states
 
-    def _step_tensors(self, rollout: Rollout, flat_values: Tensor) -> StepTensors:
-        values = flat_values.view(len(rollout.steps), -1)
+    @staticmethod
+    def _of_steps(values: Tensor, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Values (B,) or (B, R) as a tensor a step, without padding."""
+        if values.ndim == 1:
+            return list(values.unbind())
+        return [value[: len(row)] for value, row in zip(values, rows, strict=True)]
+
+    def _tensors(self, rollout: Rollout, values: list[Tensor]) -> RolloutTensors:
+        def of(name: str) -> Tensor:
+            return torch.tensor([[getattr(step, name) for step in row] for row in rollout.steps])
+
+        lengths = [[len(step.response.token_ids) for step in row] for row in rollout.steps]
+        rewards = of("reward")
+        next_values = torch.zeros_like(rewards) if self.value_head is None else self._next_values(rollout, values)
+        return RolloutTensors(
+            rewards=rewards,
+            terminated=of("terminated"),
+            truncated=of("truncated"),
+            episodes=of("episode"),
+            response_lengths=torch.tensor(lengths),
+            values=values,
+            next_values=next_values,
+        )
+
+    def _next_values(self, rollout: Rollout, values: list[Tensor]) -> Tensor:
+        """The value of what followed each step, (T, N): of the next prompt, or of the last one of a cut episode."""
+        first = torch.stack([value if not value.ndim else value[0] for value in values]).view(len(rollout.steps), -1)
         filler = rollout.steps[0][0].prompt
-        next_values = torch.cat([values[1:], self._values(rollout.last_prompts, filler).view(1, -1)])
+        next_values = torch.cat([first[1:], self._values(rollout.last_prompts, filler).view(1, -1)])
         cut = [
             ((t, n), step.final_prompt)
             for t, row in enumerate(rollout.steps)
@@ -92,20 +123,15 @@ class Scorer:
         ]
         for (where, _), value in zip(cut, self._values([prompt for _, prompt in cut], filler), strict=True):
             next_values[where] = value
-        return StepTensors(
-            rewards=torch.tensor([[step.reward for step in row] for row in rollout.steps]),
-            values=values,
-            next_values=next_values,
-            terminated=torch.tensor([[step.terminated for step in row] for row in rollout.steps]),
-            truncated=torch.tensor([[step.truncated for step in row] for row in rollout.steps]),
-        )
+        return next_values
 
     def _values(self, prompts: Sequence[Prompt], filler: Prompt) -> Tensor:
-        """Values (B,) on the CPU.
+        """Values (B,) of prompts that have no response, on the CPU.
 
         Every rank makes as many forward passes as the one with the most prompts: under ZeRO stage 3 a pass of one
         rank waits for the weights that the others hold.
         """
+        assert self.value_head is not None
         passes = int(self.runtime.max(math.ceil(len(prompts) / self.micro)))
         values = []
         for number in range(passes):
@@ -114,10 +140,10 @@ class Scorer:
             values.append(self.value_head(states).cpu()[: len(part)])
         return torch.cat(values) if values else torch.zeros(0)
 
-    def _fit_standardisation(self, prompts: Sequence[Prompt]) -> None:
+    def _fit_standardization(self, value_head: ValueHead, prompts: Sequence[Prompt]) -> None:
         parts = [prompts[i : i + self.micro] for i in range(0, len(prompts), self.micro)]
         states = torch.cat([self.vlm.states(part).float() for part in parts])
         count = self.runtime.sum(torch.tensor(float(len(states))))
         mean = self.runtime.sum(states.sum(0)) / count
         variance = self.runtime.sum((states - mean).square().sum(0)) / count
-        self.value_head.fit_standardisation(mean, variance)
+        value_head.fit_standardization(mean, variance)

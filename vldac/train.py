@@ -1,8 +1,8 @@
-"""VL-DAC from start to end: collect, score, update, until the steps are spent.
+"""Reinforcement learning from start to end: collect, score, update, until the steps are spent.
 
     python -m vldac.train --params params.yaml --base models/base --run-dir runs/mine --out models/policy
 
-The same command goes on from the last checkpoint of --run-dir, to the same weights as a run that was never stopped.
+The same command resumes from the last checkpoint of --run-dir, to the same weights as a run that was never stopped.
 Under torchrun or the deepspeed launcher it is one rank; by itself it starts `deepspeed.ranks` of them.
 """
 
@@ -24,18 +24,20 @@ import torch
 import torch.distributed as dist
 import yaml
 
-from envs.vector import VectorEnv, training_seeds
-from vldac import checkpoint, exports, policy
-from vldac.checkpoint import generator_state, restore_generator, write_json
+from envs.vector import VectorEnv, shared_seeds, training_seeds
+from vldac import algorithms, checkpoint, engines, exports, policy
+from vldac.acting import Actor
 from vldac.config import Config, ConfigError, load
-from vldac.families import UnsupportedFamilyError
-from vldac.learner import HealthError, Learner
-from vldac.objectives import VLDAC
+from vldac.distributed import Runtime, launch_ranks, process_group
+from vldac.learner import Learner
 from vldac.plan import plan
 from vldac.rollout import Collector, Rollout
 from vldac.run_log import RunLog, claim
-from vldac.runtime import Runtime, derive_seed, fail_readably, launch_ranks, process_group, quiet
 from vldac.system_metrics import system_metrics
+from vldac.utils.errors import report_errors
+from vldac.utils.files import write_json
+from vldac.utils.libraries import quiet
+from vldac.utils.seeding import derive_seed, generator_state, restore_generator
 
 _WINDOW = 100  # episodes of a running success rate
 
@@ -63,43 +65,36 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     sampling.manual_seed(derive_seed(config.seed, "sampling", runtime.rank))
     shuffling.manual_seed(derive_seed(config.seed, "minibatches", runtime.rank))
 
-    objective = VLDAC(config.train.gamma, config.train.gae_lambda, config.train.clip)
+    algorithm = algorithms.make(config.train)
     vlm = policy.load_base(base, config.model)
-    learner = Learner(config, vlm, objective, runtime, shuffling)
+    learner = Learner(config, vlm, algorithm, runtime, shuffling)
+    engine = engines.make(config.rollout.engine, vlm)
+    actor = Actor(
+        vlm,
+        max_new_tokens=config.rollout.max_new_tokens,
+        temperature=config.rollout.temperature,
+        generator=sampling,
+        engine=engine,
+    )
     metrics = RunLog(run_dir / "metrics.jsonl", runtime)
     episode_log = RunLog(run_dir / "episodes.jsonl", runtime)
     window: deque[float] = deque(maxlen=_WINDOW)
-    checkpoints = run_dir / "checkpoints"
 
-    with make_simulators(config, runtime) as simulators:
-        collector = Collector(
-            vlm,
-            simulators,
-            max_new_tokens=config.rollout.max_new_tokens,
-            temperature=config.rollout.temperature,
-            generator=sampling,
-        )
+    with make_simulators(config, algorithm.group_size, runtime) as simulators:
+        collector = Collector(actor, simulators)
         experience = Experience(collector, simulators, {"sampling": sampling, "shuffling": shuffling}, window)
 
         def write(directory: Path) -> None:
             learner.save(directory)
             experience.save(directory / f"rank-{runtime.rank}.json")
 
-        update = 0
-        if (whole := _agreed(checkpoint.newest(checkpoints), runtime)) is not None:
-            update = checkpoint.update_of(whole)
-            learner.load(whole)
-            experience.load(whole / f"rank-{runtime.rank}.json")
-            exports.require(run_dir, config, update)
-            if runtime.is_main:
-                print(f"going on from update {update} of {config.updates} ({whole})", flush=True)
-        else:
-            collector.start()
+        update = start(run_dir, config, learner, experience, runtime)
         metrics.truncate(update)
         episode_log.truncate(update)
 
         while update < config.updates:
             started = time.perf_counter()
+            engine.update_weights(update)
             rollout = collector.collect(config.rollout.steps)
             learned = learner.update(rollout, update)
             finished = _gather(rollout.episodes, runtime)
@@ -119,10 +114,29 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             if update in config.exported_updates:  # before the checkpoint: what that resumes from has been exported
                 exports.write(learner, config, update, exports.directory(run_dir, update), runtime)
             if update % config.checkpoint.every == 0 or update == config.updates:
-                checkpoint.save(checkpoints, update, write, keep=config.checkpoint.keep, runtime=runtime)
+                checkpoint.save(run_dir / "checkpoints", update, write, keep=config.checkpoint.keep, runtime=runtime)
 
     exports.write(learner, config, config.updates, out, runtime)
     runtime.barrier()
+
+
+def start(run_dir: Path, config: Config, learner: Learner, experience: Experience, runtime: Runtime) -> int:
+    """Puts a run back to its newest whole checkpoint, or begins it.
+
+    Returns:
+        The updates that the run has made.
+    """
+    whole = _agreed(checkpoint.newest(run_dir / "checkpoints"), runtime)
+    if whole is None:
+        experience.collector.start()
+        return 0
+    update = checkpoint.update_of(whole)
+    learner.load(whole)
+    experience.load(whole / f"rank-{runtime.rank}.json")
+    exports.require(run_dir, config, update)
+    if runtime.is_main:
+        print(f"resuming from update {update} of {config.updates} ({whole})", flush=True)
+    return update
 
 
 @dataclass
@@ -144,7 +158,7 @@ class Experience:
     def save(self, path: Path) -> None:
         """Writes it as JSON."""
         state = {
-            "num_envs": self.simulators.state_dict(),
+            "simulators": self.simulators.state_dict(),
             "generators": {name: generator_state(generator) for name, generator in self.generators.items()},
             "window": list(self.window),
         }
@@ -159,14 +173,28 @@ class Experience:
         self.collector.resume(state["simulators"])
 
 
-def make_simulators(config: Config, runtime: Runtime) -> VectorEnv:
-    """This rank's simulators, on training seeds that no other rank draws."""
+def make_simulators(config: Config, group_size: int, runtime: Runtime) -> VectorEnv:
+    """This rank's simulators, on training seeds that no other rank draws.
+
+    Args:
+        config: the run.
+        group_size: neighboring simulators that start their episodes from the same seeds.
+        runtime: this rank.
+
+    Raises:
+        ConfigError: `env.num_envs` cannot be divided into such groups.
+    """
     env = config.env
+    if env.num_envs % group_size:
+        raise ConfigError(
+            f"env.num_envs {env.num_envs} must be a multiple of {config.train.algorithm}'s group size {group_size}"
+        )
+    seeds = training_seeds(config.seed, runtime.rank)
     return VectorEnv(
         env.id,
         env.num_envs,
         num_workers=env.num_workers,
-        seeds=training_seeds(config.seed, runtime.rank),
+        seeds=seeds if group_size == 1 else shared_seeds(seeds, group_size),
         step_deadline=env.step_deadline,
         **env.make_options,
     )
@@ -220,7 +248,7 @@ def episode_row(episode: dict[str, Any], updates_before: int, config: Config) ->
 def progress_line(row: dict[str, Any], config: Config) -> str:
     """One readable line an update."""
 
-    def optional(name: str) -> str:  # nothing is said of episodes before one has ended
+    def optional(name: str) -> str:  # of episodes before one has ended, or of a critic that is not there
         return f"{row[name]:.2f}" if name in row else "-"
 
     fields = [
@@ -230,9 +258,9 @@ def progress_line(row: dict[str, Any], config: Config) -> str:
         f"return {optional('episode/return')}",
         f"invalid {row['rollout/invalid_actions']:.2f}",
         f"kl {row['policy/kl_to_old']:.4f}",
-        f"clipped {row['policy/clip_fraction']:.2f}",
+        f"clipped {optional('policy/clip_fraction')}",
         f"entropy {row['policy/entropy']:.3f}",
-        f"explained {row['critic/explained_variance']:.2f}",
+        f"explained {optional('critic/explained_variance')}",
         f"{row['speed/environment_steps_per_s']:.0f} steps/s",
     ]
     return "  ".join(fields)
@@ -285,4 +313,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main, (HealthError, UnsupportedFamilyError)))
+    sys.exit(report_errors(main))

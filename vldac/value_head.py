@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class ValueHead(nn.Module):
-    """MLP on the standardised, detached hidden state of the last prompt token (arXiv 2508.04280, section 3).
+    """MLP on the standardized, detached hidden state of the last prompt token (arXiv 2508.04280, section 3).
 
     The states of one environment differ little beside their mean (a few percent of its size), so each feature is
     brought to mean 0 and deviation 1 by statistics of the first rollout, which are kept with the weights. The head is
@@ -40,13 +40,13 @@ class ValueHead(nn.Module):
         self.register_buffer("fitted", torch.tensor(False))
 
     def forward(self, states: Tensor) -> Tensor:
-        """Values (B,) float32 of hidden states (B, H); no gradient reaches the states."""
-        standardised = (states.detach().float() - self.mean) * self.scale
-        values: Tensor = self.layers(standardised).squeeze(-1)
+        """Values (...) float32 of hidden states (..., H); no gradient reaches the states."""
+        standardized = (states.detach().float() - self.mean) * self.scale
+        values: Tensor = self.layers(standardized).squeeze(-1)
         return values
 
     @torch.no_grad()
-    def fit_standardisation(self, mean: Tensor, variance: Tensor) -> None:
+    def fit_standardization(self, mean: Tensor, variance: Tensor) -> None:
         """Fixes the input statistics: feature means and variances, each (H,)."""
         self.mean.copy_(mean)
         self.scale.copy_((variance.sqrt() + 1e-3).reciprocal())

@@ -55,7 +55,7 @@ class Scores:
     Attributes:
         log_probs: (B, R) float32 of each response token, 0 where masked out.
         mask: (B, R) bool, true on response tokens.
-        states: (B, H), last-layer hidden state at the last prompt token.
+        states: (B, 1 + R, H), last-layer hidden states at the last prompt token and at each response token.
         entropies: (B, R) float32 of the distribution that each token was drawn from, 0 where masked out; detached.
     """
 
@@ -259,7 +259,7 @@ class VLM(nn.Module):
         return Scores(
             log_probs=torch.where(mask, chosen, 0.0),
             mask=mask,
-            states=hidden[:, width - 1],
+            states=hidden[:, width - 1 :],
             entropies=torch.where(mask, entropies, 0.0),
         )
 

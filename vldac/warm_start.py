@@ -24,11 +24,14 @@ from tqdm import tqdm
 from envs import registry
 from envs.base import TRAINING_SEEDS, Env, Observation
 from vldac import parsing, policy, tiny_vlm
-from vldac.checkpoint import write_json
+from vldac.acting import Actor
 from vldac.config import Config, load
 from vldac.losses import step_mean
 from vldac.parsing import ParsedResponse
-from vldac.runtime import derive_seed, fail_readably, quiet, set_threads
+from vldac.utils.errors import report_errors
+from vldac.utils.files import write_json
+from vldac.utils.libraries import quiet, set_threads
+from vldac.utils.seeding import derive_seed
 from vldac.vlm import VLM, Prompt
 
 PICTURES = "Pictures-v0"
@@ -133,21 +136,19 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
 
 def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> dict[str, float]:
     """Samples answers on held-out examples: how many are legal, and how many describe the scene truly."""
-    generator = torch.Generator().manual_seed(seed)
+    actor = Actor(
+        vlm,
+        max_new_tokens=config.rollout.max_new_tokens,
+        temperature=config.rollout.temperature,
+        generator=torch.Generator().manual_seed(seed),
+    )
     legal = true = tokens = 0
     for start in range(0, len(examples), 32):
         batch = examples[start : start + 32]
-        responses = vlm.generate(
-            _prompts(vlm, batch),
-            max_new_tokens=config.rollout.max_new_tokens,
-            temperature=config.rollout.temperature,
-            generator=generator,
-        )
-        for example, response in zip(batch, responses, strict=True):
-            answer = parsing.parse_response(vlm.decode(response.token_ids))
-            legal += answer is not None and answer.action in example.actions
-            true += answer is not None and answer.thoughts == example.description
-            tokens += len(response.token_ids)
+        for example, decision in zip(batch, actor.act([e.observation for e in batch]), strict=True):
+            legal += decision.action in example.actions
+            true += decision.parsed is not None and decision.parsed.thoughts == example.description
+            tokens += len(decision.response.token_ids)
     count = len(examples)
     return {"legal_answers": legal / count, "true_descriptions": true / count, "response_tokens": tokens / count}
 
@@ -202,4 +203,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main))
+    sys.exit(report_errors(main))

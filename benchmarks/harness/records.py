@@ -15,12 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from vldac.checkpoint import write_json
+from vldac.utils.errors import UserError
+from vldac.utils.files import write_json
 
 IDENTITY, RECORDS, SUMMARY = "benchmark.json", "records.jsonl", "summary.json"
 
 
-class RecordsError(ValueError):
+class RecordsError(UserError):
     """The records of a directory cannot be used; the message is one line."""
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.harness.records import SUMMARY, Records
 from benchmarks.harness.task import Benchmark, Runner, Settings
-from vldac.checkpoint import write_json
+from vldac.utils.errors import UserError
+from vldac.utils.files import write_json
 
 #: Where the class of each benchmark is; importing it may need the benchmark's own packages.
 BENCHMARKS: Mapping[str, str] = {
@@ -23,7 +24,7 @@ BENCHMARKS: Mapping[str, str] = {
 }
 
 
-class UnknownBenchmarkError(ValueError):
+class UnknownBenchmarkError(UserError):
     """No benchmark has this name; the message names them all."""
 
 

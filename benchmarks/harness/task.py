@@ -19,6 +19,7 @@ from benchmarks.harness.records import Record, Records
 from vldac import parsing
 from vldac.conversation import Image, Message, plain
 from vldac.evaluation.statistics import mean_and_error
+from vldac.utils.errors import UserError
 
 __all__ = [
     "Benchmark",
@@ -38,11 +39,11 @@ __all__ = [
 Profile = Literal["short", "full"]
 
 
-class BenchmarkDataError(ValueError):
+class BenchmarkDataError(UserError):
     """The data of a benchmark is missing or not what its published layout says; the message is one line."""
 
 
-class MissingPackageError(ModuleNotFoundError):
+class MissingPackageError(UserError, ModuleNotFoundError):
     """A package that a benchmark needs is not installed; the message is one line, with the command that installs it."""
 
 

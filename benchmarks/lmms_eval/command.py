@@ -28,11 +28,12 @@ from benchmarks.harness.options import add_model, parse, positive
 from benchmarks.harness.records import Records, RecordsError
 from benchmarks.harness.task import BenchmarkDataError, Image, Message, MissingPackageError, Request, Runner
 from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarise
-from vldac.checkpoint import write_json
 from vldac.evaluation import model
 from vldac.evaluation.model import OutOfDeviceMemoryError
 from vldac.families import UnsupportedFamilyError
-from vldac.runtime import fail_readably, quiet, set_threads
+from vldac.utils.errors import report_errors
+from vldac.utils.files import write_json
+from vldac.utils.libraries import quiet, set_threads
 
 VERSION = "0.7.3"
 #: lmms-eval's own Qwen2-VL stops there where a task sets no limit.
@@ -228,4 +229,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     expected = (BenchmarkDataError, MissingPackageError, RecordsError, UnsupportedFamilyError, OutOfDeviceMemoryError)
-    sys.exit(fail_readably(main, (*expected, UnsupportedTaskError)))
+    sys.exit(report_errors(main))

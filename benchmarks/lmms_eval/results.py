@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.harness.records import Record
 from benchmarks.harness.task import overall
+from vldac.utils.errors import UserError
 
 #: The headline metric of each task, all of them shares of right answers, and what makes it percent.
 HEADLINES: Mapping[str, tuple[str, float]] = {
@@ -30,7 +31,7 @@ HEADLINES: Mapping[str, tuple[str, float]] = {
 _ERRORS = ("stderr_clustered", "stderr_clt")
 
 
-class UnsupportedTaskError(NotImplementedError):
+class UnsupportedTaskError(UserError, NotImplementedError):
     """A task asks for what this model does not do; the message is one line."""
 
 

@@ -3,7 +3,6 @@
 import sys
 
 from benchmarks.report.command import main
-from benchmarks.report.data import ReportError
-from vldac.runtime import fail_readably
+from vldac.utils.errors import report_errors
 
-sys.exit(fail_readably(main, (ReportError,)))
+sys.exit(report_errors(main))

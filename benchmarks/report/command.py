@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import figure, page
-from benchmarks.report.data import MAX_NAME, BenchmarkRun, ReportError, read, unfinished
+from benchmarks.report.data import MAX_NAME, BenchmarkRun, read, unfinished
 from benchmarks.report.differences import Comparison, Row, compare
-from vldac.checkpoint import write_json
-from vldac.runtime import fail_readably
+from vldac.utils.errors import report_errors
+from vldac.utils.files import write_json
 
 
 def write(before: Path, after: Path, out: Path, names: tuple[str, str]) -> list[Comparison]:
@@ -128,4 +128,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main, (ReportError,)))
+    sys.exit(report_errors(main))

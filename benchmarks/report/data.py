@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from benchmarks.harness.records import IDENTITY, RECORDS, Record
 from benchmarks.harness.registry import BENCHMARKS, SUMMARY
+from vldac.utils.errors import UserError
 
 #: Of the files that are read, in bytes.
 MAX_SUMMARY, MAX_RECORDS = 2**24, 2**30
@@ -18,7 +19,7 @@ MAX_SUMMARY, MAX_RECORDS = 2**24, 2**30
 MAX_NAME = 80
 
 
-class ReportError(ValueError):
+class ReportError(UserError):
     """Two directories cannot be compared; the message is one line."""
 
 

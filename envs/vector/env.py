@@ -89,6 +89,11 @@ class VectorEnv:
             raise
         self._frames = map_frames(self._memory, num_envs, self.frames_shape)
 
+    @property
+    def episode_numbers(self) -> list[int]:
+        """Which episode each simulator is in, counted from 0; -1 before the first `reset`."""
+        return [episode.index for episode in self._episodes]
+
     def reset(self) -> list[Observation | None]:
         """Begins episode 0 of every simulator, whatever is running.
 

@@ -18,9 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.core import errors, processes, tables
+from pipelines.core import errors, tables
 from pipelines.core.project import home
 from vldac.config import load
+from vldac.utils import processes
 
 if TYPE_CHECKING:
     from pipelines.orchestration.flows import Outcome

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from typing import Any
 import yaml
 
 from pipelines.core.errors import PipelineError
+from vldac.utils import files
 
 #: What stages write, and the parameters, which every version records in full: no change of the code that made it.
 RECORDED = (
     *("params.yaml", "config.yaml", "dvc.lock"),
     *("data", "evaluations", "scores", "metrics", "models", "plots", "runs"),
 )
-_IGNORED = {"__pycache__", ".gitignore", ".DS_Store"}
 
 
 def workspace(root: Path) -> Path:
@@ -62,39 +61,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_json(path: Path, value: object) -> None:
-    """Writes JSON so that a reader sees the whole old or the whole new file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
 def content_hash(*paths: Path) -> str:
-    """SHA-256 (hex) over the relative names and bytes of files and of everything inside directories.
+    """See `vldac.utils.files.content_hash`.
 
     Raises:
         PipelineError: a path is missing.
     """
-    digest = hashlib.sha256()
-    for path in paths:
-        if not path.exists():
-            raise PipelineError(f"{path} is missing; run `dvc repro` (or `dvc pull`) first")
-        for file in _files(path):
-            name = file.relative_to(path.parent).as_posix()
-            with file.open("rb") as stream:
-                inner = hashlib.file_digest(stream, "sha256").hexdigest()
-            digest.update(f"{name}\0{inner}\n".encode())
-    return digest.hexdigest()
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and file.suffix != ".pyc" and not _IGNORED.intersection(file.relative_to(path).parts):
-            yield file
+    try:
+        return files.content_hash(*paths)
+    except FileNotFoundError as error:
+        raise PipelineError(f"{error}; run `dvc repro` (or `dvc pull`) first") from None
 
 
 def stage_inputs(root: Path, stage: str) -> list[Path]:

@@ -20,7 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import read_json, write_json
+from pipelines.core.project import read_json
+from vldac.utils.files import write_json
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core import errors, processes
+from pipelines.core import errors
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import content_hash, home, read_json
 from pipelines.core.sources import closure
@@ -30,6 +30,7 @@ from pipelines.stages.benchmark import data_flags, flags
 from pipelines.tracking import benchmark_scores, fetched, lineage, runs
 from pipelines.tracking.exports import CONTENT
 from vldac.config import Config, load
+from vldac.utils import processes
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from pipelines.core import processes
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import home, params_file, read_json
 from pipelines.stages import repro
 from pipelines.tracking import lineage, registry, runs
 from vldac.config import Config, ConfigError, load, parse
+from vldac.utils import processes
 
 #: Sections of a params file that a examination may take from elsewhere; the others belong to the weights.
 EXAM_SECTIONS = ("env", "evaluate")

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from prefect import flow, get_run_logger, task
 from pydantic import Field
 
-from pipelines.core import processes, tables
+from pipelines.core import tables
 from pipelines.core.errors import PipelineError, explain
 from pipelines.core.project import read_json, workspace
 from pipelines.evaluation import versions
@@ -29,6 +29,7 @@ from pipelines.tracking import registry, runs
 from pipelines.tracking.benchmark_scores import Name as Benchmark
 from pipelines.tracking.forwarder import reason
 from vldac.config import ConfigError, load
+from vldac.utils import processes
 
 readable.install()
 

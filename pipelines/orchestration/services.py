@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.core import processes
 from pipelines.core.errors import PipelineError
+from vldac.utils import processes
 
 #: Seconds that a service has survived after which its earlier deaths no longer count.
 STABLE = 120.0

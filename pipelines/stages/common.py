@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.processes import GRACE, die_with_parent, tied
+from vldac.utils.processes import GRACE, die_with_parent, tied
 
 #: Exit code of a command that a signal ended, as a shell reports it: 128 + the signal's number.
 SIGNALLED = 128

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import read_json, workspace, write_json
+from pipelines.core.project import read_json, workspace
 from pipelines.tracking.benchmark_scores import NAMES, STAGES
 from vldac.config import Config
+from vldac.utils.files import write_json
 
 DIRECTORY = "data/benchmarks"
 

@@ -17,10 +17,10 @@ import gymnasium as gym
 import numpy as np
 
 from pipelines.core import errors
-from pipelines.core.project import write_json
 from pipelines.core.sources import closure
 from pipelines.stages.common import arguments
 from vldac.config import Config, load
+from vldac.utils.files import write_json
 
 if TYPE_CHECKING:
     from envs.base import Env

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core import errors, tables
-from pipelines.core.project import read_json, write_json
+from pipelines.core.project import read_json
 from pipelines.stages import plots
 from pipelines.stages.common import arguments, require, run_module
+from vldac.utils.files import write_json
 
 _INTERVAL = ("success", "low", "high", "episodes")
 

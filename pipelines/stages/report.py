@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core import errors
-from pipelines.core.project import write_json
 from pipelines.stages.common import arguments, require, run_module
 from pipelines.tracking import benchmark_scores
+from vldac.utils.files import write_json
 
 _COLUMNS = ("benchmark", "model", "score", "low", "high", "records", "synthetic")
 _Z95 = 1.959963984540054

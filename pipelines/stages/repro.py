@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import processes
 from pipelines.core.errors import PipelineError
+from vldac.utils import processes
 
 #: What DVC prints for a person who types `dvc repro`: of no use in a pipeline's log.
 _CHATTER = re.compile(

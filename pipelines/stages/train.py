@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core import errors, rundir
-from pipelines.core.processes import GRACE
-from pipelines.core.project import content_hash, stage_inputs, workspace, write_json
+from pipelines.core.project import content_hash, stage_inputs, workspace
 from pipelines.stages.common import arguments, require, run_module
 from pipelines.tracking import forwarder, runs
 from vldac.config import Config, load
+from vldac.utils.files import write_json
+from vldac.utils.processes import GRACE
 
 #: Columns of a learning curve, of the episodes that began in an update and of its answers. A run on the same machine
 #: gives the same values again, so there are no timings.

@@ -31,11 +31,11 @@ class Policy(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Loads the weights, which are safetensors."""
-        from vldac.policy import Actor  # noqa: PLC0415  # torch is only needed to answer
-        from vldac.runtime import quiet  # noqa: PLC0415
+        from vldac.acting import load_actor  # noqa: PLC0415  # torch is only needed to answer
+        from vldac.utils.libraries import quiet  # noqa: PLC0415
 
         quiet()
-        self._actor = Actor.from_pretrained(context.artifacts["policy"], context.artifacts["base"])
+        self._actor = load_actor(context.artifacts["policy"], context.artifacts["base"])
 
     # MLflow reads the type of `model_input`: a table leaves the schema to the signature that was logged.
     def predict(
@@ -46,12 +46,11 @@ class Policy(PythonModel):
         actor = self._actor.sampling(float(params.get("temperature", 0.0)), int(params.get("seed", 0)))
         answers = []
         for row in model_input.to_dict(orient="records"):
-            decision = actor.act(_frames(row["image"]), row["instruction"])
-            answer = decision.answer
+            (decision,) = actor.act([{"frames": _frames(row["image"]), "prompt": row["instruction"]}])
             answers.append(
                 {
-                    "action": answer.action if answer else None,
-                    "thoughts": answer.thoughts if answer else None,
+                    "action": decision.action,
+                    "thoughts": decision.parsed.thoughts if decision.parsed else None,
                     "text": decision.text,
                 }
             )

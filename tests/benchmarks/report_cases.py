@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.harness.records import Record, Records
 from benchmarks.harness.task import in_percent, overall
-from vldac.checkpoint import write_json
+from vldac.utils.files import write_json
 
 
 def made(task: str, scores: Sequence[float], **changes: Any) -> list[Record]:

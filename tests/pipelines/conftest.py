@@ -14,14 +14,14 @@ import pytest
 import yaml
 
 from pipelines.commands.run import environment
-from pipelines.core.processes import kill_when_parent_dies
 from tests.integration.service_client import clean_environment, free_port, until
+from vldac.utils.processes import kill_when_parent_dies
 
 REPOSITORY = Path(__file__).parents[2]
 FAKES = {
     "warm_start.py": "vldac/warm_start.py",
     "train.py": "vldac/train.py",
-    "policy.py": "vldac/policy.py",
+    "acting.py": "vldac/acting.py",
     "episodes.py": "vldac/evaluation/episodes.py",
     "benchmarks.py": "benchmarks/__main__.py",
 }

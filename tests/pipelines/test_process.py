@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.core import processes
+from vldac.utils import processes
 
 SLEEPER = (
     "import os, subprocess, time; child = subprocess.Popen(['sleep', '300'])\n"
@@ -65,7 +65,7 @@ def test_an_exception_ends_the_command_and_all_that_it_started(tmp_path: Path) -
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a request that only Linux's kernel takes")
 def test_a_command_dies_with_a_parent_that_is_killed() -> None:
     parent = (
-        "import subprocess, sys; from pipelines.core.processes import tied, kill_when_parent_dies\n"
+        "import subprocess, sys; from vldac.utils.processes import tied, kill_when_parent_dies\n"
         "tied = subprocess.Popen(tied(['sleep', '300'])); other = subprocess.Popen(['sleep', '300'])\n"
         "kill_when_parent_dies(other.pid); print(tied.pid, other.pid, flush=True); tied.wait()"
     )

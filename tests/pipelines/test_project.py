@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import content_hash, family, revision, write_json
+from pipelines.core.project import content_hash, family, revision
 from tests.pipelines.conftest import call, commit
+from vldac.utils.files import write_json
 
 
 def test_a_content_hash_is_of_names_and_bytes_and_of_nothing_else(tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from envs.gym_cards import NumberLine
-from vldac import policy
+from vldac import algorithms, policy
 from vldac.config import Config, parse
+from vldac.distributed import Runtime, process_group
 from vldac.learner import Learner
-from vldac.objectives import VLDAC
 from vldac.rollout import Rollout, Step
-from vldac.runtime import Runtime, process_group, quiet
+from vldac.utils.libraries import quiet
 from vldac.vlm import VLM, Prompt
 
 UPDATES = 2
@@ -114,8 +114,7 @@ def share(rollout: Rollout, runtime: Runtime) -> Rollout:
 def make_learner(config: Config, base: Path, runtime: Runtime) -> Learner:
     torch.manual_seed(5)
     vlm = start_vlm(base, config)
-    objective = VLDAC(config.train.gamma, config.train.gae_lambda, config.train.clip)
-    return Learner(config, vlm, objective, runtime, torch.Generator().manual_seed(17))
+    return Learner(config, vlm, algorithms.make(config.train), runtime, torch.Generator().manual_seed(17))
 
 
 def weights_of(learner: Learner) -> dict[str, Tensor]:
@@ -127,7 +126,7 @@ def run_case(config: Config, base: Path, runtime: Runtime) -> Outcome:
     rollout = share(make_rollout(config, sampler(base, config)), runtime)
     learner = make_learner(config, base, runtime)
     metrics = [learner.update(rollout, update) for update in range(UPDATES)]
-    return Outcome(weights_of(learner), learner.value_head.state_dict(), metrics)
+    return Outcome(weights_of(learner), learner.critic.head.state_dict(), metrics)
 
 
 def main(base: str, out: str, params: str) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 
 from vldac import checkpoint
 from vldac.checkpoint import CheckpointError, newest, save, verify
-from vldac.runtime import Runtime
+from vldac.distributed import Runtime
 
 ONE = Runtime(0, 1, torch.device("cpu"))
 
@@ -138,20 +137,3 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"could not write the checkpoint .*file/checkpoints") as caught:
         saved(tmp_path / "file" / "checkpoints", 1)
     assert len(str(caught.value).splitlines()) == 1
-
-
-def test_json_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "state.json"
-    checkpoint.write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        checkpoint.write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
-
-
-def test_a_generator_goes_on_from_its_saved_state() -> None:
-    generator, other = torch.Generator().manual_seed(4), torch.Generator()
-    torch.randn(7, generator=generator)
-    state = json.loads(json.dumps(checkpoint.generator_state(generator)))
-    expected = torch.randn(16, generator=generator)
-    checkpoint.restore_generator(other, state)
-    assert torch.equal(torch.randn(16, generator=other), expected)

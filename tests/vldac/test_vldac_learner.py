@@ -16,9 +16,10 @@ from learner_cases import UPDATES, Outcome, make_learner, make_rollout, run_case
 from torch import Tensor
 
 from vldac.config import Config
+from vldac.distributed import Runtime, process_group
 from vldac.learner import HealthError, Learner, learning_rate
 from vldac.rollout import Rollout
-from vldac.runtime import Runtime, process_group, quiet
+from vldac.utils.libraries import quiet
 from vldac.value_head import ValueHead
 from vldac.vlm import VLM
 
@@ -96,7 +97,7 @@ class Plain:
         with torch.no_grad():
             states = torch.cat([self.vlm.states([s.prompt]) for s in steps])
             if not self.head.fitted:
-                self.head.fit_standardisation(states.mean(0), states.var(0, unbiased=False))
+                self.head.fit_standardization(states.mean(0), states.var(0, unbiased=False))
             values = self.head(states).tolist()
             old = [self.vlm([s.prompt], [s.response.token_ids], temperature).log_probs[0] for s in steps]
             reference = [self.reference([s.prompt], [s.response.token_ids], temperature).log_probs[0] for s in steps]
@@ -142,7 +143,7 @@ class Plain:
                     gain = torch.minimum(ratio * advantages[i], clipped * advantages[i]).mean()
                     difference = reference[i] - new
                     penalty = (difference.exp() - difference - 1).mean()
-                    error = 0.5 * (self.head(scores.states)[0] - returns[i]) ** 2
+                    error = 0.5 * (self.head(scores.states[:, 0])[0] - returns[i]) ** 2
                     loss = -gain + train.kl_coefficient * penalty + train.value_coefficient * error
                     (loss / len(batch)).backward()
                 trained = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -172,7 +173,7 @@ def test_an_update_equals_the_same_update_written_out_in_plain_pytorch(
         assert min(plain.norms) > CLIPPED
     assert moved(start, plain.weights()) > 1e-3  # so that the tolerance means something
     assert_same(weights_of(learner), plain.weights(), 1e-5)
-    assert_same(learner.value_head.state_dict(), plain.head.state_dict(), 1e-5)
+    assert_same(learner.critic.head.state_dict(), plain.head.state_dict(), 1e-5)
 
 
 def test_accumulated_micro_batches_equal_one_batch(
@@ -185,7 +186,7 @@ def test_accumulated_micro_batches_equal_one_batch(
         )  # nothing hides a scale
         learner = make_learner(config.model_copy(update={"train": train}), tiny_base, runtime)
         learner.update(rollout, 0)
-        ended.append((weights_of(learner), learner.value_head.state_dict()))
+        ended.append((weights_of(learner), learner.critic.head.state_dict()))
     assert_same(ended[0][0], ended[1][0], 1e-5)
     assert_same(ended[0][1], ended[1][1], 1e-5)
 
@@ -196,12 +197,12 @@ def test_value_warm_up_trains_the_value_head_and_nothing_else(
     train = config.train.model_copy(update={"value_warmup": 2})
     learner = make_learner(config.model_copy(update={"train": train}), tiny_base, runtime)
     everything = {name: p.detach().clone() for name, p in learner.vlm.named_parameters()}
-    head = {name: tensor.clone() for name, tensor in learner.value_head.state_dict().items()}
+    head = {name: tensor.clone() for name, tensor in learner.critic.head.state_dict().items()}
     for number, frozen in enumerate((1.0, 1.0, 0.0)):
         if frozen:
             assert learner.update(rollout, number)["train/policy_frozen"] == 1.0
             assert all(torch.equal(p, everything[name]) for name, p in learner.vlm.named_parameters())
-            assert not torch.equal(learner.value_head.state_dict()["layers.0.weight"], head["layers.0.weight"])
+            assert not torch.equal(learner.critic.head.state_dict()["layers.0.weight"], head["layers.0.weight"])
         else:
             assert learner.update(rollout, number)["train/policy_frozen"] == 0.0
     now = dict(learner.vlm.named_parameters())
@@ -260,7 +261,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 ) -> None:
     learner = make_learner(config, tiny_base, runtime)
     with torch.no_grad():
-        learner.value_head.layers[-1].bias.fill_(math.inf)  # type: ignore[union-attr]  # a Linear
+        learner.critic.head.layers[-1].bias.fill_(math.inf)  # type: ignore[union-attr]  # a Linear
     with pytest.raises(HealthError, match="loss is nan"):
         learner.update(rollout, 0)
 
@@ -313,7 +314,7 @@ def test_a_loaded_learner_goes_on_bit_for_bit(
     other.generator.set_state(shuffled)
     other.update(rollout, 1)
     assert_same(weights_of(other), weights_of(learner), 0.0)
-    assert_same(other.value_head.state_dict(), learner.value_head.state_dict(), 0.0)
+    assert_same(other.critic.head.state_dict(), learner.critic.head.state_dict(), 0.0)
 
 
 def test_the_learning_rate_falls_as_a_cosine_between_its_ends(tiny_config: Any) -> None:

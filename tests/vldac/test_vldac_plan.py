@@ -11,7 +11,7 @@ import yaml
 from vldac import policy, train
 from vldac.config import Config, load, parse
 from vldac.plan import plan
-from vldac.runtime import fail_readably
+from vldac.utils.errors import report_errors
 
 
 def test_the_plan_counts_the_work() -> None:
@@ -76,7 +76,7 @@ def test_a_dry_run_prints_the_configuration_and_the_plan_as_yaml_and_does_nothin
 
 def test_a_typo_is_one_line_on_stderr(tiny_params_file: Any, capsys: pytest.CaptureFixture[str]) -> None:
     params = tiny_params_file({"train": {"gama": 0.9}})
-    assert fail_readably(lambda: train.main(["--params", str(params)])) == 1
+    assert report_errors(lambda: train.main(["--params", str(params)])) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == f"error: {params}: unknown key 'train.gama'; did you mean 'train.gamma'?\n"

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from vldac import parsing, policy
+from vldac.acting import load_actor
 from vldac.config import ModelConfig
-from vldac.policy import Actor
 from vldac.value_head import ValueHead
 from vldac.vlm import VLM
 
@@ -50,9 +50,9 @@ def saved(tiny_base: Path, tiny_config: Any, tmp_path_factory: pytest.TempPathFa
             vlm.add_adapter(rank, config.model.lora_alpha)
         perturb(vlm)
         head = ValueHead(vlm.hidden_size, (16,))
-        head.fit_standardisation(torch.arange(float(vlm.hidden_size)), torch.ones(vlm.hidden_size))
+        head.fit_standardization(torch.arange(float(vlm.hidden_size)), torch.ones(vlm.hidden_size))
         directory = tmp_path_factory.mktemp("policies") / kind
-        policy.save(directory, vlm, head, description(config, adapter=rank > 0))
+        policy.save(directory, vlm, head.state_dict(), description(config, adapter=rank > 0))
         result[kind] = (directory, log_probs(vlm), head, config.model)
     return result
 
@@ -148,16 +148,17 @@ def test_a_description_says_what_the_policy_is(saved: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["adapter", "weights"])
 def test_an_actor_answers_one_observation(saved: Any, tiny_base: Path, kind: str) -> None:
-    actor = Actor.from_pretrained(saved[kind][0], tiny_base, max_new_tokens=24)
-    decision = actor.act(frame(), PROMPT)
-    assert decision.answer == parsing.parse_response(decision.text)
-    assert decision == actor.act(frame(), PROMPT)  # at temperature 0 it does not waver
+    actor = load_actor(saved[kind][0], tiny_base)
+    (decision,) = actor.act([{"frames": frame(), "prompt": PROMPT}])
+    assert decision.parsed == parsing.parse_response(decision.text)
+    (again,) = actor.act([{"frames": frame(), "prompt": PROMPT}])  # at temperature 0 it does not waver
+    assert again.text == decision.text
 
 
 def test_an_actor_samples_by_its_own_seed(saved: Any, tiny_base: Path) -> None:
     def texts(seed: int) -> list[str]:
-        actor = Actor.from_pretrained(saved["adapter"][0], tiny_base, temperature=2.0, max_new_tokens=8, seed=seed)
-        return [actor.act(frame(), PROMPT).text for _ in range(4)]
+        actor = load_actor(saved["adapter"][0], tiny_base).sampling(2.0, seed)
+        return [actor.act([{"frames": frame(), "prompt": PROMPT}])[0].text for _ in range(4)]
 
     assert texts(1) == texts(1)
     assert texts(1) != texts(2)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from envs.vector import VectorStep
+from vldac.acting import Actor
 from vldac.rollout import Collector, Rollout
 from vldac.vlm import Prompt, Response
 
@@ -52,13 +53,17 @@ class ScriptedSimulators:
     def __init__(self, results: Sequence[VectorStep]) -> None:
         self.results = list(results)
         self.told: list[list[str | None]] = []
+        self.episode_numbers = [0, 0, 0]
 
     def reset(self) -> list[Any]:
         return [shown("start 0"), shown("start 1"), shown("start 2")]
 
     def step(self, actions: Sequence[str | None]) -> VectorStep:
         self.told.append(list(actions))
-        return self.results.pop(0)
+        result = self.results.pop(0)
+        ended = result.terminated | result.truncated
+        self.episode_numbers = [number + int(end) for number, end in zip(self.episode_numbers, ended, strict=True)]
+        return result
 
     def load_state_dict(self, state: dict[str, Any]) -> list[Any]:
         return [shown(f"restored {state['mark']}")] * 3
@@ -85,15 +90,13 @@ def result(
 
 def collected(texts: Sequence[Sequence[str]], results: Sequence[VectorStep]) -> tuple[Rollout, ScriptedSimulators]:
     model, simulators = ScriptedModel(texts), ScriptedSimulators(results)
-    collector = Collector(
-        model,  # type: ignore[arg-type]  # as much of a VLM as a rollout uses
-        simulators,
-        max_new_tokens=4,
-        temperature=1.0,
-        generator=torch.Generator(),
-    )
+    collector = Collector(actor(model), simulators)
     collector.start()
     return collector.collect(len(results)), simulators
+
+
+def actor(model: ScriptedModel) -> Actor:
+    return Actor(model, max_new_tokens=4, generator=torch.Generator(), engine=model)  # type: ignore[arg-type]  # as much of a VLM and of an engine as a rollout uses
 
 
 def label(prompt: Prompt | None) -> Any:
@@ -138,6 +141,12 @@ def test_only_an_episode_cut_by_its_time_limit_keeps_its_final_observation(
     assert [(step.terminated, step.truncated) for step in rollout.steps[0]] == flags
 
 
+def test_each_step_says_which_episode_of_its_simulator_it_belongs_to() -> None:
+    results = [result([0] * 3, terminated=(0,)), result([0] * 3, truncated=(0, 2)), result([0] * 3)]
+    rollout, _ = collected([[VALID] * 3] * 3, results)
+    assert [[step.episode for step in row] for row in rollout.steps] == [[0, 0, 0], [1, 0, 0], [2, 0, 1]]
+
+
 def test_finished_episodes_are_counted_and_lost_ones_left_out() -> None:
     won = {"episode_return": 1.0, "episode_length": 3, "success": True, "lost": False}
     lost = {"episode_return": 0.0, "episode_length": 1, "success": False, "lost": True}
@@ -155,13 +164,7 @@ def test_finished_episodes_are_counted_and_lost_ones_left_out() -> None:
 
 def test_a_resumed_collector_goes_on_from_the_restored_observations() -> None:
     model, simulators = ScriptedModel([[VALID] * 3]), ScriptedSimulators([result([0, 0, 0])])
-    collector = Collector(
-        model,  # type: ignore[arg-type]  # as much of a VLM as a rollout uses
-        simulators,
-        max_new_tokens=4,
-        temperature=1.0,
-        generator=torch.Generator(),
-    )
+    collector = Collector(actor(model), simulators)
     collector.resume({"mark": "here"})
     assert label(collector.collect(1).steps[0][0].prompt) == "restored here"
 

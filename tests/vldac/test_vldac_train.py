@@ -18,8 +18,8 @@ import yaml
 
 from vldac import checkpoint
 from vldac.config import ConfigError
+from vldac.distributed import Runtime
 from vldac.run_log import RunLog, claim
-from vldac.runtime import Runtime
 from vldac.train import episode_row
 
 REPOSITORY = Path(__file__).parents[2]

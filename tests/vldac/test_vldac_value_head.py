@@ -34,7 +34,7 @@ def test_values_are_float32_whatever_the_states_are() -> None:
 def test_standardised_features_have_mean_zero_and_deviation_one() -> None:
     states = 100 + torch.randn(4096, 8) * torch.linspace(0.5, 4, 8)
     head = trained_head()
-    head.fit_standardisation(states.mean(0), states.var(0, unbiased=False))
+    head.fit_standardization(states.mean(0), states.var(0, unbiased=False))
     seen: list[torch.Tensor] = []
     head.layers.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     head(states)
@@ -45,13 +45,13 @@ def test_standardised_features_have_mean_zero_and_deviation_one() -> None:
 def test_a_constant_feature_does_not_blow_up() -> None:
     head = trained_head()
     states = torch.full((16, 8), 3.0)
-    head.fit_standardisation(states.mean(0), states.var(0))
+    head.fit_standardization(states.mean(0), states.var(0))
     assert torch.isfinite(head(states)).all()
 
 
 def test_standardisation_is_part_of_the_saved_state() -> None:
     head, other = trained_head(), ValueHead(8, (16,))
-    head.fit_standardisation(torch.arange(8.0), torch.ones(8))
+    head.fit_standardization(torch.arange(8.0), torch.ones(8))
     assert not other.fitted
     other.load_state_dict(head.state_dict())
     assert other.fitted

@@ -103,7 +103,7 @@ def test_padding_changes_neither_log_probs_nor_states(any_vlm: VLM) -> None:
     for i, (one, response) in enumerate(zip(alone, responses, strict=True)):
         assert torch.allclose(together.log_probs[i, : len(response)], one.log_probs[0], atol=1e-5)
         assert torch.allclose(together.entropies[i, : len(response)], one.entropies[0], atol=1e-5)
-        assert torch.allclose(together.states[i], one.states[0], atol=1e-5)
+        assert torch.allclose(together.states[i, 0], one.states[0, 0], atol=1e-5)
         assert not together.log_probs[i, len(response) :].any()
         assert not together.entropies[i, len(response) :].any()
 
@@ -111,7 +111,7 @@ def test_padding_changes_neither_log_probs_nor_states(any_vlm: VLM) -> None:
 def test_the_state_is_that_of_the_last_prompt_token_whatever_is_answered(vlm: VLM) -> None:
     prompts = mixed_prompts(vlm)
     with torch.no_grad():
-        scored = [vlm(prompts, [vlm.encode_response(text)] * 3, 1.0).states for text in ("a", "something else")]
+        scored = [vlm(prompts, [vlm.encode_response(text)] * 3, 1.0).states[:, 0] for text in ("a", "something else")]
     assert torch.allclose(scored[0], scored[1], atol=1e-5)
     assert torch.allclose(vlm.states(prompts), scored[0], atol=1e-5)
 

@@ -16,12 +16,14 @@ from typing import Any
 
 import yaml
 
+from vldac.utils.errors import UserError
+
 #: Where presets are, one folder a section.
 FOLDER = Path(__file__).parents[2] / "conf"
 KEY = "preset"
 
 
-class PresetError(ValueError):
+class PresetError(UserError, ValueError):
     """A section names a preset that cannot be used."""
 
 

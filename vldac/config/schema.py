@@ -15,9 +15,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vldac.algorithms.registry import ALGORITHMS, check_options
 from vldac.config import presets
 from vldac.config.errors import explain
 from vldac.config.presets import PresetError
+from vldac.engines.registry import ENGINES
+from vldac.utils.errors import UserError
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -26,7 +29,7 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A params file that cannot be run, with one line for each thing wrong in it."""
 
 
@@ -108,14 +111,22 @@ class WarmStartConfig(_Section):
 class RolloutConfig(_Section):
     """How experience is collected. The same temperature is in the log-probabilities."""
 
+    engine: Annotated[str, Field(min_length=1)] = "transformers"
     steps: Positive = 16
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.7
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 24
 
+    @model_validator(mode="after")
+    def _engine_exists(self) -> RolloutConfig:
+        ENGINES.entry_point(self.engine)
+        return self
+
 
 class TrainConfig(_Section):
-    """VL-DAC (arXiv 2508.04280)."""
+    """What is learned from a rollout, and how. An algorithm reads those values that concern it."""
 
+    algorithm: Annotated[str, Field(min_length=1)] = "vldac"
+    algorithm_options: dict[str, Any] = Field(default_factory=dict)
     total_steps: Positive = 8192
     gamma: UnitInterval = 0.95
     gae_lambda: UnitInterval = 0.95
@@ -131,6 +142,13 @@ class TrainConfig(_Section):
     value_learning_rate: PositiveFloat = 1e-3
     value_hidden_sizes: tuple[Positive, ...] = (256, 256)
     max_grad_norm: PositiveFloat = 1.0
+
+    @model_validator(mode="after")
+    def _algorithm_exists(self) -> TrainConfig:
+        ALGORITHMS.entry_point(self.algorithm)
+        if self.algorithm_options:  # without any, the algorithm and its model library need not be imported
+            check_options(self.algorithm, self.algorithm_options)
+        return self
 
 
 class DeepSpeedConfig(_Section):

@@ -22,13 +22,16 @@ from tqdm import tqdm
 
 from envs.base import Observation
 from envs.vector import VectorEnv, evaluation_seeds
-from vldac import parsing, policy
-from vldac.checkpoint import write_json
+from vldac import policy
+from vldac.acting import Actor
 from vldac.config import Config, load
 from vldac.evaluation.filmstrip import draw
 from vldac.evaluation.model import load as load_model
 from vldac.evaluation.statistics import wilson_interval
-from vldac.runtime import derive_seed, fail_readably, quiet, set_threads
+from vldac.utils.errors import report_errors
+from vldac.utils.files import write_json
+from vldac.utils.libraries import quiet, set_threads
+from vldac.utils.seeding import derive_seed
 from vldac.vlm import VLM
 
 _FILMED = 8  # episodes whose frames are kept
@@ -133,18 +136,15 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
 
 def vlm_policy(vlm: VLM, config: Config, seed: int) -> Policy:
     """Samples answers at the training temperature."""
-    generator = torch.Generator(vlm.device).manual_seed(seed)
+    actor = Actor(
+        vlm,
+        max_new_tokens=config.rollout.max_new_tokens,
+        temperature=config.rollout.temperature,
+        generator=torch.Generator(vlm.device).manual_seed(seed),
+    )
 
     def act(observations: Sequence[Observation], action_names: Sequence[Sequence[str]]) -> list[Reply]:
-        prompts = vlm.encode([o["frames"] for o in observations], [o["prompt"] for o in observations])
-        responses = vlm.generate(
-            prompts,
-            max_new_tokens=config.rollout.max_new_tokens,
-            temperature=config.rollout.temperature,
-            generator=generator,
-        )
-        texts = [vlm.decode(response.token_ids) for response in responses]
-        return [Reply(text, answer.action if (answer := parsing.parse_response(text)) else None) for text in texts]
+        return [Reply(decision.text, decision.action) for decision in actor.act(observations)]
 
     return act
 
@@ -277,4 +277,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main))
+    sys.exit(report_errors(main))

@@ -28,7 +28,7 @@ from envs.base import EVALUATION_SEEDS, Env, Observation
 from vldac import parsing
 from vldac.evaluation.filmstrip import MOST_FRAMES, Strip, caption, draw_strips
 from vldac.parsing import ParsedResponse
-from vldac.runtime import fail_readably
+from vldac.utils.errors import report_errors
 
 #: The environments shown, with the size of their pictures in pixels.
 ENVIRONMENTS: dict[str, tuple[int, int]] = {
@@ -216,4 +216,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main))
+    sys.exit(report_errors(main))

@@ -10,12 +10,13 @@ import torch
 
 from vldac import policy
 from vldac.config import ModelConfig
+from vldac.utils.errors import UserError
 from vldac.vlm import VLM
 
 Dtype = Literal["float32", "bfloat16"]
 
 
-class OutOfDeviceMemoryError(RuntimeError):
+class OutOfDeviceMemoryError(UserError):
     """The memory of the device is full; the message is one line, and says what needs less."""
 
 

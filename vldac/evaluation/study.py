@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vldac.config import load
-from vldac.runtime import fail_readably
+from vldac.utils.errors import report_errors
 
 
 def run_seed(params: str, overrides: Sequence[str], seed: int, directory: Path) -> dict[str, Any]:
@@ -91,4 +91,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(fail_readably(main))
+    sys.exit(report_errors(main))

@@ -1,24 +1,22 @@
-"""The process a run lives in: rank, device, threads, randomness, and how its ranks are started."""
+"""The ranks of a run: where a process stands among them, and how they are started."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import logging
 import os
 import signal
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
+from vldac.utils.libraries import set_threads
+from vldac.utils.processes import die_with_parent
+
 _DIE_WITH_PARENT = "VLDAC_DIE_WITH_PARENT"
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -58,29 +56,6 @@ class Runtime:
         if self.world_size > 1:
             dist.all_reduce(total, op=dist.ReduceOp.MAX)
         return float(total)
-
-
-def quiet() -> None:
-    """Keeps libraries' start-up chatter off the terminal; warnings about a run itself stay."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # DeepSpeed reads every attribute
-    warnings.filterwarnings("ignore", message=".*torch.distributed.* is deprecated.*")  # DeepSpeed calls them
-    from transformers.utils import logging as transformers_logging  # noqa: PLC0415  # reads its variables at import
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-
-
-def set_threads(threads: int, ranks: int = 1) -> int:
-    """Fixes the number of CPU threads of this process, on which rounding depends; 0 shares the cores out."""
-    cores = len(os.sched_getaffinity(0))
-    count = threads or max(1, cores // ranks)
-    torch.set_num_threads(count)
-    return count
 
 
 @contextlib.contextmanager
@@ -126,42 +101,3 @@ def launch_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
         process.send_signal(signal.SIGTERM)
         process.wait()
         raise
-
-
-def die_with_parent() -> None:
-    """Asks Linux to kill this process when the one that started it ends, however that ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def derive_seed(seed: int, *path: int | str) -> int:
-    """A 63-bit seed for one purpose of a run, independent of those of its other purposes."""
-    words = [seed]
-    for part in path:
-        words += [part] if isinstance(part, int) else list(part.encode())
-    return int(np.random.SeedSequence(words).generate_state(2, np.uint64)[0] >> 1)
-
-
-def fail_readably(main: Callable[[], int], expected: tuple[type[Exception], ...] = ()) -> int:
-    """Runs a command's main function; a failure that a user can mend becomes one line, `error: cause; cure`.
-
-    Anything else keeps its traceback: it is a defect.
-
-    Args:
-        main: returns the exit status.
-        expected: exceptions of the caller's own that are also a user's to mend.
-    """
-    from envs.base import SimulatorError  # noqa: PLC0415  # keeps this module free of the simulators for its other users
-    from vldac.checkpoint import CheckpointError  # noqa: PLC0415  # it imports this module
-    from vldac.config import ConfigError  # noqa: PLC0415
-
-    readable: tuple[type[Exception], ...] = (ConfigError, SimulatorError, CheckpointError, OSError, *expected)
-    try:
-        return main()
-    except readable as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130

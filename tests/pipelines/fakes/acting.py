@@ -1,7 +1,8 @@
-"""Stands in for `vldac.policy`: answers with what it was shown, so that a test sees what arrived."""
+"""Stands in for `vldac.acting`: answers with what it was shown, so that a test sees what arrived."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,30 @@ from vldac.parsing import ParsedResponse
 @dataclass(frozen=True)
 class Decision:
     text: str
-    answer: ParsedResponse | None
+    parsed: ParsedResponse | None
+
+    @property
+    def action(self) -> str | None:
+        return self.parsed.action if self.parsed else None
 
 
 class Actor:
     def __init__(self, vlm: bytes, *, temperature: float = 0.0, seed: int = 0) -> None:
         self.vlm, self.temperature, self.seed = vlm, temperature, seed
 
-    @classmethod
-    def from_pretrained(cls, policy: str, base: str) -> Actor:
-        assert (Path(base) / "model.safetensors").exists()
-        return cls((Path(policy) / "adapter_model.safetensors").read_bytes())
-
     def sampling(self, temperature: float, seed: int) -> Actor:
         return Actor(self.vlm, temperature=temperature, seed=seed)
 
-    def act(self, frames: Any, prompt: str) -> Decision:
+    def act(self, observations: Sequence[Any]) -> list[Decision]:
+        return [self._decide(o["frames"], o["prompt"]) for o in observations]
+
+    def _decide(self, frames: Any, prompt: str) -> Decision:
         text = f"{'x'.join(map(str, frames.shape))} t={self.temperature} seed={self.seed}"
         if prompt == "nonsense":
             return Decision(text, None)
         return Decision(text, ParsedResponse(thoughts=prompt, action=f"pixel {int(frames[0, 0, 0, 0])}"))
+
+
+def load_actor(policy: str, base: str) -> Actor:
+    assert (Path(base) / "model.safetensors").exists()
+    return Actor((Path(policy) / "adapter_model.safetensors").read_bytes())

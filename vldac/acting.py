@@ -1,0 +1,123 @@
+"""From observations to actions, in one place: encode, generate, decode, parse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from envs.base import Observation
+from vldac import parsing, policy
+from vldac.config import ModelConfig
+from vldac.engines.base import Engine
+from vldac.engines.transformers import TransformersEngine
+from vldac.parsing import ParsedResponse
+from vldac.vlm import VLM, Prompt, Response
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a policy did with one observation.
+
+    Attributes:
+        prompt: what the model was shown.
+        response: the tokens that it wrote.
+        text: the response, word for word.
+        parsed: as it was read; None if it could not be.
+    """
+
+    prompt: Prompt
+    response: Response
+    text: str
+    parsed: ParsedResponse | None
+
+    @property
+    def action(self) -> str | None:
+        """The action in the model's words; None if the response names none."""
+        return self.parsed.action if self.parsed else None
+
+
+class Actor:
+    """A policy that answers batches of observations.
+
+    Args:
+        vlm: the policy.
+        max_new_tokens: length limit of a response.
+        temperature: of sampling; 0 takes the most likely token.
+        generator: source of the sampling's randomness; None seeds one with 0.
+        engine: samples the responses; None samples with the model itself.
+    """
+
+    def __init__(
+        self,
+        vlm: VLM,
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        self.vlm, self.max_new_tokens, self.temperature = vlm, max_new_tokens, temperature
+        self.generator = generator or torch.Generator(vlm.device).manual_seed(0)
+        self.engine = engine or TransformersEngine(vlm)
+
+    def sampling(self, temperature: float, seed: int) -> Actor:
+        """The same policy with another temperature and a generator of its own."""
+        generator = torch.Generator(self.vlm.device).manual_seed(seed)
+        return Actor(
+            self.vlm,
+            max_new_tokens=self.max_new_tokens,
+            temperature=temperature,
+            generator=generator,
+            engine=self.engine,
+        )
+
+    def encode(self, observations: Sequence[Observation]) -> list[Prompt]:
+        """Prompts of B observations."""
+        return self.vlm.encode([o["frames"] for o in observations], [o["prompt"] for o in observations])
+
+    def act(self, observations: Sequence[Observation]) -> list[Decision]:
+        """Answers B observations."""
+        return self.answer(self.encode(observations))
+
+    def answer(self, prompts: Sequence[Prompt]) -> list[Decision]:
+        """Answers B prompts that have been encoded."""
+        responses = self.engine.generate(
+            prompts, max_new_tokens=self.max_new_tokens, temperature=self.temperature, generator=self.generator
+        )
+        texts = [self.vlm.decode(response.token_ids) for response in responses]
+        return [
+            Decision(prompt, response, text, parsing.parse_response(text))
+            for prompt, response, text in zip(prompts, responses, texts, strict=True)
+        ]
+
+
+def load_actor(directory: str | Path, base: str | Path) -> Actor:
+    """Loads a policy directory and its base, ready to act; responses may be as long as they were in training.
+
+    Raises:
+        OSError: either directory is missing or incomplete.
+    """
+    config = policy.describe(Path(directory))["config"]
+    vlm = policy.load(directory, base, ModelConfig.model_validate(config["model"]))
+    return Actor(vlm, max_new_tokens=config["rollout"]["max_new_tokens"])
+
+
+def action_mask(token_ids: Tensor, decode: Callable[[Tensor], str]) -> Tensor:
+    """Which tokens of a response name its action.
+
+    Args:
+        token_ids: (R,) int64.
+        decode: from token ids to their text.
+
+    Returns:
+        (R,) bool, true from the token in which the key "action" begins to the end. All false where the response cannot
+        be parsed.
+    """
+    start = parsing.action_start(decode(token_ids))
+    if start is None:
+        return torch.zeros(len(token_ids), dtype=torch.bool)
+    return torch.tensor([len(decode(token_ids[: i + 1])) > start for i in range(len(token_ids))])

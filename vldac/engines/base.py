@@ -1,0 +1,48 @@
+"""What a rollout needs of whatever generates text, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from vldac.vlm import Prompt, Response
+
+
+class Engine(Protocol):
+    """Samples responses from the policy that is being trained.
+
+    An engine samples from exactly the distribution that the learner scores (`VLM.token_log_probs`): softmax of the
+    logits over the temperature, forbidden tokens left out, no top-k, no top-p, no penalty.
+    """
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    ) -> list[Response]:
+        """Samples one response a prompt.
+
+        Args:
+            prompts: B prompts.
+            max_new_tokens: a response that has not ended by then is cut off.
+            temperature: 0 takes the most likely token.
+            generator: source of all randomness; its state alone decides the samples. One for each prompt makes a
+                response independent of what else is in the batch.
+
+        Returns:
+            B responses with the log-probabilities of their tokens.
+        """
+        ...
+
+    def update_weights(self, version: int) -> None:
+        """Takes over the learner's weights before the next `generate`.
+
+        Args:
+            version: updates that the weights have seen.
+        """
+        ...
