@@ -20,7 +20,7 @@ from benchmarks.arguments import add_model, parse, positive
 from benchmarks.exam import Exam, ExamDataError, MissingPackageError, Profile, Settings
 from benchmarks.model import OutOfDeviceMemoryError
 from benchmarks.records import RecordsError
-from vldac.families import UnsupportedFamilyError
+from vldac.models.registry import UnsupportedFamilyError
 from vldac.runtime import fail_readably, quiet, set_threads
 
 

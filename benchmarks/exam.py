@@ -18,7 +18,7 @@ from tqdm import tqdm
 from benchmarks.records import Record, Records
 from benchmarks.statistics import mean_and_error
 from vldac import answers
-from vldac.conversation import Image, Message, plain
+from vldac.models.conversation import Image, Message, plain
 
 __all__ = [
     "Exam",

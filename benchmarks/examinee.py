@@ -9,8 +9,8 @@ from torch import Tensor
 
 from benchmarks.exam import Request
 from benchmarks.model import OutOfDeviceMemoryError
-from vldac.encoding import Prompt
-from vldac.vlm import VLM
+from vldac.models.prompts import Prompt
+from vldac.models.vlm import VLM
 
 #: Of a batch with its padding and its answers; longer batches are cut up.
 TOKENS_AT_ONCE = 32_768

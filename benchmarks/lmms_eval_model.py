@@ -30,7 +30,7 @@ from benchmarks.lmms_eval_results import UnsupportedTaskError, records, summaris
 from benchmarks.model import OutOfDeviceMemoryError
 from benchmarks.records import Records, RecordsError
 from vldac.checkpoint import write_json
-from vldac.families import UnsupportedFamilyError
+from vldac.models.registry import UnsupportedFamilyError
 from vldac.runtime import fail_readably, quiet, set_threads
 
 VERSION = "0.7.3"

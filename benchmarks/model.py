@@ -10,7 +10,7 @@ import torch
 
 from vldac import policy
 from vldac.config import ModelConfig
-from vldac.vlm import VLM
+from vldac.models.vlm import VLM
 
 Dtype = Literal["float32", "bfloat16"]
 

@@ -28,8 +28,8 @@ from envs.vector import VectorWorld, evaluation_seeds
 from vldac import answers, policy
 from vldac.checkpoint import write_json
 from vldac.config import Config, load
+from vldac.models.vlm import VLM
 from vldac.runtime import derive_seed, fail_readably, quiet, set_threads
-from vldac.vlm import VLM
 
 _FILMED = 8  # episodes whose frames are kept
 

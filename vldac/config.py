@@ -36,7 +36,7 @@ class _Section(BaseModel):
 
 
 class TinyConfig(_Section):
-    """Shape of the small model built on the machine (`vldac.tiny_vlm`)."""
+    """Shape of the small model built on the machine (`vldac.models.tiny`)."""
 
     family: Literal["qwen2_vl", "qwen2_5_vl", "qwen3_vl"] = "qwen2_vl"
     hidden_size: Positive = 128

@@ -21,12 +21,12 @@ from torch import Tensor
 from vldac import losses
 from vldac.advantages import explained_variance
 from vldac.config import Config
+from vldac.models.vlm import VLM
 from vldac.objectives import Objective
 from vldac.rollout import Rollout, Step
 from vldac.runtime import Runtime
 from vldac.scoring import OldScores, Scorer
 from vldac.value_head import ValueHead
-from vldac.vlm import VLM
 
 #: How far the first ratio of an update may be from 1, by dtype, before the run is stopped as inconsistent.
 RATIO_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5}

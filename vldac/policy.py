@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from vldac import answers
 from vldac.answers import Answer
 from vldac.config import ModelConfig
+from vldac.models.vlm import VLM
 from vldac.value_head import ValueHead
-from vldac.vlm import VLM
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"

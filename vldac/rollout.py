@@ -11,7 +11,7 @@ import torch
 
 from envs.base import Observation
 from vldac import answers
-from vldac.vlm import VLM, Prompt, Response
+from vldac.models.vlm import VLM, Prompt, Response
 
 
 class Simulators(Protocol):

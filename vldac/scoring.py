@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vldac.models.vlm import VLM, Prompt
 from vldac.objectives import StepTensors
 from vldac.rollout import Rollout, Step
 from vldac.runtime import Runtime
 from vldac.value_head import ValueHead
-from vldac.vlm import VLM, Prompt
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from envs.vector import VectorWorld, training_seeds
 from vldac import checkpoint, exports, policy
 from vldac.checkpoint import generator_state, restore_generator, write_json
 from vldac.config import Config, ConfigError, load
-from vldac.families import UnsupportedFamilyError
 from vldac.learner import HealthError, Learner
+from vldac.models.registry import UnsupportedFamilyError
 from vldac.objectives import VLDAC
 from vldac.plan import plan
 from vldac.rollout import Collector, Rollout

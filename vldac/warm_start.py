@@ -23,13 +23,14 @@ from tqdm import tqdm
 
 from envs import registry
 from envs.base import TRAINING_SEEDS, Observation, World
-from vldac import answers, policy, tiny_vlm
+from vldac import answers, policy
 from vldac.answers import Answer
 from vldac.checkpoint import write_json
 from vldac.config import Config, load
 from vldac.losses import step_mean
+from vldac.models import tiny as tiny_vlm
+from vldac.models.vlm import VLM, Prompt
 from vldac.runtime import derive_seed, fail_readably, quiet, set_threads
-from vldac.vlm import VLM, Prompt
 
 PICTURES = "Pictures-v0"
 _MOST_EXAMPLES = 8192

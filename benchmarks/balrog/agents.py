@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from benchmarks.balrog.environment import Environment, Observation
 from benchmarks.balrog.history import History
 from benchmarks.exam import spoken
-from vldac.conversation import Message
+from vldac.models.conversation import Message
 
 _NO_LETTERS = re.compile(r"[^a-zA-Z\s:]")
 

@@ -16,7 +16,7 @@ from benchmarks.balrog.environment import Environment
 from benchmarks.balrog.tasks import Episode
 from benchmarks.exam import Examinee, Request
 from benchmarks.records import Record
-from vldac.conversation import Message, plain
+from vldac.models.conversation import Message, plain
 
 TEMPERATURE = 1.0
 #: What a record keeps of an episode: its first actions, and their first characters.

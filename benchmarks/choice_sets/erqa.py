@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.choice_sets.exam import ChoiceSet
 from benchmarks.choice_sets.letters import extract_letter
 from benchmarks.tables import Row, read_pictures
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 _CHOICES = "ABCD"
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from benchmarks.exam import ExamDataError, Question, QuestionExam, Scored, Settings, in_percent
 from benchmarks.records import Record
 from benchmarks.tables import Row, locate, read_rows
-from vldac.conversation import Image, Message
+from vldac.models.conversation import Image, Message
 
 
 class ChoiceSet(QuestionExam):

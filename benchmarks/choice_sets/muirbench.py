@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from benchmarks.choice_sets.exam import ChoiceSet, lettered
 from benchmarks.tables import Row, read_pictures
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 _PLACE = "<image>"
 _LETTER = re.compile(r"\s*([A-Z])\.")

@@ -10,7 +10,7 @@ from benchmarks.choice_sets.letters import extract_letter
 from benchmarks.exam import ExamDataError
 from benchmarks.tables import Row
 from benchmarks.video import read_frames
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 TASKS = ("Spatial Perception", "Spatial Reasoning")
 _CHOICES = "ABCD"

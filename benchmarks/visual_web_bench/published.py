@@ -21,7 +21,7 @@ import PIL.Image
 
 from benchmarks.exam import ExamDataError
 from benchmarks.visual_web_bench.example import CHOICE_TASKS, SHOWN_FIELDS, TASKS, WEBQA, Answer, Box, Example
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 FILES = "test-*.parquet"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -18,7 +18,7 @@ from benchmarks.vsi_bench.questions import scene_items
 from benchmarks.vsi_bench.scene import Scene
 from benchmarks.vsi_bench.scoring import MULTIPLE_CHOICE, accuracy, first_word, mean_relative_accuracy, read_number
 from benchmarks.vsi_bench.visibility import LEAST_FRAMES
-from vldac.conversation import Image, Message
+from vldac.models.conversation import Image, Message
 
 VERSION = 1
 #: The eight tasks in the order in which they are reported.

@@ -17,7 +17,7 @@ from benchmarks.balrog.play import MAX_ACTIONS
 from benchmarks.balrog.tasks import ENVIRONMENTS
 from benchmarks.exam import ExamDataError, Request, Settings
 from benchmarks.records import Record, Records
-from vldac.conversation import plain
+from vldac.models.conversation import plain
 
 
 class Stairs(Environment):

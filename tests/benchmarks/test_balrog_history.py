@@ -6,7 +6,7 @@ import pytest
 from benchmarks.balrog.agents import AGENTS, ChainOfThought, Naive, make_agent
 from benchmarks.balrog.environment import Environment, Observation
 from benchmarks.balrog.history import History
-from vldac.conversation import Image, Message
+from vldac.models.conversation import Image, Message
 
 
 def picture(number: int) -> Image:

@@ -15,8 +15,8 @@ from benchmarks import __main__ as command
 from benchmarks import examinee, exams, model
 from benchmarks.exam import Message, Request
 from benchmarks.examinee import VLMExaminee
-from vldac.encoding import Encoder
-from vldac.vlm import VLM
+from vldac.models.prompts import Encoder
+from vldac.models.vlm import VLM
 
 
 def request(text: str, **options: Any) -> Request:

@@ -16,7 +16,7 @@ from benchmarks.records import Record, Records
 from benchmarks.vsi_bench import VSIBench
 from benchmarks.vsi_bench.exam import TASKS
 from benchmarks.vsi_bench.scoring import MULTIPLE_CHOICE, NUMERIC
-from vldac.conversation import Message
+from vldac.models.conversation import Message
 
 
 class Expert:

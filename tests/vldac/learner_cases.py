@@ -21,10 +21,10 @@ from envs.gym_cards import NumberLine
 from vldac import policy
 from vldac.config import Config, parse
 from vldac.learner import Learner
+from vldac.models.vlm import VLM, Prompt
 from vldac.objectives import VLDAC
 from vldac.rollout import Rollout, Step
 from vldac.runtime import Runtime, process_group, quiet
-from vldac.vlm import VLM, Prompt
 
 UPDATES = 2
 

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 from vldac import answers, policy
 from vldac.config import ModelConfig
+from vldac.models.vlm import VLM
 from vldac.policy import Actor
 from vldac.value_head import ValueHead
-from vldac.vlm import VLM
 
 PROMPT = "number line. move current to target. actions: -, +."
 

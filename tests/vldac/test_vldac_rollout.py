@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from envs.vector import VectorStep
+from vldac.models.vlm import Prompt, Response
 from vldac.rollout import Collector, Rollout
-from vldac.vlm import Prompt, Response
 
 VALID, FENCED, BROKEN = '{"action": "left"}', '```\n{"action": 2}\n```', '{"action": '
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vldac.conversation import Message
-from vldac.families import Family
+from vldac.models.conversation import Message
+from vldac.models.registry import Family
 
 #: Role and content of a message; None stands for a picture.
 _Turn = tuple[str, tuple[str | None, ...]]

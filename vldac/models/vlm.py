@@ -1,7 +1,7 @@
 """A vision-language model as the method sees it: prompts in, sampled responses, log-probabilities and states out.
 
 One class serves the model built on the machine and the released ones of 7 billion parameters; families differ only in
-`vldac.families`. Token ids are kept from generation to the loss and never made from text again, and sampling and
+`vldac.models.registry`. Token ids are kept from generation to the loss and never made from text again, and sampling and
 learning read log-probabilities through the same function, with the same temperature and the same forbidden tokens.
 """
 
@@ -27,10 +27,10 @@ from transformers import (
 )
 from transformers.utils import ModelOutput, cached_file, extract_commit_hash
 
-from vldac.conversation import Message
-from vldac.encoding import Encoder, Prompt
-from vldac.families import LORA_TARGETS, family_of
-from vldac.sampling import Sampler
+from vldac.models.conversation import Message
+from vldac.models.prompts import Encoder, Prompt
+from vldac.models.registry import LORA_TARGETS, family_of
+from vldac.models.sampling import Sampler
 
 __all__ = ["VLM", "Prompt", "Response", "Scores"]
 

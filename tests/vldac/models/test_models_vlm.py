@@ -11,11 +11,12 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from vldac import answers, tiny_vlm
+from vldac import answers
 from vldac.answers import Answer
 from vldac.config import TinyConfig
-from vldac.families import UnsupportedFamilyError
-from vldac.vlm import VLM, Prompt, Response
+from vldac.models import tiny
+from vldac.models.registry import UnsupportedFamilyError
+from vldac.models.vlm import VLM, Prompt, Response
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 TEXTS = ["go.", "number line. move current to target. actions: -, +.", "a much longer prompt. " * 4]
@@ -46,7 +47,7 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> VLM:
 def build(family: str, tmp_path_factory: pytest.TempPathFactory) -> VLM:
     corpus = [*TEXTS, answers.render(Answer("the red box is to the left", "turn left")), "user\n", "assistant\n"]
     directory = tmp_path_factory.mktemp(family)
-    tiny_vlm.build(TinyConfig(family=family, **SHAPE), corpus * 5, 0, directory)  # type: ignore[arg-type]
+    tiny.build(TinyConfig(family=family, **SHAPE), corpus * 5, 0, directory)  # type: ignore[arg-type]
     return VLM.from_pretrained(directory)
 
 
@@ -361,7 +362,7 @@ def test_a_model_of_a_hub_is_of_one_commit_which_it_names(
 
 def test_a_model_of_an_unknown_family_is_named_before_its_weights_are_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llava"}')
-    with pytest.raises(UnsupportedFamilyError, match=r"'llava'.*qwen2_vl.*families\.py"):
+    with pytest.raises(UnsupportedFamilyError, match=r"'llava'.*qwen2_vl.*registry\.py"):
         VLM.from_pretrained(tmp_path)
 
 

@@ -59,5 +59,5 @@ def family_of(model_type: str) -> Family:
         return FAMILIES[model_type]
     except KeyError:
         raise UnsupportedFamilyError(
-            f"model type {model_type!r} is not supported; take one of {', '.join(FAMILIES)} (vldac/families.py)"
+            f"model type {model_type!r} is not supported; take one of {', '.join(FAMILIES)} (vldac/models/registry.py)"
         ) from None

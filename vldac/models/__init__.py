@@ -1,0 +1,1 @@
+"""Vision-language models: prompts, sampling and one adapter for each model family."""
