@@ -43,7 +43,7 @@ class VLMExaminee:
     ) -> None:
         if not 0 < min_pixels <= max_pixels:
             raise ValueError(f"min_pixels {min_pixels} must be above 0 and at most max_pixels {max_pixels}")
-        vlm.image_processor.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
+        vlm.family.limit_pixels(min_pixels, max_pixels)
         self.vlm, self.tokens_at_once = vlm, tokens_at_once
 
     def answer(self, requests: Sequence[Request]) -> list[str]:

@@ -142,7 +142,7 @@ def test_pictures_are_brought_within_the_limits(vlm: VLM) -> None:
     VLMExaminee(vlm, max_pixels=64 * 64, min_pixels=256)
     (prompt,) = vlm.encoder([(Message("user", (picture,)),)])
     cell = vlm.image_processor.patch_size
-    assert prompt.image_grid_thw.tolist() == [[1, 64 // cell, 64 // cell]]
+    assert prompt.pictures["image_grid_thw"].tolist() == [[1, 64 // cell, 64 // cell]]
     with pytest.raises(ValueError, match="min_pixels 10 must be above 0 and at most max_pixels 5"):
         VLMExaminee(vlm, max_pixels=5, min_pixels=10)
 

@@ -63,8 +63,8 @@ def test_a_conversation_is_read_turn_by_turn_with_its_pictures_where_they_stand(
         "<|im_start|>user\nwhy<|im_end|>\n<|im_start|>assistant\n"
     )
     assert vlm.tokenizer.decode(prompt.input_ids) == text
-    assert len(prompt.image_grid_thw) == 2
-    assert len(prompt.pixel_values) == int(prompt.image_grid_thw.prod(-1).sum())
+    assert len(prompt.pictures["image_grid_thw"]) == 2
+    assert len(prompt.pictures["pixel_values"]) == int(prompt.pictures["image_grid_thw"].prod(-1).sum())
 
 
 def test_an_observation_is_a_conversation_of_one_turn(vlm: VLM) -> None:
@@ -72,7 +72,7 @@ def test_an_observation_is_a_conversation_of_one_turn(vlm: VLM) -> None:
     (one,) = vlm.encode([window], ["go there."])
     (other,) = vlm.encoder([(Message("user", (picture(0), picture(1), "go there.")),)])
     assert torch.equal(one.input_ids, other.input_ids)
-    assert torch.equal(one.pixel_values, other.pixel_values)
+    assert torch.equal(one.pictures["pixel_values"], other.pictures["pixel_values"])
 
 
 def test_text_that_spells_a_mark_of_the_chat_format_stays_text(vlm: VLM) -> None:

@@ -121,9 +121,9 @@ def test_log_probs_equal_a_plain_loop_over_single_tokens(vlm: VLM) -> None:
         with torch.no_grad():
             logits = vlm.backbone(
                 input_ids=ids[None],
-                mm_token_type_ids=(ids[None] == vlm.image_token_id).int(),
-                pixel_values=prompt.pixel_values,
-                image_grid_thw=prompt.image_grid_thw,
+                mm_token_type_ids=(ids[None] == vlm.family.image_token_id).int(),
+                pixel_values=prompt.pictures["pixel_values"],
+                image_grid_thw=prompt.pictures["image_grid_thw"],
             ).logits[0, -1]
         allowed = [i for i in range(len(logits)) if not vlm.forbidden[i]]
         weights = {i: float(logits[i].double() / 0.7) for i in allowed}
@@ -301,9 +301,9 @@ def test_each_image_has_a_quarter_as_many_placeholders_as_patches(
 ) -> None:
     (prompt,) = any_vlm.encode([frames(count, height=height, width=width)], ["go."])
     patches = (height // 8) * (width // 8)
-    assert prompt.image_grid_thw.tolist() == [[1, height // 8, width // 8]] * count
-    assert len(prompt.pixel_values) == patches * count
-    assert int((prompt.input_ids == any_vlm.image_token_id).sum()) == patches * count // 4
+    assert prompt.pictures["image_grid_thw"].tolist() == [[1, height // 8, width // 8]] * count
+    assert len(prompt.pictures["pixel_values"]) == patches * count
+    assert int((prompt.input_ids == any_vlm.family.image_token_id).sum()) == patches * count // 4
 
 
 def test_a_prompt_is_the_chat_format_with_each_placeholder_repeated(any_vlm: VLM) -> None:
@@ -330,8 +330,8 @@ def test_images_stay_with_their_own_prompts(vlm: VLM) -> None:
     together = vlm.encode(windows, TEXTS)
     for window, text, prompt in zip(windows, TEXTS, together, strict=True):
         (alone,) = vlm.encode([window], [text])
-        assert torch.equal(prompt.pixel_values, alone.pixel_values)
-        assert torch.equal(prompt.image_grid_thw, alone.image_grid_thw)
+        assert torch.equal(prompt.pictures["pixel_values"], alone.pictures["pixel_values"])
+        assert torch.equal(prompt.pictures["image_grid_thw"], alone.pictures["image_grid_thw"])
         assert torch.equal(prompt.input_ids, alone.input_ids)
 
 
