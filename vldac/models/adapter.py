@@ -5,6 +5,7 @@ Everything else in `vldac` treats a vision-language model as: token ids and pict
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import AutoImageProcessor
+from transformers import AutoImageProcessor, AutoTokenizer
+from transformers.utils import cached_file
 
 from vldac.models.conversation import Image
 from vldac.models.prompts import Prompt
+
+_TEMPLATE = "chat_template.json"
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,20 @@ class ModelAdapter(ABC):
     def __init__(self, config: Any, tokenizer: Any, image_processor: Any) -> None:
         self.config, self.tokenizer, self.image_processor = config, tokenizer, image_processor
         self.image_token_id: int = tokenizer.convert_tokens_to_ids(self.image_token)
+
+    @classmethod
+    def load_tokenizer(cls, base: str | Path, revision: str | None) -> Any:
+        """Loads the tokenizer of a directory or hub id, with its chat template.
+
+        Raises:
+            OSError: nothing is there.
+        """
+        tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
+        if tokenizer.chat_template is None:  # some released models have it beside the tokenizer, for their processor
+            found = cached_file(base, _TEMPLATE, revision=revision, _raise_exceptions_for_missing_entries=False)
+            if found is not None:
+                tokenizer.chat_template = json.loads(Path(found).read_text(encoding="utf-8"))["chat_template"]
+        return tokenizer
 
     @classmethod
     def load_image_processor(cls, base: str | Path, revision: str | None) -> Any:

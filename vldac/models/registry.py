@@ -43,10 +43,13 @@ def adapter_for(model_type: str) -> type[ModelAdapter]:
 
 def _built_in() -> dict[str, type[ModelAdapter]]:
     # Imported here: the error class and `register` are of use where no model library is loaded.
-    from vldac.models.qwen_vl import QwenVLAdapter  # noqa: PLC0415
+    from vldac.models.idefics3 import Idefics3Adapter  # noqa: PLC0415  # as above
+    from vldac.models.qwen_vl import QwenVLAdapter  # noqa: PLC0415  # as above
 
     return {
         "qwen2_vl": QwenVLAdapter,
         "qwen2_5_vl": QwenVLAdapter,
         "qwen3_vl": QwenVLAdapter,
+        "idefics3": Idefics3Adapter,
+        "smolvlm": Idefics3Adapter,
     }

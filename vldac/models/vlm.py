@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, AutoTokenizer, GenerationConfig, PreTrainedConfig
+from transformers import AutoModelForImageTextToText, GenerationConfig, PreTrainedConfig
 from transformers.utils import cached_file, extract_commit_hash
 
 from vldac.models.conversation import Message
@@ -123,8 +123,8 @@ class VLM(nn.Module):
         model = AutoModelForImageTextToText.from_pretrained(
             base, revision=revision, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
         )
-        tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
-        vlm = cls(model, tokenizer, family.load_image_processor(base, revision)).eval()
+        processors = family.load_tokenizer(base, revision), family.load_image_processor(base, revision)
+        vlm = cls(model, *processors).eval()
         vlm.commit = commit
         return vlm
 
