@@ -14,8 +14,8 @@ from vldac import parsing, policy
 from vldac.config import ModelConfig
 from vldac.engines.base import Engine
 from vldac.engines.transformers import TransformersEngine
+from vldac.models.vlm import VLM, Prompt, Response
 from vldac.parsing import ParsedResponse
-from vldac.vlm import VLM, Prompt, Response
 
 
 @dataclass(frozen=True)

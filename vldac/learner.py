@@ -26,10 +26,10 @@ from vldac.algorithms.base import Algorithm, PolicyLoss, Targets, TokenBatch
 from vldac.config import Config
 from vldac.critic import Critic
 from vldac.distributed import Runtime
+from vldac.models.vlm import VLM
 from vldac.rollout import Rollout, Step
 from vldac.scoring import OldScores, Scorer
 from vldac.utils.errors import UserError
-from vldac.vlm import VLM
 
 #: How far the first ratio of an update may be from 1, by dtype, before the run is stopped as inconsistent.
 RATIO_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5}

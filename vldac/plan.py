@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from vldac.config import Config
-from vldac.families import LORA_TARGETS
+from vldac.models.registry import adapter_for
 
 _BYTES = {"float32": 4, "bfloat16": 2}
 
@@ -68,7 +68,7 @@ def _memory(config: Config, base: str) -> dict[str, float] | str:
 def _count(config: Config, base: str) -> tuple[int, int]:
     """Parameters of the model, and of its adapter (0 without one), without allocating either."""
     if base == "tiny":
-        from vldac.tiny_vlm import model_config  # noqa: PLC0415  # only this branch needs tokenizers
+        from vldac.models.tiny import model_config  # noqa: PLC0415  # only this branch needs tokenizers
 
         model_configuration = model_config(config.model.tiny, rows=config.model.tiny.vocabulary)
     else:
@@ -76,10 +76,13 @@ def _count(config: Config, base: str) -> tuple[int, int]:
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(model_configuration)
     total = sum(p.numel() for p in model.parameters())
-    rank = config.model.lora_rank
+    rank, targets = (
+        config.model.lora_rank,
+        adapter_for(model_configuration.model_type, config.model.family).lora_targets,
+    )
     adapter = sum(
         rank * (module.in_features + module.out_features)
         for name, module in model.named_modules()
-        if rank and re.fullmatch(LORA_TARGETS, name)
+        if rank and re.fullmatch(targets, name)
     )
     return total, adapter

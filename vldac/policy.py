@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vldac.config import ModelConfig
+from vldac.models.vlm import VLM
 from vldac.utils.files import content_hash
-from vldac.vlm import VLM
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
@@ -67,7 +67,7 @@ def load_base(directory: str | Path, config: ModelConfig) -> VLM:
         OSError: nothing is there, or the hub cannot be reached.
     """
     base, revision = resolve(directory)
-    return VLM.from_pretrained(base, revision=revision, dtype=getattr(torch, config.dtype))
+    return VLM.from_pretrained(base, revision=revision, dtype=getattr(torch, config.dtype), family=config.family)
 
 
 def save(directory: Path, vlm: VLM, value_head: Mapping[str, Tensor] | None, description: dict[str, Any]) -> None:
@@ -106,7 +106,7 @@ def load(directory: str | Path, base: str | Path, config: ModelConfig) -> VLM:
     directory = Path(directory)
     description = describe(directory)
     if not description["adapter"]:
-        return VLM.from_pretrained(directory, dtype=getattr(torch, config.dtype))
+        return VLM.from_pretrained(directory, dtype=getattr(torch, config.dtype), family=config.family)
     vlm = load_base(base, config)
     vlm.load_adapter(directory)
     return vlm.eval()

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from envs.base import Observation
 from vldac.acting import Actor, Decision
-from vldac.vlm import Prompt, Response
+from vldac.models.vlm import Prompt, Response
 
 
 class Simulators(Protocol):

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vldac.algorithms.base import Algorithm, RolloutTensors
 from vldac.distributed import Runtime
+from vldac.models.vlm import VLM, Prompt
 from vldac.rollout import Rollout, Step
 from vldac.value_head import ValueHead
-from vldac.vlm import VLM, Prompt
 
 
 @dataclass(frozen=True)

@@ -23,16 +23,17 @@ from tqdm import tqdm
 
 from envs import registry
 from envs.base import TRAINING_SEEDS, Env, Observation
-from vldac import parsing, policy, tiny_vlm
+from vldac import parsing, policy
 from vldac.acting import Actor
 from vldac.config import Config, load
 from vldac.losses import step_mean
+from vldac.models import tiny as tiny_vlm
+from vldac.models.vlm import VLM, Prompt
 from vldac.parsing import ParsedResponse
 from vldac.utils.errors import report_errors
 from vldac.utils.files import write_json
 from vldac.utils.libraries import quiet, set_threads
 from vldac.utils.seeding import derive_seed
-from vldac.vlm import VLM, Prompt
 
 PICTURES = "Pictures-v0"
 _MOST_EXAMPLES = 8192

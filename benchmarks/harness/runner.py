@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness.task import Request
-from vldac.encoding import Prompt
+from vldac.engines.transformers import TransformersEngine
 from vldac.evaluation.model import OutOfDeviceMemoryError
-from vldac.vlm import VLM
+from vldac.models.prompts import Prompt
+from vldac.models.vlm import VLM
 
 #: Of a batch with its padding and its answers; longer batches are cut up.
 TOKENS_AT_ONCE = 32_768
@@ -43,7 +44,7 @@ class VLMRunner:
     ) -> None:
         if not 0 < min_pixels <= max_pixels:
             raise ValueError(f"min_pixels {min_pixels} must be above 0 and at most max_pixels {max_pixels}")
-        vlm.image_processor.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
+        vlm.family.limit_pixels(min_pixels, max_pixels)
         self.vlm, self.tokens_at_once = vlm, tokens_at_once
 
     def answer(self, requests: Sequence[Request]) -> list[str]:
@@ -85,7 +86,7 @@ class VLMRunner:
     ) -> list[Tensor]:
         first = requests[batch[0]]
         try:
-            responses = self.vlm.generate(
+            responses = TransformersEngine(self.vlm).generate(
                 [prompts[i] for i in batch],
                 max_new_tokens=min(room, first.max_new_tokens),
                 temperature=first.temperature,

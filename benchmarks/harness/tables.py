@@ -19,7 +19,7 @@ import numpy as np
 import PIL.Image
 
 from benchmarks.harness.task import BenchmarkDataError
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 MAX_ROWS = 200_000
 #: Of a table of JSON lines, in bytes.

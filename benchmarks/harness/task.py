@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from benchmarks.harness.records import Record, Records
 from vldac import parsing
-from vldac.conversation import Image, Message, plain
 from vldac.evaluation.statistics import mean_and_error
+from vldac.models.conversation import Image, Message, plain
 from vldac.utils.errors import UserError
 
 __all__ = [

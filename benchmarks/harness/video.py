@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness.task import BenchmarkDataError, MissingPackageError
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 #: Of the file, in bytes.
 MAX_BYTES = 8 * 2**30

@@ -30,7 +30,7 @@ from benchmarks.harness.task import BenchmarkDataError, Image, Message, MissingP
 from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarise
 from vldac.evaluation import model
 from vldac.evaluation.model import OutOfDeviceMemoryError
-from vldac.families import UnsupportedFamilyError
+from vldac.models.registry import UnsupportedFamilyError
 from vldac.utils.errors import report_errors
 from vldac.utils.files import write_json
 from vldac.utils.libraries import quiet, set_threads

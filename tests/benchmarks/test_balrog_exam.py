@@ -17,7 +17,7 @@ from benchmarks.suites.balrog.benchmark import Balrog
 from benchmarks.suites.balrog.environment import Environment, Observation
 from benchmarks.suites.balrog.play import MAX_ACTIONS
 from benchmarks.suites.balrog.tasks import ENVIRONMENTS
-from vldac.conversation import plain
+from vldac.models.conversation import plain
 
 
 class Stairs(Environment):

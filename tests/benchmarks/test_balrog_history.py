@@ -6,7 +6,7 @@ import pytest
 from benchmarks.suites.balrog.agents import AGENTS, ChainOfThought, Naive, make_agent
 from benchmarks.suites.balrog.environment import Environment, Observation
 from benchmarks.suites.balrog.history import History
-from vldac.conversation import Image, Message
+from vldac.models.conversation import Image, Message
 
 
 def picture(number: int) -> Image:

@@ -15,9 +15,10 @@ from benchmarks import __main__ as command
 from benchmarks.harness import registry, runner
 from benchmarks.harness.runner import VLMRunner
 from benchmarks.harness.task import Message, Request
-from vldac.encoding import Encoder
+from vldac.engines.transformers import TransformersEngine
 from vldac.evaluation import model
-from vldac.vlm import VLM
+from vldac.models.prompts import Encoder
+from vldac.models.vlm import VLM
 
 
 def request(text: str, **options: Any) -> Request:
@@ -47,13 +48,13 @@ def test_an_answer_does_not_depend_on_who_else_is_asked(vlm: VLM) -> None:
 
 def test_a_batch_is_cut_up_where_it_would_be_too_long(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    original = VLM.generate
+    original = TransformersEngine.generate
 
-    def generate(self: VLM, prompts: Any, **options: Any) -> Any:
+    def generate(self: TransformersEngine, prompts: Any, **options: Any) -> Any:
         sizes.append(len(prompts))
         return original(self, prompts, **options)
 
-    monkeypatch.setattr(VLM, "generate", generate)
+    monkeypatch.setattr(TransformersEngine, "generate", generate)
     requests = [request("x" * n) for n in (1, 5, 9, 2)]
     whole = VLMRunner(vlm, min_pixels=256).answer(requests)
     assert sizes == [4]
@@ -63,9 +64,9 @@ def test_a_batch_is_cut_up_where_it_would_be_too_long(vlm: VLM, monkeypatch: pyt
 
 def test_pictures_are_encoded_when_their_batch_is_near(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     events = []
-    generate, encode = VLM.generate, Encoder.__call__
+    generate, encode = TransformersEngine.generate, Encoder.__call__
 
-    def generated(self: VLM, prompts: Any, **options: Any) -> Any:
+    def generated(self: TransformersEngine, prompts: Any, **options: Any) -> Any:
         events.append(f"answer {len(prompts)}")
         return generate(self, prompts, **options)
 
@@ -73,7 +74,7 @@ def test_pictures_are_encoded_when_their_batch_is_near(vlm: VLM, monkeypatch: py
         events.append(f"encode {len(conversations)}")
         return encode(self, conversations)
 
-    monkeypatch.setattr(VLM, "generate", generated)
+    monkeypatch.setattr(TransformersEngine, "generate", generated)
     monkeypatch.setattr(Encoder, "__call__", encoded)
     large = VLMRunner(vlm, min_pixels=256)
     requests = [request("x", max_new_tokens=1, seed=i) for i in range(5)]
@@ -88,15 +89,15 @@ def test_pictures_are_encoded_when_their_batch_is_near(vlm: VLM, monkeypatch: py
 
 def test_room_for_long_answers_is_taken_when_answers_are_long(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    generate = VLM.generate
+    generate = TransformersEngine.generate
 
-    def generated(self: VLM, prompts: Any, *, max_new_tokens: int, **options: Any) -> Any:
+    def generated(self: TransformersEngine, prompts: Any, *, max_new_tokens: int, **options: Any) -> Any:
         asked.append((len(prompts), max_new_tokens))
         return generate(self, prompts, max_new_tokens=max_new_tokens, **options)
 
     requests = [request(f"{i}", max_new_tokens=100, temperature=3.0, seed=i) for i in range(6)]
     expected = [vlm.decode(whole_answer(vlm, one)) for one in requests]
-    monkeypatch.setattr(VLM, "generate", generated)
+    monkeypatch.setattr(TransformersEngine, "generate", generated)
     monkeypatch.setattr(runner, "_ROOM", 4)
     longest = max(len(vlm.encoder([one.messages])[0].input_ids) for one in requests)
     assert VLMRunner(vlm, min_pixels=256, tokens_at_once=6 * (longest + 4)).answer(requests) == expected
@@ -106,7 +107,7 @@ def test_room_for_long_answers_is_taken_when_answers_are_long(vlm: VLM, monkeypa
 
 
 def whole_answer(vlm: VLM, one: Request) -> Tensor:
-    (response,) = vlm.generate(
+    (response,) = TransformersEngine(vlm).generate(
         vlm.encoder([one.messages]),
         max_new_tokens=one.max_new_tokens,
         temperature=one.temperature,
@@ -119,20 +120,20 @@ def test_a_full_device_is_told_in_one_line(vlm: VLM, monkeypatch: pytest.MonkeyP
     def full(self: VLM, *_prompts: Any, **_options: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(VLM, "generate", full)
+    monkeypatch.setattr(TransformersEngine, "generate", full)
     with pytest.raises(model.OutOfDeviceMemoryError, match=r"lower --tokens-at-once \(now 7\)[^\n]+$"):
         VLMRunner(vlm, min_pixels=256, tokens_at_once=7).answer([request("a")])
 
 
 def test_a_short_prompt_is_not_padded_to_a_long_one(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    original = VLM.generate
+    original = TransformersEngine.generate
 
-    def generate(self: VLM, prompts: Any, **options: Any) -> Any:
+    def generate(self: TransformersEngine, prompts: Any, **options: Any) -> Any:
         sizes.append([len(prompt.input_ids) for prompt in prompts])
         return original(self, prompts, **options)
 
-    monkeypatch.setattr(VLM, "generate", generate)
+    monkeypatch.setattr(TransformersEngine, "generate", generate)
     VLMRunner(vlm, min_pixels=256).answer([request("Q" * n, max_new_tokens=1) for n in (1, 500, 600, 2000, 200)])
     assert [len(batch) for batch in sizes] == [2, 2, 1]
     assert all(max(batch) <= 1.5 * max(256, min(batch)) for batch in sizes)
@@ -143,7 +144,7 @@ def test_pictures_are_brought_within_the_limits(vlm: VLM) -> None:
     VLMRunner(vlm, max_pixels=64 * 64, min_pixels=256)
     (prompt,) = vlm.encoder([(Message("user", (picture,)),)])
     cell = vlm.image_processor.patch_size
-    assert prompt.image_grid_thw.tolist() == [[1, 64 // cell, 64 // cell]]
+    assert prompt.pictures["image_grid_thw"].tolist() == [[1, 64 // cell, 64 // cell]]
     with pytest.raises(ValueError, match="min_pixels 10 must be above 0 and at most max_pixels 5"):
         VLMRunner(vlm, max_pixels=5, min_pixels=10)
 

@@ -16,7 +16,7 @@ from benchmarks.harness.task import BenchmarkDataError, Question, Request, Setti
 from benchmarks.suites.vsi_bench import VSIBench
 from benchmarks.suites.vsi_bench.benchmark import TASKS
 from benchmarks.suites.vsi_bench.scoring import MULTIPLE_CHOICE, NUMERIC
-from vldac.conversation import Message
+from vldac.models.conversation import Message
 
 
 class Expert:

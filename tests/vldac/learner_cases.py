@@ -21,10 +21,11 @@ from envs.gym_cards import NumberLine
 from vldac import algorithms, policy
 from vldac.config import Config, parse
 from vldac.distributed import Runtime, process_group
+from vldac.engines.transformers import TransformersEngine
 from vldac.learner import Learner
+from vldac.models.vlm import VLM, Prompt
 from vldac.rollout import Rollout, Step
 from vldac.utils.libraries import quiet
-from vldac.vlm import VLM, Prompt
 
 UPDATES = 2
 
@@ -79,7 +80,7 @@ def make_rollout(config: Config, vlm: VLM) -> Rollout:
     generator = torch.Generator().manual_seed(13)
     for _ in range(config.rollout.steps):
         row = prompts(columns)
-        responses = vlm.generate(
+        responses = TransformersEngine(vlm).generate(
             row,
             max_new_tokens=config.rollout.max_new_tokens,
             temperature=config.rollout.temperature,

@@ -173,6 +173,7 @@ def changed(value: Any, key: str) -> Any:
         "env.max_steps": 9,
         "env.options": {"solvable_only": True},
         "env.num_envs": 32,
+        "model.family": "smolvlm",
         "rollout.engine": "module:factory",
         "rollout.steps": 32,
         "train.algorithm": "module:Class",

@@ -18,10 +18,10 @@ from torch import Tensor
 from vldac.config import Config
 from vldac.distributed import Runtime, process_group
 from vldac.learner import HealthError, Learner, learning_rate
+from vldac.models.vlm import VLM
 from vldac.rollout import Rollout
 from vldac.utils.libraries import quiet
 from vldac.value_head import ValueHead
-from vldac.vlm import VLM
 
 CLIPPED = 0.02  # below every gradient norm met here, so that clipping is always at work
 # One optimiser step an epoch takes the whole rollout, so that its order decides nothing where a test compares ranks.

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from vldac import parsing, policy
 from vldac.acting import load_actor
 from vldac.config import ModelConfig
+from vldac.models.vlm import VLM
 from vldac.value_head import ValueHead
-from vldac.vlm import VLM
 
 PROMPT = "number line. move current to target. actions: -, +."
 

@@ -9,8 +9,8 @@ import torch
 
 from envs.vector import VectorStep
 from vldac.acting import Actor
+from vldac.models.vlm import Prompt, Response
 from vldac.rollout import Collector, Rollout
-from vldac.vlm import Prompt, Response
 
 VALID, FENCED, BROKEN = '{"action": "left"}', '```\n{"action": 2}\n```', '{"action": '
 
@@ -31,7 +31,7 @@ class ScriptedModel:
         assert len(frames) == len(prompts)
         self.encoded.append(list(prompts))
         # The label itself stands where pixels would, so that a test can tell prompts apart.
-        return [Prompt(torch.tensor([0]), prompt, torch.tensor([[1, 2, 2]])) for prompt in prompts]  # type: ignore[arg-type]
+        return [Prompt(torch.tensor([0]), {"label": prompt}) for prompt in prompts]  # type: ignore[dict-item]
 
     def encode_frames(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         return list(prompts)
@@ -100,7 +100,7 @@ def actor(model: ScriptedModel) -> Actor:
 
 
 def label(prompt: Prompt | None) -> Any:
-    return None if prompt is None else prompt.pixel_values
+    return None if prompt is None else prompt.pictures["label"]
 
 
 def test_answers_reach_the_simulators_and_unreadable_ones_as_none() -> None:

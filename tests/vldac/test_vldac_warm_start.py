@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from envs.gym_cards.number_line import NumberLine
 from vldac import parsing, policy, warm_start
+from vldac.engines.transformers import TransformersEngine
 from vldac.parsing import ParsedResponse
 from vldac.warm_start import Example, collect_examples, corpus
 
@@ -134,7 +135,7 @@ def test_plain_transformers_generates_what_ours_generates(tiny_base: Path) -> No
     frame = NumberLine(width=32, height=32)
     observation, _ = frame.reset(seed=5)
     prompts = ours.encode([observation["frames"]], ["number line. move current to target. actions: -, +."])
-    (response,) = ours.generate(prompts, max_new_tokens=24, temperature=0.0)
+    (response,) = TransformersEngine(ours).generate(prompts, max_new_tokens=24, temperature=0.0)
     model = AutoModelForImageTextToText.from_pretrained(tiny_base)
     inputs, width = ours.collate(prompts)
     plain = model.generate(**inputs, max_new_tokens=24, do_sample=False)[0, width:]

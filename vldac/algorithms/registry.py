@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vldac.config import TrainConfig
 
 #: Names for `train.algorithm`; each leads to a subclass of `Algorithm`.
-ALGORITHMS = Registry("algorithm", {"vldac": "vldac.algorithms.vldac:VLDAC"})
+ALGORITHMS = Registry("algorithm", {"vldac": "vldac.algorithms.vldac:VLDAC"}, group="vldac.algorithms")
 
 
 class AlgorithmOptionsError(UserError, ValueError):

@@ -39,7 +39,7 @@ class _Section(BaseModel):
 
 
 class TinyConfig(_Section):
-    """Shape of the small model built on the machine (`vldac.tiny_vlm`)."""
+    """Shape of the small model built on the machine (`vldac.models.tiny`)."""
 
     family: Literal["qwen2_vl", "qwen2_5_vl", "qwen3_vl"] = "qwen2_vl"
     hidden_size: Positive = 128
@@ -68,6 +68,7 @@ class ModelConfig(_Section):
 
     base: Annotated[str, Field(min_length=1)] = "tiny"
     revision: str | None = None
+    family: str | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     lora_rank: NonNegative = 16
     lora_alpha: Positive = 32

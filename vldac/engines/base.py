@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from vldac.vlm import Prompt, Response
+from vldac.models.vlm import Prompt, Response
 
 
 class Engine(Protocol):

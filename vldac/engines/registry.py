@@ -8,10 +8,10 @@ from vldac.utils.registry import Registry
 
 if TYPE_CHECKING:
     from vldac.engines.base import Engine
-    from vldac.vlm import VLM
+    from vldac.models.vlm import VLM
 
 #: Names for `rollout.engine`; each leads to a function from a `VLM` to an `Engine`.
-ENGINES = Registry("engine", {"transformers": "vldac.engines.transformers:TransformersEngine"})
+ENGINES = Registry("engine", {"transformers": "vldac.engines.transformers:TransformersEngine"}, group="vldac.engines")
 
 
 def make(name: str, vlm: VLM) -> Engine:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from vldac.sampling import Sampler
-from vldac.vlm import VLM, Prompt, Response
+from vldac.engines.sampling import Sampler
+from vldac.models.vlm import VLM, Prompt, Response
 
 
 class TransformersEngine:

@@ -28,11 +28,11 @@ from vldac.config import Config, load
 from vldac.evaluation.filmstrip import draw
 from vldac.evaluation.model import load as load_model
 from vldac.evaluation.statistics import wilson_interval
+from vldac.models.vlm import VLM
 from vldac.utils.errors import report_errors
 from vldac.utils.files import write_json
 from vldac.utils.libraries import quiet, set_threads
 from vldac.utils.seeding import derive_seed
-from vldac.vlm import VLM
 
 _FILMED = 8  # episodes whose frames are kept
 

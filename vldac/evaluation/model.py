@@ -10,8 +10,8 @@ import torch
 
 from vldac import policy
 from vldac.config import ModelConfig
+from vldac.models.vlm import VLM
 from vldac.utils.errors import UserError
-from vldac.vlm import VLM
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -35,16 +35,21 @@ def load(base: str | Path, policy_dir: Path | None, *, dtype: Dtype | None = Non
         UnsupportedFamilyError: the model is of a family that is not supported.
         OutOfDeviceMemoryError: the device's memory is too small for it.
     """
+    family = None
     if policy_dir is not None:
+        family = described(policy_dir).family
         dtype = dtype or described(policy_dir).dtype
         revision = revision or revision_of(base, policy_dir)
     kind: torch.dtype | Literal["auto"] = getattr(torch, dtype) if dtype else "auto"
     if policy_dir is not None and not policy.describe(policy_dir)["adapter"]:
-        vlm = VLM.from_pretrained(policy_dir, dtype=kind)
+        vlm = VLM.from_pretrained(policy_dir, dtype=kind, family=family)
+    elif Path(base).is_dir():
+        target, revision = policy.resolve(base)
+        vlm = VLM.from_pretrained(target, revision=revision, dtype=kind, family=family)
     else:
-        vlm = _from_directory(Path(base), kind) if Path(base).is_dir() else _from_hub(str(base), revision, kind)
-        if policy_dir is not None:
-            vlm.load_adapter(policy_dir)
+        vlm = _from_hub(str(base), revision, kind, family)
+    if policy_dir is not None and policy.describe(policy_dir)["adapter"]:
+        vlm.load_adapter(policy_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return vlm.eval().to(device)
@@ -65,14 +70,9 @@ def revision_of(base: str | Path, policy_dir: Path) -> str | None:
     return model.revision if model.base == str(base) else None
 
 
-def _from_directory(base: Path, dtype: torch.dtype | Literal["auto"]) -> VLM:
-    target, revision = policy.resolve(base)
-    return VLM.from_pretrained(target, revision=revision, dtype=dtype)
-
-
-def _from_hub(base: str, revision: str | None, dtype: torch.dtype | Literal["auto"]) -> VLM:
+def _from_hub(base: str, revision: str | None, dtype: torch.dtype | Literal["auto"], family: str | None) -> VLM:
     try:
-        return VLM.from_pretrained(base, revision=revision, dtype=dtype)
+        return VLM.from_pretrained(base, revision=revision, dtype=dtype, family=family)
     except OSError as error:
         raise OSError(f"{base} is no directory, and as a hub id it cannot be loaded: {error}") from error
 

@@ -19,20 +19,21 @@ class UnknownNameError(UserError, ValueError):
 class Registry:
     """Names and where they lead: "module:attribute".
 
-    Installed packages add names by an entry point of the group `vldac.<kind>s`, programs by `register`, and a name of
-    the form "module:attribute" needs no registration at all.
+    Installed packages add names by entry points, programs by `register`, and a name of the form "module:attribute"
+    needs no registration at all.
 
     Args:
         kind: what is registered, in the singular, as error messages name it.
         builtin: the names that are always there.
+        group: of the entry points by which installed packages add names.
     """
 
-    def __init__(self, kind: str, builtin: Mapping[str, str]) -> None:
-        self.kind, self._own = kind, dict(builtin)
+    def __init__(self, kind: str, builtin: Mapping[str, str], *, group: str) -> None:
+        self.kind, self._own, self._group = kind, dict(builtin), group
 
     @cached_property
     def _installed(self) -> dict[str, str]:
-        return {point.name: point.value for point in metadata.entry_points(group=f"vldac.{self.kind}s")}
+        return {point.name: point.value for point in metadata.entry_points(group=self._group)}
 
     def register(self, name: str, entry_point: str) -> None:
         """Adds a name.

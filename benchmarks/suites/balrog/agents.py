@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from benchmarks.harness.task import spoken
 from benchmarks.suites.balrog.environment import Environment, Observation
 from benchmarks.suites.balrog.history import History
-from vldac.conversation import Message
+from vldac.models.conversation import Message
 
 _NO_LETTERS = re.compile(r"[^a-zA-Z\s:]")
 

@@ -17,7 +17,7 @@ from minigrid.minigrid_env import MiniGridEnv
 from benchmarks.suites.balrog.babyai_level import MixedTrainLocal
 from benchmarks.suites.balrog.environment import Environment, Observation
 from benchmarks.suites.balrog.tasks import BabyAIKind
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 TILE_SIZE = 16  # pixels, of a view of 7 x 7 tiles
 _ACTIONS = {

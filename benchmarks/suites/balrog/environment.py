@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from benchmarks.suites.balrog.environment import Observation
-from vldac.conversation import Image, Message
+from vldac.models.conversation import Image, Message
 
 
 @dataclass(frozen=True)

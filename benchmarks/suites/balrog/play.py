@@ -16,7 +16,7 @@ from benchmarks.harness.task import Request, Runner
 from benchmarks.suites.balrog.agents import Agent
 from benchmarks.suites.balrog.environment import Environment
 from benchmarks.suites.balrog.tasks import Episode
-from vldac.conversation import Message, plain
+from vldac.models.conversation import Message, plain
 
 TEMPERATURE = 1.0
 #: What a record keeps of an episode: its first actions, and their first characters.

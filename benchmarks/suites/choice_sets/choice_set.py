@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from benchmarks.harness.records import Record
 from benchmarks.harness.tables import Row, locate, read_rows
 from benchmarks.harness.task import BenchmarkDataError, Question, QuestionBenchmark, Scored, Settings, in_percent
-from vldac.conversation import Image, Message
+from vldac.models.conversation import Image, Message
 
 
 class ChoiceSet(QuestionBenchmark):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.harness.tables import Row, read_pictures
 from benchmarks.suites.choice_sets.choice_set import ChoiceSet
 from benchmarks.suites.choice_sets.letters import extract_letter
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 _CHOICES = "ABCD"
 

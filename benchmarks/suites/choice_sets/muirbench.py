@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from benchmarks.harness.tables import Row, read_pictures
 from benchmarks.suites.choice_sets.choice_set import ChoiceSet, lettered
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 _PLACE = "<image>"
 _LETTER = re.compile(r"\s*([A-Z])\.")

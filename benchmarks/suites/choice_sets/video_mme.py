@@ -10,7 +10,7 @@ from benchmarks.harness.task import BenchmarkDataError
 from benchmarks.harness.video import read_frames
 from benchmarks.suites.choice_sets.choice_set import ChoiceSet, below
 from benchmarks.suites.choice_sets.letters import extract_letter
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 TASKS = ("Spatial Perception", "Spatial Reasoning")
 _CHOICES = "ABCD"

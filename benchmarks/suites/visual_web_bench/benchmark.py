@@ -13,7 +13,7 @@ from benchmarks.suites.visual_web_bench import published, synthetic
 from benchmarks.suites.visual_web_bench.example import TASKS, WEBQA, Example
 from benchmarks.suites.visual_web_bench.prompts import prompt
 from benchmarks.suites.visual_web_bench.scoring import score
-from vldac.conversation import Message
+from vldac.models.conversation import Message
 
 #: Of an answer, in tokens: model_adapters/llava_adapter.py, and generation_kwargs of the tasks of lmms-eval.
 MAX_NEW_TOKENS = {"original": 512, "lmms-eval": 16}

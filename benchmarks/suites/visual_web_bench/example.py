@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 CAPTION, WEBQA, HEADING_OCR = "web_caption", "webqa", "heading_ocr"
 ELEMENT_OCR, ELEMENT_GROUND = "element_ocr", "element_ground"

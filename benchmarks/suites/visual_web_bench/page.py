@@ -12,7 +12,7 @@ from PIL import ImageDraw, ImageFont
 
 from benchmarks.suites.visual_web_bench.example import Box
 from benchmarks.suites.visual_web_bench.sites import Link, Site
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 _INK, _PAPER, _PANEL, _EDGE, _SOFT = "#1b1f24", "#ffffff", "#f1f3f6", "#c9ced6", "#5a6472"
 _MARK, _LABEL, _LETTER = "#ff0000", "#000000", "#ffffff"

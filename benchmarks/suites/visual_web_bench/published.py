@@ -29,7 +29,7 @@ from benchmarks.suites.visual_web_bench.example import (
     Example,
     ParsedResponse,
 )
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 FILES = "test-*.parquet"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

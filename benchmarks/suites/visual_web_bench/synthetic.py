@@ -25,7 +25,7 @@ from benchmarks.suites.visual_web_bench.example import (
 )
 from benchmarks.suites.visual_web_bench.page import draw, lay_out
 from benchmarks.suites.visual_web_bench.sites import Site, sites
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 _SEED = 20240405
 

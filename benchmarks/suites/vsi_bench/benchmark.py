@@ -32,7 +32,7 @@ from benchmarks.suites.vsi_bench.scoring import (
     read_number,
 )
 from benchmarks.suites.vsi_bench.visibility import LEAST_FRAMES
-from vldac.conversation import Image, Message
+from vldac.models.conversation import Image, Message
 
 VERSION = 1
 #: The eight tasks in the order in which they are reported.

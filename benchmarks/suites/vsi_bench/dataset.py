@@ -19,7 +19,7 @@ from benchmarks.harness.tables import Row, locate, read_rows
 from benchmarks.harness.task import BenchmarkDataError
 from benchmarks.harness.video import read_frames
 from benchmarks.suites.vsi_bench.scoring import MULTIPLE_CHOICE, NUMERIC
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 _FIELDS = ("id", "dataset", "scene_name", "question_type", "question", "options", "ground_truth")
 _NAME = re.compile(r"\w[\w.-]*")

@@ -17,7 +17,7 @@ import pyglet
 from benchmarks.suites.vsi_bench.scene import CAMERA_HEIGHT, CAMERA_TILT, FIELD_OF_VIEW, Scene, Thing
 from benchmarks.suites.vsi_bench.visibility import LEAST_FRAMES
 from envs.base import SimulatorError
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 pyglet.options["headless"] = True
 

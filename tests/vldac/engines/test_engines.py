@@ -15,10 +15,10 @@ from vldac import engines
 from vldac.acting import Actor
 from vldac.config import ConfigError, parse
 from vldac.distributed import Runtime
+from vldac.models.vlm import VLM, Prompt, Response
 from vldac.policy import load_base
 from vldac.rollout import Collector
 from vldac.train import make_simulators
-from vldac.vlm import VLM, Prompt, Response
 
 ALWAYS = '{"thoughts": "scripted", "action": "+"}'
 

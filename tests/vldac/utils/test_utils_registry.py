@@ -10,7 +10,7 @@ from vldac.utils.registry import Registry, UnknownNameError
 
 @pytest.fixture
 def registry() -> Registry:
-    return Registry("shape", {"square": "math:sqrt"})
+    return Registry("shape", {"square": "math:sqrt"}, group="vldac.shapes")
 
 
 def test_a_name_is_imported_when_it_is_used(registry: Registry) -> None:
@@ -46,6 +46,6 @@ def test_installed_packages_add_names(monkeypatch: pytest.MonkeyPatch) -> None:
         return [metadata.EntryPoint("circle", "math:pi", group)]
 
     monkeypatch.setattr(metadata, "entry_points", entry_points)
-    found = Registry("shape", {})
+    found = Registry("shape", {}, group="vldac.shapes")
     assert found.names() == ("circle",)
     assert found.load("circle") == pytest.approx(3.14159, abs=1e-5)

@@ -15,7 +15,7 @@ from nle import nethack
 from nle.nethack.nethack import HACKDIR
 from numpy.typing import NDArray
 
-from vldac.conversation import Image
+from vldac.models.conversation import Image
 
 SIDE = 16
 #: In the order in which tiles are numbered.

@@ -11,11 +11,13 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from vldac import parsing, tiny_vlm
+from vldac import parsing
 from vldac.config import TinyConfig
-from vldac.families import UnsupportedFamilyError
+from vldac.engines.transformers import TransformersEngine
+from vldac.models import tiny
+from vldac.models.registry import UnsupportedFamilyError
+from vldac.models.vlm import VLM, Prompt, Response
 from vldac.parsing import ParsedResponse
-from vldac.vlm import VLM, Prompt, Response
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 TEXTS = ["go.", "number line. move current to target. actions: -, +.", "a much longer prompt. " * 4]
@@ -51,7 +53,7 @@ def build(family: str, tmp_path_factory: pytest.TempPathFactory) -> VLM:
         "assistant\n",
     ]
     directory = tmp_path_factory.mktemp(family)
-    tiny_vlm.build(TinyConfig(family=family, **SHAPE), corpus * 5, 0, directory)  # type: ignore[arg-type]
+    tiny.build(TinyConfig(family=family, **SHAPE), corpus * 5, 0, directory)  # type: ignore[arg-type]
     return VLM.from_pretrained(directory)
 
 
@@ -69,7 +71,9 @@ def mixed_prompts(vlm: VLM) -> list[Prompt]:
 
 def generate(vlm: VLM, prompts: list[Prompt], **options: Any) -> list[Response]:
     generator = torch.Generator().manual_seed(options.pop("seed", 0))
-    return vlm.generate(prompts, **({"max_new_tokens": 6, "temperature": 1.0} | options), generator=generator)
+    return TransformersEngine(vlm).generate(
+        prompts, **({"max_new_tokens": 6, "temperature": 1.0} | options), generator=generator
+    )
 
 
 def learner_log_probs(vlm: VLM, prompts: list[Prompt], responses: list[Tensor], temperature: float) -> list[Tensor]:
@@ -125,9 +129,9 @@ def test_log_probs_equal_a_plain_loop_over_single_tokens(vlm: VLM) -> None:
         with torch.no_grad():
             logits = vlm.backbone(
                 input_ids=ids[None],
-                mm_token_type_ids=(ids[None] == vlm.image_token_id).int(),
-                pixel_values=prompt.pixel_values,
-                image_grid_thw=prompt.image_grid_thw,
+                mm_token_type_ids=(ids[None] == vlm.family.image_token_id).int(),
+                pixel_values=prompt.pictures["pixel_values"],
+                image_grid_thw=prompt.pictures["image_grid_thw"],
             ).logits[0, -1]
         allowed = [i for i in range(len(logits)) if not vlm.forbidden[i]]
         weights = {i: float(logits[i].double() / 0.7) for i in allowed}
@@ -251,7 +255,9 @@ def test_samples_follow_the_softmax_at_their_temperature(vlm: VLM) -> None:
     generator = torch.Generator().manual_seed(0)
     counts: Counter[int] = Counter()
     for _ in range(10):
-        responses = vlm.generate([prompt] * 200, max_new_tokens=1, temperature=0.1, generator=generator)
+        responses = TransformersEngine(vlm).generate(
+            [prompt] * 200, max_new_tokens=1, temperature=0.1, generator=generator
+        )
         counts.update(int(r.token_ids[0]) for r in responses)
     assert p_value(counts, vlm.token_log_probs(logits, 0.1).exp().double()) > 1e-3
     assert p_value(counts, vlm.token_log_probs(logits, 0.15).exp().double()) < 1e-6  # the test can tell them apart
@@ -305,9 +311,9 @@ def test_each_image_has_a_quarter_as_many_placeholders_as_patches(
 ) -> None:
     (prompt,) = any_vlm.encode([frames(count, height=height, width=width)], ["go."])
     patches = (height // 8) * (width // 8)
-    assert prompt.image_grid_thw.tolist() == [[1, height // 8, width // 8]] * count
-    assert len(prompt.pixel_values) == patches * count
-    assert int((prompt.input_ids == any_vlm.image_token_id).sum()) == patches * count // 4
+    assert prompt.pictures["image_grid_thw"].tolist() == [[1, height // 8, width // 8]] * count
+    assert len(prompt.pictures["pixel_values"]) == patches * count
+    assert int((prompt.input_ids == any_vlm.family.image_token_id).sum()) == patches * count // 4
 
 
 def test_a_prompt_is_the_chat_format_with_each_placeholder_repeated(any_vlm: VLM) -> None:
@@ -334,8 +340,8 @@ def test_images_stay_with_their_own_prompts(vlm: VLM) -> None:
     together = vlm.encode(windows, TEXTS)
     for window, text, prompt in zip(windows, TEXTS, together, strict=True):
         (alone,) = vlm.encode([window], [text])
-        assert torch.equal(prompt.pixel_values, alone.pixel_values)
-        assert torch.equal(prompt.image_grid_thw, alone.image_grid_thw)
+        assert torch.equal(prompt.pictures["pixel_values"], alone.pictures["pixel_values"])
+        assert torch.equal(prompt.pictures["image_grid_thw"], alone.pictures["image_grid_thw"])
         assert torch.equal(prompt.input_ids, alone.input_ids)
 
 
@@ -366,7 +372,7 @@ def test_a_model_of_a_hub_is_of_one_commit_which_it_names(
 
 def test_a_model_of_an_unknown_family_is_named_before_its_weights_are_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llava"}')
-    with pytest.raises(UnsupportedFamilyError, match=r"'llava'.*qwen2_vl.*families\.py"):
+    with pytest.raises(UnsupportedFamilyError, match=r"'llava'.*qwen2_vl.*registry\.py"):
         VLM.from_pretrained(tmp_path)
 
 

@@ -1,21 +1,23 @@
-"""From a conversation to what a vision-language model takes: token ids with placeholders expanded, and patches.
+"""From a conversation to what a vision-language model takes: token ids with placeholders expanded, and pictures.
 
 The processors of transformers need torchvision for their video half, so the tokenizer and the image processor are used
-by themselves, and each image placeholder is repeated here, to the same ids.
+by themselves, and each image placeholder is expanded here, to the same ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from vldac.conversation import Message
-from vldac.families import Family
+from vldac.models.conversation import Message
+
+if TYPE_CHECKING:  # which imports this module
+    from vldac.models.adapter import ModelAdapter, Picture
 
 #: Role and content of a message; None stands for a picture.
 _Turn = tuple[str, tuple[str | None, ...]]
@@ -25,20 +27,18 @@ _Turn = tuple[str, tuple[str | None, ...]]
 class Prompt:
     """One encoded prompt, without padding.
 
+    Which tensors `pictures` and `features` hold is the business of the model's `ModelAdapter`.
+
     Attributes:
         input_ids: (P,) int64, image placeholders expanded.
-        pixel_values: (patches, D) float32 of all K pictures.
-        image_grid_thw: (K, 3) int64, the patch grid of each picture.
-        features: what a vision tower that is not trained makes of the pictures, (visual tokens, H); None computes it in
-            every forward pass.
-        deepstack: the same at the inner layers that some families hand to the language model.
+        pictures: what the vision tower reads of all pictures, by name; empty where none is shown.
+        features: what a vision tower that is not trained makes of the pictures, by name; None computes it in every
+            forward pass.
     """
 
     input_ids: Tensor
-    pixel_values: Tensor
-    image_grid_thw: Tensor
-    features: Tensor | None = None
-    deepstack: tuple[Tensor, ...] = ()
+    pictures: Mapping[str, Tensor] = field(default_factory=dict)
+    features: Mapping[str, Tensor] | None = None
 
 
 class Encoder:
@@ -46,12 +46,11 @@ class Encoder:
 
     Args:
         tokenizer: of the model, with its chat template.
-        image_processor: of the model.
         family: of the model.
     """
 
-    def __init__(self, tokenizer: Any, image_processor: Any, family: Family) -> None:
-        self.tokenizer, self.image_processor, self.family = tokenizer, image_processor, family
+    def __init__(self, tokenizer: Any, family: ModelAdapter) -> None:
+        self.tokenizer, self.family = tokenizer, family
         self._marks = sorted({*tokenizer.all_special_tokens, *family.forbidden_tokens, family.end_of_turn})
         self._encode_text = lru_cache(maxsize=4096)(self._encode_text_uncached)
 
@@ -60,26 +59,21 @@ class Encoder:
 
         Args:
             conversations: of text and of pictures (H, W, 3) uint8.
+
+        Raises:
+            ValueError: the chat template of the model drops or adds pictures.
         """
         images = [image for messages in conversations for message in messages for image in message.images]
-        if images:
-            processed = self.image_processor(images=images, return_tensors="pt")
-            pixels, grids = processed["pixel_values"], processed["image_grid_thw"]
-        else:
-            pixels, grids = torch.zeros(0, 0), torch.zeros(0, 3, dtype=torch.int64)
-        patches = grids.prod(-1).tolist()
-        tokens = [count // self.image_processor.merge_size**2 for count in patches]
-        encoded, image, patch = [], 0, 0
+        pictures = iter(self.family.encode_pictures(images) if images else [])
+        encoded = []
         for messages in conversations:
             turns = tuple(
                 (message.role, tuple(self.literal(part) if isinstance(part, str) else None for part in message.content))
                 for message in messages
             )
-            k = sum(len(message.images) for message in messages)
-            used = sum(patches[image : image + k])
-            ids = self._encode_text(turns, tuple(tokens[image : image + k]))
-            encoded.append(Prompt(ids, pixels[patch : patch + used].clone(), grids[image : image + k].clone()))
-            image, patch = image + k, patch + used
+            shown = [next(pictures) for message in messages for _ in message.images]
+            ids = self._encode_text(turns, tuple(picture.placeholder for picture in shown))
+            encoded.append(Prompt(ids, _joined(shown)))
         return encoded
 
     def literal(self, text: str) -> str:
@@ -92,7 +86,7 @@ class Encoder:
                 text = text.replace(mark, f"{mark[0]} {mark[1:]}")
         return text
 
-    def _encode_text_uncached(self, turns: tuple[_Turn, ...], image_tokens: tuple[int, ...]) -> Tensor:
+    def _encode_text_uncached(self, turns: tuple[_Turn, ...], placeholders: tuple[str, ...]) -> Tensor:
         messages = [
             {
                 "role": role,
@@ -102,10 +96,16 @@ class Encoder:
         ]
         template = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         pieces = template.split(self.family.image_token)
-        if len(pieces) != len(image_tokens) + 1:
+        if len(pieces) != len(placeholders) + 1:
             raise ValueError(f"the chat template of this model drops or adds pictures: {len(pieces) - 1} placeholders")
         expanded = pieces[0] + "".join(
-            self.family.image_token * count + piece for count, piece in zip(image_tokens, pieces[1:], strict=True)
+            placeholder + piece for placeholder, piece in zip(placeholders, pieces[1:], strict=True)
         )
         ids = self.tokenizer(expanded, add_special_tokens=False, return_tensors="pt")["input_ids"]
         return ids[0]
+
+
+def _joined(pictures: Sequence[Picture]) -> dict[str, Tensor]:
+    """The tensors of one prompt's pictures, copied: a prompt must not keep those of its whole batch in memory."""
+    names = pictures[0].tensors if pictures else ()
+    return {name: torch.cat([picture.tensors[name] for picture in pictures]) for name in names}

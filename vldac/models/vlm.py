@@ -1,7 +1,7 @@
 """A vision-language model as the method sees it: prompts in, sampled responses, log-probabilities and states out.
 
 One class serves the model built on the machine and the released ones of 7 billion parameters; families differ only in
-`vldac.families`. Token ids are kept from generation to the loss and never made from text again, and sampling and
+their `ModelAdapter`. Token ids are kept from generation to the loss and never made from text again, and sampling and
 learning read log-probabilities through the same function, with the same temperature and the same forbidden tokens.
 """
 
@@ -18,19 +18,13 @@ import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedConfig,
-)
-from transformers.utils import ModelOutput, cached_file, extract_commit_hash
+from transformers import AutoModelForImageTextToText, GenerationConfig, PreTrainedConfig
+from transformers.utils import cached_file, extract_commit_hash
 
-from vldac.conversation import Message
-from vldac.encoding import Encoder, Prompt
-from vldac.families import LORA_TARGETS, family_of
-from vldac.sampling import Sampler
+from vldac.models.adapter import ModelAdapter
+from vldac.models.conversation import Message
+from vldac.models.prompts import Encoder, Prompt
+from vldac.models.registry import adapter_for
 
 __all__ = ["VLM", "Prompt", "Response", "Scores"]
 
@@ -70,22 +64,19 @@ class VLM(nn.Module):
 
     Args:
         model: a Hugging Face image-text-to-text model, or a PEFT model around one.
-        tokenizer: its tokenizer.
-        image_processor: its image processor.
+        family: what is particular to the model's family, with its tokenizer and image processor.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
+    def __init__(self, model: Any, family: ModelAdapter) -> None:
         super().__init__()
-        self.model = model
-        self.tokenizer = tokenizer
-        self.image_processor = image_processor
+        self.model, self.family = model, family
+        self.tokenizer = tokenizer = family.tokenizer
+        self.image_processor = family.image_processor
         config = self.backbone.config
-        self.family = family_of(config.model_type)
-        self.hidden_size: int = config.text_config.hidden_size
+        self.hidden_size: int = config.get_text_config().hidden_size
         self.end_id: int = tokenizer.convert_tokens_to_ids(self.family.end_of_turn)
         self.pad_id: int = tokenizer.pad_token_id
-        self.image_token_id: int = tokenizer.convert_tokens_to_ids(self.family.image_token)
-        forbidden = torch.zeros(config.text_config.vocab_size, dtype=torch.bool)
+        forbidden = torch.zeros(config.get_text_config().vocab_size, dtype=torch.bool)
         forbidden[[tokenizer.convert_tokens_to_ids(token) for token in self.family.forbidden_tokens]] = True
         forbidden[len(tokenizer) :] = True  # rows that only pad the embedding matrix
         self.register_buffer("forbidden", forbidden, persistent=False)
@@ -95,7 +86,7 @@ class VLM(nn.Module):
         #: (ZeRO stage 3).
         self.lockstep = False
         #: From conversations to prompts.
-        self.encoder = Encoder(tokenizer, image_processor, self.family)
+        self.encoder = Encoder(tokenizer, self.family)
         # What a released model advises for chats, such as a repetition penalty, `generate` would put between the model
         # and the sampler: the log-probabilities of sampling would no longer be those of learning.
         advised = self.backbone.generation_config
@@ -110,6 +101,7 @@ class VLM(nn.Module):
         *,
         revision: str | None = None,
         dtype: torch.dtype | Literal["auto"] = torch.float32,
+        family: str | None = None,
     ) -> VLM:
         """Loads a Hugging Face directory or hub id.
 
@@ -117,6 +109,7 @@ class VLM(nn.Module):
             base: the directory or id.
             revision: branch, tag or commit of a hub id.
             dtype: of the weights; "auto" leaves them as they were saved.
+            family: see `vldac.models.registry.adapter_for`; None goes by the model's type.
 
         Raises:
             OSError: nothing is there, or its files are incomplete.
@@ -125,13 +118,12 @@ class VLM(nn.Module):
         commit = None if Path(base).is_dir() else _commit(str(base), revision)
         revision = commit or revision  # all files of one commit, even while a branch moves
         described, _ = PreTrainedConfig.get_config_dict(base, revision=revision)
-        family_of(str(described.get("model_type")))  # before gigabytes are read
+        adapter = adapter_for(str(described.get("model_type")), family)  # before gigabytes are read
         model = AutoModelForImageTextToText.from_pretrained(
             base, revision=revision, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
         )
-        tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
-        processor = AutoImageProcessor.from_pretrained(base, revision=revision, backend="pil")
-        vlm = cls(model, tokenizer, processor).eval()
+        tokenizer, processor = adapter.load_tokenizer(base, revision), adapter.load_image_processor(base, revision)
+        vlm = cls(model, adapter(model.config, tokenizer, processor)).eval()
         vlm.commit = commit
         return vlm
 
@@ -150,7 +142,7 @@ class VLM(nn.Module):
 
         There is no dropout: sampling, old and new log-probabilities must come from the same network.
         """
-        config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=LORA_TARGETS)
+        config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=self.family.lora_targets)
         self.model = get_peft_model(self.model, config)
 
     def load_adapter(self, directory: str | Path) -> None:
@@ -186,19 +178,11 @@ class VLM(nn.Module):
 
         An update reads each prompt six times or more; without this, a frozen tower would be run as often.
         """
-        shown = bool(prompts) and all(len(p.image_grid_thw) for p in prompts)
+        shown = bool(prompts) and all(prompt.pictures for prompt in prompts)
         if not isinstance(self.model, PeftModel) or self.lockstep or not shown:
             return list(prompts)
-        grids = torch.cat([p.image_grid_thw for p in prompts]).to(self.device)
-        pixels = torch.cat([p.pixel_values for p in prompts]).to(self.device)
-        output = self.backbone.model.get_image_features(pixels, grids, return_dict=True)
-        sizes = [int(p.image_grid_thw.prod(-1).sum()) // self.image_processor.merge_size**2 for p in prompts]
-        features = torch.cat(tuple(output.pooler_output)).split(sizes)
-        layers = [torch.cat(layer).split(sizes) for layer in getattr(output, "deepstack_features", None) or ()]
-        return [
-            replace(p, features=features[i].clone(), deepstack=tuple(layer[i].clone() for layer in layers))
-            for i, p in enumerate(prompts)
-        ]
+        features = self.family.vision_features(self.backbone, prompts)
+        return [replace(prompt, features=each) for prompt, each in zip(prompts, features, strict=True)]
 
     def collate(self, prompts: Sequence[Prompt], responses: Sequence[Tensor] = ()) -> tuple[dict[str, Any], int]:
         """Pads prompts on the left and responses on the right, so that every response starts in one column.
@@ -217,20 +201,9 @@ class VLM(nn.Module):
         for row, response in enumerate(responses):
             ids[row, width : width + len(response)] = response
             attention[row, width : width + len(response)] = 1
-        tensors = {"input_ids": ids, "attention_mask": attention}
-        features = [p.features for p in prompts if p.features is not None]
-        if shown := [p for p in prompts if len(p.image_grid_thw)]:  # the model infers positions where nothing is shown
-            tensors["mm_token_type_ids"] = (ids == self.image_token_id).int()
-            tensors["image_grid_thw"] = torch.cat([p.image_grid_thw for p in shown])
-            if len(features) != len(prompts):
-                tensors["pixel_values"] = torch.cat([p.pixel_values for p in shown])
-        inputs: dict[str, Any] = {name: tensor.to(self.device) for name, tensor in tensors.items()}
-        if len(features) == len(prompts):
-            images: dict[str, Any] = {"pooler_output": tuple(features)}
-            if prompts[0].deepstack:
-                images["deepstack_features"] = list(zip(*(p.deepstack for p in prompts), strict=True))
-            inputs["mm_encoder_outputs"] = {"image": ModelOutput(images)}
-        return inputs, width
+        inputs = {"input_ids": ids, "attention_mask": attention, **self.family.model_inputs(prompts, ids)}
+        on_device = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+        return on_device, width
 
     # Distribution of a response token
 
@@ -248,10 +221,10 @@ class VLM(nn.Module):
             temperature: that the responses were sampled at.
         """
         inputs, width = self.collate(prompts, responses)
-        hidden = self.backbone.model(**inputs, use_cache=False).last_hidden_state
+        hidden = self.family.trunk(self.backbone)(**inputs, use_cache=False).last_hidden_state
         ids = inputs["input_ids"][:, width:]
         mask = inputs["attention_mask"][:, width:].bool()
-        distribution = self.token_log_probs(self.backbone.lm_head(hidden[:, width - 1 : -1]), temperature)
+        distribution = self.token_log_probs(self.family.lm_head(self.backbone)(hidden[:, width - 1 : -1]), temperature)
         # Padding is a forbidden token: its -inf must not reach the loss, not even multiplied by zero.
         chosen = distribution.gather(-1, ids.masked_fill(~mask, self.end_id).unsqueeze(-1)).squeeze(-1)
         with torch.no_grad():
@@ -267,45 +240,8 @@ class VLM(nn.Module):
     def states(self, prompts: Sequence[Prompt]) -> Tensor:
         """Hidden states (B, H) at the last token of each prompt."""
         inputs, width = self.collate(prompts)
-        state: Tensor = self.backbone.model(**inputs, use_cache=False).last_hidden_state[:, width - 1]
+        state: Tensor = self.family.trunk(self.backbone)(**inputs, use_cache=False).last_hidden_state[:, width - 1]
         return state
-
-    @torch.no_grad()
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
-    ) -> list[Response]:
-        """Samples one response a prompt from exactly `token_log_probs`; no top-k, no top-p.
-
-        Args:
-            prompts: B prompts.
-            max_new_tokens: a response that has not ended by then is cut off.
-            temperature: 0 takes the likeliest token.
-            generator: source of all randomness; its state alone decides the samples. One for each prompt makes a
-                response independent of what else is in the batch.
-        """
-        inputs, width = self.collate(prompts)
-        sampler = Sampler(
-            lambda logits: self.token_log_probs(logits, temperature or 1.0), generator, greedy=temperature == 0
-        )
-        output = self.backbone.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            logits_processor=[sampler],
-            eos_token_id=self.end_id,
-            pad_token_id=self.pad_id,
-            synced_gpus=self.lockstep,
-        )[:, width:].cpu()
-        log_probs = torch.stack(sampler.log_probs, dim=1).cpu()
-        ended = (output == self.end_id).int()
-        lengths = (ended.cumsum(1) - ended == 0).sum(1).tolist()
-        return [Response(output[i, :n].clone(), log_probs[i, :n].clone()) for i, n in enumerate(lengths)]
 
 
 def _commit(hub_id: str, revision: str | None) -> str | None:
