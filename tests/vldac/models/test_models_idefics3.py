@@ -31,7 +31,6 @@ from vldac.models.conversation import Message
 from vldac.models.prompts import Prompt
 from vldac.models.vlm import VLM, Response
 from vldac.plan import plan
-from vldac.value_head import ValueHead
 
 REPOSITORY = Path(__file__).parents[3]
 CORPUS = ["go there. what is it?", "number line. move current to target. actions: -, +.", "User: Assistant:"] * 5
@@ -245,7 +244,7 @@ def test_a_saved_policy_loads_back_to_the_same_log_probs(
     config = tiny_config({"model": {"base": str(directory), "lora_rank": rank}})
     vlm = trained_vlm if rank else VLM.from_pretrained(directory)
     description = {"adapter": rank > 0, "config": config.model_dump(mode="json")}
-    policy.save(tmp_path / "policy", vlm, ValueHead(vlm.hidden_size, (16,)), description)
+    policy.save(tmp_path / "policy", vlm, None, description)
     loaded = policy.load(tmp_path / "policy", directory, config.model)
     prompts = loaded.encoder(CONVERSATIONS)
     responses = [vlm.encode_response(text) for text in ("x", "y", "z")]
