@@ -34,7 +34,7 @@ def gae(  # noqa: PLR0917  # the symbols of the equation, in its order
         (T, N) float advantages.
     """
     deltas = rewards + gamma * next_values * ~terminated - values
-    carried = gamma * gae_lambda * ~(terminated | truncated)
+    carried = gamma * gae_lambda * (~(terminated | truncated)).to(rewards.dtype)
     advantages = torch.zeros_like(deltas)
     running = torch.zeros_like(deltas[0])
     for t in range(len(deltas) - 1, -1, -1):

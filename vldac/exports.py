@@ -7,7 +7,10 @@ form in which it is evaluated and served, and stays.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vldac import policy
 from vldac.config import Config, ConfigError
@@ -15,22 +18,43 @@ from vldac.distributed import Runtime
 from vldac.learner import Learner
 
 
-def write(learner: Learner, config: Config, update: int, out: Path, runtime: Runtime) -> None:
-    """Writes the policy directory after `update` updates; every rank must call it. It appears whole or not at all."""
-    with learner.gathered() as vlm:
-        if not runtime.is_main:
-            return
-        out.parent.mkdir(parents=True, exist_ok=True)
-        aside = out.with_name(f".{out.name}.writing")
-        shutil.rmtree(aside, ignore_errors=True)
-        description = {
-            "adapter": config.model.lora_rank > 0,
-            "environment_steps": update * config.steps_per_update,
-            "config": config.deciding(),  # the same weights are the same files, however they are benchmarked later
-        }
-        policy.save(aside, vlm, learner.critic.head.state_dict() if learner.critic else None, description)
-        shutil.rmtree(out, ignore_errors=True)
-        aside.rename(out)
+@dataclass(frozen=True)
+class Exporter:
+    """Writes a run's policies.
+
+    Attributes:
+        learner: holds the policy.
+        config: of the run.
+        base: what `vldac.policy.identity` says of the base model.
+        runtime: this rank.
+    """
+
+    learner: Learner
+    config: Config
+    base: Mapping[str, Any]
+    runtime: Runtime
+
+    def write(self, update: int, out: Path) -> None:
+        """Writes the policy directory after `update` updates; every rank must call it.
+
+        The directory appears whole or not at all.
+        """
+        with self.learner.gathered() as vlm:
+            if not self.runtime.is_main:
+                return
+            out.parent.mkdir(parents=True, exist_ok=True)
+            aside = out.with_name(f".{out.name}.writing")
+            shutil.rmtree(aside, ignore_errors=True)
+            description = {
+                "adapter": self.config.model.lora_rank > 0,
+                "base": dict(self.base),
+                "environment_steps": update * self.config.steps_per_update,
+                "config": self.config.deciding(),  # the same weights are the same files, however they are scored later
+            }
+            critic = self.learner.critic
+            policy.save(aside, vlm, critic.head.state_dict() if critic else None, description)
+            shutil.rmtree(out, ignore_errors=True)
+            aside.rename(out)
 
 
 def directory(run_dir: Path, update: int) -> Path:

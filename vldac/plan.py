@@ -14,14 +14,13 @@ from vldac.models.registry import adapter_for
 _BYTES = {"float32": 4, "bfloat16": 2}
 
 
-def plan(config: Config, base: str | None = None) -> dict[str, Any]:
+def plan(config: Config) -> dict[str, Any]:
     """Counts a run's work and estimates the memory of one rank's weights, gradients and optimiser state.
 
     Activations are left out: they depend on the length of prompts and are bounded by `train.micro_batch_size`.
 
     Args:
         config: the run.
-        base: directory or hub id of the model; None for `model.base`.
 
     Returns:
         Numbers in plain units; "memory" in MiB per rank, or the reason why it is unknown.
@@ -37,7 +36,7 @@ def plan(config: Config, base: str | None = None) -> dict[str, Any]:
         "ranks": config.deepspeed.ranks,
         "num_envs": config.deepspeed.ranks * config.env.num_envs,
         "checkpoints_kept": config.checkpoint.keep,
-        "memory": _memory(config, base or config.model.base),
+        "memory": _memory(config, config.model.base),
     }
 
 
@@ -72,14 +71,14 @@ def _count(config: Config, base: str) -> tuple[int, int]:
 
         model_configuration = model_config(config.model.tiny, rows=config.model.tiny.vocabulary)
     else:
-        model_configuration = AutoConfig.from_pretrained(base, revision=config.model.revision, local_files_only=True)
+        model_configuration = AutoConfig.from_pretrained(
+            base, revision=config.model.revision, local_files_only=True, trust_remote_code=False
+        )
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(model_configuration)
     total = sum(p.numel() for p in model.parameters())
-    rank, targets = (
-        config.model.lora_rank,
-        adapter_for(model_configuration.model_type, config.model.family).lora_targets,
-    )
+    rank = config.model.lora_rank
+    targets = adapter_for(model_configuration.model_type, config.model.family).lora_targets
     adapter = sum(
         rank * (module.in_features + module.out_features)
         for name, module in model.named_modules()

@@ -6,7 +6,10 @@ weights, the value head if a critic was trained, and vldac.json, which says what
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +18,19 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vldac.config import ModelConfig
-from vldac.models.vlm import VLM
-from vldac.utils.files import content_hash
+from vldac.config import ConfigError, ModelConfig, presets
+from vldac.models.vlm import VLM, WeightsError
+from vldac.utils.files import content_hash, write_json
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
+#: Suffixes of the files of a model that are loaded: configurations, weights, tokenizers, templates.
+_LOADED = frozenset({".json", ".safetensors", ".txt", ".model", ".jinja"})
 
 
 def write_pointer(directory: Path, base: str, revision: str | None) -> None:
     """Makes `directory` stand for a model that lies elsewhere: a hub id, or a directory."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / POINTER).write_text(json.dumps({"base": base, "revision": revision}, indent=1) + "\n")
+    write_json(directory / POINTER, {"base": base, "revision": revision})
 
 
 def resolve(directory: str | Path) -> tuple[str, str | None]:
@@ -50,14 +54,95 @@ def resolve(directory: str | Path) -> tuple[str, str | None]:
 
 
 def digest(directory: Path) -> str:
-    """A hash that tells model directories apart: names, sizes and contents of all files.
+    """A hash that tells model directories apart: names and contents of the files that are loaded.
 
     A pointer to another directory counts as that directory; one to a hub as the id and revision that it names. Every
-    byte is read: about a second for each gigabyte.
+    byte is read: about a second for each gigabyte. What a download leaves beside the model does not count.
     """
     if (directory / POINTER).exists() and (target := Path(resolve(directory)[0])).is_dir():
         directory = target
-    return content_hash(*sorted(directory.iterdir()))[:16]
+    return content_hash(*sorted(path for path in directory.iterdir() if path.suffix in _LOADED))[:16]
+
+
+def choose_base(directory: Path | None, model: ModelConfig, run_dir: Path) -> Path:
+    """The base directory of a run: the one that was named, models/base if it is `model.base`, or a pointer to that.
+
+    Args:
+        directory: that a user named; None for none.
+        model: the model that the run is configured for.
+        run_dir: takes a pointer where no directory stands for `model.base` yet.
+
+    Raises:
+        ConfigError: the directory that was named, or models/base of a tiny model, holds another model.
+    """
+    default = Path("models/base")
+    if directory is not None or model.base == "tiny":
+        require_base(directory or default, model)
+        return directory or default
+    if default.exists():
+        with contextlib.suppress(ConfigError):
+            require_base(default, model)
+            return default
+    write_pointer(run_dir / "base", model.base, model.revision)
+    return run_dir / "base"
+
+
+def require_name(base: str) -> None:
+    """Checks that `model.base` may stand for a model: "tiny", a directory that is there, or a hub id.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if base != "tiny" and not Path(base).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+        near = difflib.get_close_matches(base.lower(), presets.names("model"), n=1, cutoff=0.5)
+        hint = f"; did you mean the preset model={near[0]}?" if near else ""
+        raise ConfigError(
+            f"model.base {base!r} is neither 'tiny', nor a directory, nor a hub id such as "
+            f"Qwen/Qwen2-VL-7B-Instruct{hint}"
+        )
+
+
+def require_base(directory: Path, model: ModelConfig) -> None:
+    """Checks that a base directory holds the model that a run is configured for.
+
+    Raises:
+        ConfigError: it holds another one.
+        FileNotFoundError: it holds none.
+    """
+    target, revision = resolve(directory)
+    if model.base != "tiny":
+        if (target, revision) != (model.base, model.revision) and not _same(Path(target), Path(model.base)):
+            found = f"{target}{f' at revision {revision}' if revision else ''}"
+            raise ConfigError(
+                f"{directory} holds {found}, but model.base is {model.base}"
+                f"{f' at revision {model.revision}' if model.revision else ''}; name the base directory of that model "
+                "with --base, or change model.base"
+            )
+        return
+    from vldac.models.tiny import model_config  # noqa: PLC0415  # only this branch needs tokenizers
+
+    found = json.loads((Path(target) / "config.json").read_text(encoding="utf-8"))
+    asked = model_config(model.tiny, rows=model.tiny.vocabulary).to_dict()
+    keys = [("model_type",), *(("text_config", key) for key in _SHAPE), ("vision_config", "depth")]
+    if wrong := [".".join(key) for key in keys if _at(found, key) != _at(asked, key)]:
+        raise ConfigError(
+            f"{directory} holds another model than model.tiny describes (it differs in {', '.join(wrong)}); make the "
+            f"base again with vldac.warm_start, or name the model that it holds: --set model.base={directory}"
+        )
+
+
+#: What tells small models of one family apart.
+_SHAPE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size")
+
+
+def _at(values: Any, key: tuple[str, ...]) -> Any:
+    for part in key:
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.is_dir() and b.is_dir() and (a.samefile(b) or digest(a) == digest(b))
 
 
 def load_base(directory: str | Path, config: ModelConfig) -> VLM:
@@ -107,9 +192,39 @@ def load(directory: str | Path, base: str | Path, config: ModelConfig) -> VLM:
     description = describe(directory)
     if not description["adapter"]:
         return VLM.from_pretrained(directory, dtype=getattr(torch, config.dtype), family=config.family)
+    require_own_base(directory, Path(base))
     vlm = load_base(base, config)
     vlm.load_adapter(directory)
     return vlm.eval()
+
+
+def identity(base: Path) -> dict[str, str | None]:
+    """What a policy records of the base that it was trained on, by which another base is refused later."""
+    target, revision = resolve(base)
+    if not Path(target).is_dir():
+        return {"model": target, "revision": revision, "digest": None, "model_type": None}
+    described = json.loads((Path(target) / "config.json").read_text(encoding="utf-8"))
+    return {"model": None, "revision": None, "digest": digest(base), "model_type": described.get("model_type")}
+
+
+def require_own_base(directory: Path, base: Path) -> None:
+    """Checks that an adapter goes onto the base that it was trained on.
+
+    A base that was named by its hub id is not held against a directory: what is in it may be that model.
+
+    Raises:
+        WeightsError: `base` is another model.
+    """
+    trained_on = describe(directory).get("base")
+    if trained_on is None or not base.is_dir():
+        return
+    found = identity(base)
+    for key in ("model_type", "digest", "model", "revision"):
+        if None not in (trained_on[key], found[key]) and trained_on[key] != found[key]:
+            raise WeightsError(
+                f"{directory} was trained on another base than {base} ({key} {trained_on[key]}, here {found[key]}); "
+                "name its own base"
+            )
 
 
 def describe(directory: Path) -> dict[str, Any]:

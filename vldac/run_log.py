@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vldac import policy
 from vldac.config import Config, ConfigError
 from vldac.distributed import Runtime
 from vldac.utils.files import write_json
@@ -53,9 +52,9 @@ class RunLog:
                 file.writelines(json.dumps({**row, "time_s": elapsed}) + "\n" for row in rows)
 
 
-def claim(run_dir: Path, config: Config, base: Path, runtime: Runtime) -> None:
+def claim(run_dir: Path, config: Config, base: Mapping[str, Any], runtime: Runtime) -> None:
     """Makes `run_dir` this run's, or finds that it is: another run's checkpoint must never be continued by mistake."""
-    path, mine = run_dir / "run-config.json", {"base": policy.digest(base), **config.deciding()}
+    path, mine = run_dir / "run-config.json", {"base": dict(base), **config.deciding()}
     runtime.barrier()
     if path.exists():
         other = json.loads(path.read_text(encoding="utf-8"))

@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 import yaml
 
+from envs import registry
 from envs.vector import VectorEnv, shared_seeds, training_seeds
 from vldac import algorithms, checkpoint, engines, exports, policy
 from vldac.acting import Actor
@@ -58,7 +59,8 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             have.
         CheckpointError: a checkpoint could not be written; those before it are whole.
     """
-    claim(run_dir, config, base, runtime)
+    identity = policy.identity(base)
+    claim(run_dir, config, identity, runtime)
     torch.use_deterministic_algorithms(runtime.device.type == "cpu")
     torch.manual_seed(derive_seed(config.seed, "weights"))  # the adapter and the value head, alike on every rank
     sampling, shuffling = torch.Generator(runtime.device), torch.Generator()
@@ -76,6 +78,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
         generator=sampling,
         engine=engine,
     )
+    exporter = exports.Exporter(learner, config, identity, runtime)
     metrics = RunLog(run_dir / "metrics.jsonl", runtime)
     episode_log = RunLog(run_dir / "episodes.jsonl", runtime)
     window: deque[float] = deque(maxlen=_WINDOW)
@@ -112,11 +115,11 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             if runtime.is_main:
                 print(progress_line(row, config), flush=True)
             if update in config.exported_updates:  # before the checkpoint: what that resumes from has been exported
-                exports.write(learner, config, update, exports.directory(run_dir, update), runtime)
+                exporter.write(update, exports.directory(run_dir, update))
             if update % config.checkpoint.every == 0 or update == config.updates:
                 checkpoint.save(run_dir / "checkpoints", update, write, keep=config.checkpoint.keep, runtime=runtime)
 
-    exports.write(learner, config, config.updates, out, runtime)
+    exporter.write(config.updates, out)
     runtime.barrier()
 
 
@@ -171,6 +174,25 @@ class Experience:
             restore_generator(generator, state["generators"][name])
         self.window.extend(state["window"])
         self.collector.resume(state["simulators"])
+
+
+def check(config: Config, base: Path | None) -> None:
+    """Refuses what a run would fail at later: an environment, an algorithm or a model that is not there.
+
+    Args:
+        config: the run.
+        base: directory of the base model that a user named; None for none.
+
+    Raises:
+        ConfigError: `model.base` cannot be a model, or `base` holds another one.
+        UnknownEnvError: there is no environment `env.id`.
+        UnknownNameError: an algorithm or engine of the user's own cannot be imported.
+    """
+    registry.spec(config.env.id)
+    algorithms.make(config.train)
+    policy.require_name(config.model.base)
+    if base is not None and base.exists():
+        policy.require_base(base, config.model)
 
 
 def make_simulators(config: Config, group_size: int, runtime: Runtime) -> VectorEnv:
@@ -289,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vldac.train", description=__doc__.splitlines()[0])
     parser.add_argument("--params", default="params.yaml", help="configuration (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
-    parser.add_argument("--base", type=Path, default=Path("models/base"), help="base model (default: %(default)s)")
+    parser.add_argument("--base", type=Path, help="directory of model.base (default: models/base, if it holds that)")
     parser.add_argument("--run-dir", type=Path, default=Path("runs/default"), help="checkpoints and metrics")
     parser.add_argument("--out", type=Path, default=Path("models/policy"), help="the trained policy")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and the plan")
@@ -298,8 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if options.dry_run:
         quiet()
-        base = str(options.base) if (options.base / "config.json").exists() else None
-        document = {"config": config.model_dump(mode="json"), "plan": plan(config, base)}
+        check(config, options.base)
+        document = {"config": config.model_dump(mode="json"), "plan": plan(config)}
         print(yaml.safe_dump(document, sort_keys=False), end="")
         return 0
     if "WORLD_SIZE" not in os.environ and config.deepspeed.ranks > 1:
@@ -308,7 +330,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(f"this was launched as {ranks} ranks, but deepspeed.ranks is {config.deepspeed.ranks}")
     quiet()
     with process_group(config.deepspeed.threads) as runtime:
-        train(config, options.base, options.run_dir, options.out, runtime)
+        check(config, options.base)
+        base = policy.choose_base(options.base, config.model, options.run_dir)
+        train(config, base, options.run_dir, options.out, runtime)
     return 0
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from vldac import policy, train
-from vldac.config import Config, load, parse
+from vldac.config import load, parse
 from vldac.plan import plan
 from vldac.utils.errors import report_errors
 
@@ -30,7 +30,7 @@ def test_the_plan_counts_the_parameters_that_the_model_has(tiny_base: Path, tiny
         base = sum(p.numel() for p in vlm.parameters())
         if rank:
             vlm.add_adapter(rank, 8)
-        memory = plan(config, str(tiny_base))["memory"]
+        memory = plan(tiny_config({"model": {"lora_rank": rank, "base": str(tiny_base)}}))["memory"]
         assert memory["parameters"] == base
         assert memory["trained_parameters"] == sum(p.numel() for p in vlm.parameters() if p.requires_grad)
 
@@ -56,8 +56,9 @@ def test_memory_follows_the_zero_stage() -> None:
             assert found[name] == pytest.approx(one[name] / ratio, abs=0.1)
 
 
-def test_a_model_that_cannot_be_reached_leaves_its_memory_unknown(tmp_path: Path) -> None:
-    assert plan(Config(), str(tmp_path / "nowhere"))["memory"].startswith("unknown until the model is on this machine")
+def test_a_model_that_cannot_be_reached_leaves_its_memory_unknown() -> None:
+    memory = plan(parse({"model": {"base": "nobody/nothing"}}))["memory"]
+    assert memory.startswith("unknown until the model is on this machine")
 
 
 def test_a_dry_run_prints_the_configuration_and_the_plan_as_yaml_and_does_nothing(

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from vldac import parsing, policy
+from vldac import parsing, policy, train
 from vldac.acting import load_actor
-from vldac.config import ModelConfig
-from vldac.models.vlm import VLM
+from vldac.config import ConfigError, ModelConfig
+from vldac.evaluation import model
+from vldac.models.vlm import VLM, WeightsError
+from vldac.utils.errors import report_errors
 from vldac.value_head import ValueHead
 
 PROMPT = "number line. move current to target. actions: -, +."
@@ -163,3 +166,108 @@ def test_an_actor_samples_by_its_own_seed(saved: Any, tiny_base: Path) -> None:
     assert texts(1) == texts(1)
     assert texts(1) != texts(2)
     assert len(set(texts(1))) > 1
+
+
+def changed_base(base: Path, directory: Path, **config: Any) -> Path:
+    """A copy of a base with other values in its config.json."""
+    shutil.copytree(base, directory)
+    described = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(described | config))
+    return directory
+
+
+def without(path: Path, part: str) -> None:
+    """Takes the weights with `part` in their names out of a file."""
+    weights = {name: tensor for name, tensor in load_file(path).items() if part not in name}
+    save_file(weights, path, {"format": "pt"})
+
+
+def test_weights_that_are_missing_are_named_and_not_made_up(tiny_base: Path, tmp_path: Path) -> None:
+    untied = changed_base(tiny_base, tmp_path / "untied", tie_word_embeddings=False)
+    text = json.loads((untied / "config.json").read_text())["text_config"] | {"tie_word_embeddings": False}
+    changed_base(untied, tmp_path / "untied-too", text_config=text)
+    with pytest.raises(WeightsError, match=r"^the weights of \S+ do not fit its config.json \(missing: lm_head.w"):
+        policy.load_base(tmp_path / "untied-too", ModelConfig())
+    shutil.copytree(tiny_base, tmp_path / "cut")
+    without(tmp_path / "cut" / "model.safetensors", "layers.0.mlp")
+    with pytest.raises(WeightsError, match=r"missing: model\.\S+mlp.down_proj.weight, \S+, \S+\);"):
+        policy.load_base(tmp_path / "cut", ModelConfig())
+    deeper = changed_base(tiny_base, tmp_path / "deeper")
+    weights = load_file(deeper / "model.safetensors")
+    extra = {name.replace("layers.0", "layers.1"): tensor.clone() for name, tensor in weights.items()}
+    save_file(weights | extra, deeper / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WeightsError, match="unexpected: "):
+        policy.load_base(deeper, ModelConfig())
+
+
+def test_an_adapter_goes_onto_no_other_base(saved: Any, tiny_base: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved["adapter"][0], tmp_path / "policy")
+    description = policy.describe(tmp_path / "policy") | {"base": policy.identity(tiny_base)}
+    (tmp_path / "policy" / "vldac.json").write_text(json.dumps(description))
+    shutil.copytree(tiny_base, tmp_path / "same")
+    policy.load(tmp_path / "policy", tmp_path / "same", ModelConfig())
+    shutil.copytree(tiny_base, tmp_path / "other")
+    weights = {name: 0.5 * tensor for name, tensor in load_file(tiny_base / "model.safetensors").items()}
+    save_file(weights, tmp_path / "other" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WeightsError, match=r"policy was trained on another base than \S+other \(digest"):
+        policy.load(tmp_path / "policy", tmp_path / "other", ModelConfig())
+    with pytest.raises(WeightsError, match=r"another base than \S+other \(digest"):
+        model.load(tmp_path / "other", tmp_path / "policy")
+
+
+def test_an_adapter_whose_weights_lead_nowhere_is_refused(saved: Any, tiny_base: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved["adapter"][0], tmp_path / "policy")
+    path = tmp_path / "policy" / "adapter_model.safetensors"
+    renamed = {name.replace("layers.0", "layers.7"): tensor for name, tensor in load_file(path).items()}
+    save_file(renamed, path)
+    with pytest.raises(WeightsError, match=r"does not fit this base: \d+ of its weights lead nowhere and \d+ are"):
+        policy.load(tmp_path / "policy", tiny_base, ModelConfig())
+    path.rename(path.with_name("adapter_model.bin"))
+    with pytest.raises(WeightsError, match=r"has no adapter_model.safetensors; other formats are not loaded"):
+        policy.load(tmp_path / "policy", tiny_base, ModelConfig())
+
+
+def test_a_base_is_told_apart_by_the_files_that_are_loaded(tiny_base: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_base, tmp_path / "base")
+    first = policy.digest(tmp_path / "base")
+    (tmp_path / "base" / ".cache" / "huggingface").mkdir(parents=True)
+    for name in (".cache/huggingface/model.safetensors.metadata", "README.md", ".gitattributes"):
+        (tmp_path / "base" / name).write_text("what a download leaves")
+    assert policy.digest(tmp_path / "base") == first
+    (tmp_path / "base" / "generation_config.json").write_text("{}")
+    assert policy.digest(tmp_path / "base") != first
+
+
+def test_the_base_on_disk_must_be_the_model_that_is_asked_for(
+    tiny_base: Path, tiny_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    shutil.copytree(tiny_base, tmp_path / "models" / "base")
+    monkeypatch.chdir(tmp_path)
+    tiny, large = tiny_config().model, ModelConfig(base="Qwen/Qwen2-VL-7B-Instruct")
+    assert policy.choose_base(None, tiny, tmp_path / "run") == Path("models/base")
+    assert policy.choose_base(None, large, tmp_path / "run") == tmp_path / "run" / "base"
+    assert policy.resolve(tmp_path / "run" / "base") == ("Qwen/Qwen2-VL-7B-Instruct", None)
+    with pytest.raises(ConfigError, match=r"models/base holds models/base, but model.base is Qwen/Qwen2-VL-7B"):
+        policy.choose_base(Path("models/base"), large, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"another model than model.tiny describes \(it differs in text_config"):
+        policy.choose_base(Path("models/base"), ModelConfig(), tmp_path / "run")
+    policy.write_pointer(tmp_path / "pointer", large.base, "v1")
+    with pytest.raises(ConfigError, match="holds Qwen/Qwen2-VL-7B-Instruct at revision v1, but model"):
+        policy.choose_base(tmp_path / "pointer", large, tmp_path / "run")
+    same = ModelConfig(base=str(tiny_base))
+    assert policy.choose_base(Path("models/base"), same, tmp_path / "run") == Path("models/base")  # a copy of it
+
+
+def test_a_dry_run_refuses_what_a_run_would_fail_at(tiny_params_file: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    params = ["--dry-run", "--params", str(tiny_params_file())]
+
+    def fails(override: str) -> str:
+        assert report_errors(lambda: train.main([*params, "--set", override])) == 1
+        return capsys.readouterr().err
+
+    assert "unknown environment 'MiniWorld-OneRom-v0'; did you mean MiniWorld-OneRoom-v0" in fails(
+        "env.id=MiniWorld-OneRom-v0"
+    )
+    assert "did you mean the preset model=qwen2-vl-7b?" in fails("model.base=qwen2-vl-7b")
+    assert "algorithm 'nowhere:Class' needs the module 'nowhere'" in fails("train.algorithm=nowhere:Class")

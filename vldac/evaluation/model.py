@@ -49,6 +49,7 @@ def load(base: str | Path, policy_dir: Path | None, *, dtype: Dtype | None = Non
     else:
         vlm = _from_hub(str(base), revision, kind, family)
     if policy_dir is not None and policy.describe(policy_dir)["adapter"]:
+        policy.require_own_base(policy_dir, Path(base))
         vlm.load_adapter(policy_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -70,7 +70,7 @@ class ModelAdapter(ABC):
         Raises:
             OSError: nothing is there.
         """
-        tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(base, revision=revision, trust_remote_code=False)
         if tokenizer.chat_template is None:  # some released models have it beside the tokenizer, for their processor
             found = cached_file(base, _TEMPLATE, revision=revision, _raise_exceptions_for_missing_entries=False)
             if found is not None:
@@ -87,7 +87,7 @@ class ModelAdapter(ABC):
         Raises:
             OSError: nothing is there.
         """
-        return AutoImageProcessor.from_pretrained(base, revision=revision, backend="pil")
+        return AutoImageProcessor.from_pretrained(base, revision=revision, backend="pil", trust_remote_code=False)
 
     @property
     @abstractmethod

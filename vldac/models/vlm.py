@@ -7,7 +7,7 @@ learning read log-probabilities through the same function, with the same tempera
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, GenerationConfig, PreTrainedConfig
 from transformers.utils import cached_file, extract_commit_hash
@@ -25,6 +26,7 @@ from vldac.models.adapter import ModelAdapter
 from vldac.models.conversation import Message
 from vldac.models.prompts import Encoder, Prompt
 from vldac.models.registry import adapter_for
+from vldac.utils.errors import UserError
 
 __all__ = ["VLM", "Prompt", "Response", "Scores"]
 
@@ -57,6 +59,10 @@ class Scores:
     mask: Tensor
     states: Tensor
     entropies: Tensor
+
+
+class WeightsError(UserError, OSError):
+    """Weights that are not those of the model that they are to be loaded into; the message is one line."""
 
 
 class VLM(nn.Module):
@@ -119,9 +125,16 @@ class VLM(nn.Module):
         revision = commit or revision  # all files of one commit, even while a branch moves
         described, _ = PreTrainedConfig.get_config_dict(base, revision=revision)
         adapter = adapter_for(str(described.get("model_type")), family)  # before gigabytes are read
-        model = AutoModelForImageTextToText.from_pretrained(
-            base, revision=revision, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
+        model, loaded = AutoModelForImageTextToText.from_pretrained(
+            base,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            trust_remote_code=False,
         )
+        _require_whole(base, loaded)
         tokenizer, processor = adapter.load_tokenizer(base, revision), adapter.load_image_processor(base, revision)
         vlm = cls(model, adapter(model.config, tokenizer, processor)).eval()
         vlm.commit = commit
@@ -146,8 +159,25 @@ class VLM(nn.Module):
         self.model = get_peft_model(self.model, config)
 
     def load_adapter(self, directory: str | Path) -> None:
-        """Puts a trained adapter on the model."""
-        self.model = PeftModel.from_pretrained(self.model, str(directory))
+        """Puts a trained adapter on the model.
+
+        Raises:
+            WeightsError: it has no safetensors, or was trained on another kind of model.
+        """
+        path = Path(directory) / "adapter_model.safetensors"
+        if not path.is_file():
+            raise WeightsError(f"{directory} has no adapter_model.safetensors; other formats are not loaded")
+        with safe_open(path, framework="pt") as file:
+            stored = set(file.keys())
+        model = PeftModel.from_pretrained(self.model, str(directory))
+        wanted = set(get_peft_model_state_dict(model))
+        if stored != wanted:
+            names = sorted(stored ^ wanted)
+            raise WeightsError(
+                f"the adapter in {directory} does not fit this base: {len(stored - wanted)} of its weights lead "
+                f"nowhere and {len(wanted - stored)} are missing (such as {names[0]}); name its own base"
+            )
+        self.model = model
 
     @contextmanager
     def adapter_disabled(self) -> Iterator[None]:
@@ -242,6 +272,22 @@ class VLM(nn.Module):
         inputs, width = self.collate(prompts)
         state: Tensor = self.family.trunk(self.backbone)(**inputs, use_cache=False).last_hidden_state[:, width - 1]
         return state
+
+
+def _require_whole(base: str | Path, loaded: Mapping[str, Any]) -> None:
+    """Refuses weights that do not fit the model: transformers would go on with random numbers in their place."""
+    kinds = (("missing", "missing_keys"), ("unexpected", "unexpected_keys"), ("of another shape", "mismatched_keys"))
+    wrong = []
+    for word, key in kinds:
+        names = sorted(str(name[0] if isinstance(name, tuple) else name) for name in loaded.get(key) or ())
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            wrong.append(f"{word}: {', '.join(names[:3])}{more}")
+    if wrong:
+        raise WeightsError(
+            f"the weights of {base} do not fit its config.json ({'; '.join(wrong)}); download the model again, or mend "
+            "its config.json"
+        )
 
 
 def _commit(hub_id: str, revision: str | None) -> str | None:

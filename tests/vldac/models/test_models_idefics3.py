@@ -233,7 +233,7 @@ def test_lora_is_on_the_language_model_alone(trained_vlm: VLM, directory: Path, 
     assert adapted
     assert all("text_model" in name and "lora_" in name for name in adapted)
     assert len(adapted) == 2 * 7 * 2  # layers, linear layers of each, A and B
-    counted = plan(tiny_config({"model": {"lora_rank": 4}}), str(directory))["memory"]
+    counted = plan(tiny_config({"model": {"lora_rank": 4, "base": str(directory)}}))["memory"]
     assert counted["trained_parameters"] == sum(p.numel() for p in trained_vlm.parameters() if p.requires_grad)
 
 
