@@ -27,12 +27,14 @@ class Decision:
         response: the tokens that it wrote.
         text: the response, word for word.
         parsed: as it was read; None if it could not be.
+        truncated: whether the response was cut off at its length limit.
     """
 
     prompt: Prompt
     response: Response
     text: str
     parsed: ParsedResponse | None
+    truncated: bool
 
     @property
     def action(self) -> str | None:
@@ -90,7 +92,13 @@ class Actor:
         )
         texts = [self.vlm.decode(response.token_ids) for response in responses]
         return [
-            Decision(prompt, response, text, parsing.parse_response(text))
+            Decision(
+                prompt,
+                response,
+                text,
+                parsing.parse_response(text),
+                truncated=int(response.token_ids[-1]) != self.vlm.end_id,
+            )
             for prompt, response, text in zip(prompts, responses, texts, strict=True)
         ]
 

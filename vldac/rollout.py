@@ -64,7 +64,8 @@ class Rollout:
         steps: T lists of N steps.
         last_prompts: the N observations that follow the last step.
         episodes: `info` of each episode that ended, in order, with the step it `ended_at`; lost ones left out.
-        invalid: steps whose answer named no legal action.
+        invalid: steps whose response named no legal action.
+        truncated: steps whose response was cut off at its length limit.
         lost: episodes that were lost with their worker.
         seconds: time spent in "simulator" and in "generation" (encoding and decoding included).
     """
@@ -73,6 +74,7 @@ class Rollout:
     last_prompts: list[Prompt] = field(default_factory=list)
     episodes: list[dict[str, Any]] = field(default_factory=list)
     invalid: int = 0
+    truncated: int = 0
     lost: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"simulator": 0.0, "generation": 0.0})
 
@@ -109,6 +111,7 @@ class Collector:
             clock.lap("simulator")
             self.observations = result.observations
             rollout.steps.append(self._records(decisions, episodes, result))
+            rollout.truncated += sum(decision.truncated for decision in decisions)
             self._count(rollout, result, number)
             clock.lap("generation")
         rollout.last_prompts = self._encode(self.observations)

@@ -14,9 +14,8 @@ import logging
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,8 @@ from vldac import algorithms, checkpoint, engines, exports, policy
 from vldac.acting import Actor
 from vldac.config import Config, ConfigError, load
 from vldac.distributed import Runtime, launch_ranks, process_group
+from vldac.early_warnings import early_warnings
+from vldac.episodes import EpisodeStatistics, episode_row, running_since
 from vldac.learner import Learner
 from vldac.plan import plan
 from vldac.rollout import Collector, Rollout
@@ -39,8 +40,6 @@ from vldac.utils.errors import report_errors
 from vldac.utils.files import write_json
 from vldac.utils.libraries import quiet
 from vldac.utils.seeding import derive_seed, generator_state, restore_generator
-
-_WINDOW = 100  # episodes of a running success rate
 
 
 def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime) -> None:
@@ -81,11 +80,10 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     exporter = exports.Exporter(learner, config, identity, runtime)
     metrics = RunLog(run_dir / "metrics.jsonl", runtime)
     episode_log = RunLog(run_dir / "episodes.jsonl", runtime)
-    window: deque[float] = deque(maxlen=_WINDOW)
 
     with make_simulators(config, algorithm.group_size, runtime) as simulators:
         collector = Collector(actor, simulators)
-        experience = Experience(collector, simulators, {"sampling": sampling, "shuffling": shuffling}, window)
+        experience = Experience(collector, simulators, {"sampling": sampling, "shuffling": shuffling})
 
         def write(directory: Path) -> None:
             learner.save(directory)
@@ -100,20 +98,23 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             engine.update_weights(update)
             rollout = collector.collect(config.rollout.steps)
             learned = learner.update(rollout, update)
-            finished = _gather(rollout.episodes, runtime)
-            episode_log.append([episode_row(e, update, config) for e in finished])
+            finished = [episode_row(e, update, config) for e in _gather(rollout.episodes, runtime)]
+            episode_log.append(finished)
             update += 1
-            window.extend(float(e["success"]) for e in finished)
+            oldest = -runtime.max(-running_since(simulators.episode_lengths, update, config))
             row = {
                 "update": update,
                 "environment_steps": update * config.steps_per_update,
                 **learned,
-                **rollout_metrics(rollout, finished, window, time.perf_counter() - started, runtime),
+                **rollout_metrics(rollout, time.perf_counter() - started, runtime),
+                **experience.statistics.add(finished, int(oldest)),
                 **system_metrics(runtime.device),
             }
             metrics.append([row])
             if runtime.is_main:
                 print(progress_line(row, config), flush=True)
+                for warning in early_warnings(row, experience.statistics, config):
+                    print(f"warning: {warning}", flush=True)
             if update in config.exported_updates:  # before the checkpoint: what that resumes from has been exported
                 exporter.write(update, exports.directory(run_dir, update))
             if update % config.checkpoint.every == 0 or update == config.updates:
@@ -150,20 +151,20 @@ class Experience:
         collector: plays the simulators.
         simulators: their running episodes are kept as seeds and actions.
         generators: by name.
-        window: success of the last episodes of all ranks.
+        statistics: of the episodes of all ranks.
     """
 
     collector: Collector
     simulators: VectorEnv
     generators: dict[str, torch.Generator]
-    window: deque[float]
+    statistics: EpisodeStatistics = field(default_factory=EpisodeStatistics)
 
     def save(self, path: Path) -> None:
         """Writes it as JSON."""
         state = {
             "simulators": self.simulators.state_dict(),
             "generators": {name: generator_state(generator) for name, generator in self.generators.items()},
-            "window": list(self.window),
+            "statistics": self.statistics.state_dict(),
         }
         write_json(path, state)
 
@@ -172,7 +173,7 @@ class Experience:
         state = json.loads(path.read_text(encoding="utf-8"))
         for name, generator in self.generators.items():
             restore_generator(generator, state["generators"][name])
-        self.window.extend(state["window"])
+        self.statistics.load_state_dict(state["statistics"])
         self.collector.resume(state["simulators"])
 
 
@@ -222,17 +223,17 @@ def make_simulators(config: Config, group_size: int, runtime: Runtime) -> Vector
     )
 
 
-def rollout_metrics(
-    rollout: Rollout, finished: list[dict[str, Any]], window: deque[float], seconds: float, runtime: Runtime
-) -> dict[str, float]:
-    """What an update's experience looked like, over all ranks. Nothing is said of episodes if none ended."""
+def rollout_metrics(rollout: Rollout, seconds: float, runtime: Runtime) -> dict[str, float]:
+    """What an update's experience looked like, over all ranks."""
     responses = [step.response for row in rollout.steps for step in row]
-    counts = [len(responses), sum(len(r.token_ids) for r in responses), rollout.invalid, rollout.lost]
-    steps, tokens, invalid, lost = runtime.sum(torch.tensor(counts, dtype=torch.float64)).tolist()
+    tokens_written = sum(len(r.token_ids) for r in responses)
+    counts = [len(responses), tokens_written, rollout.invalid, rollout.truncated, rollout.lost]
+    steps, tokens, invalid, truncated, lost = runtime.sum(torch.tensor(counts, dtype=torch.float64)).tolist()
     spent = {name: runtime.max(value) for name, value in rollout.seconds.items()}
-    metrics = {
+    return {
         "rollout/response_tokens": tokens / steps,
         "rollout/invalid_actions": invalid / steps,
+        "rollout/truncated_responses": truncated / steps,
         "rollout/lost_episodes": lost,
         "time/update_s": seconds,
         "time/simulator_share": spent["simulator"] / seconds,
@@ -241,42 +242,18 @@ def rollout_metrics(
         "speed/environment_steps_per_s": steps / seconds,
         "speed/generated_tokens_per_s": tokens / max(spent["generation"], 1e-9),
     }
-    if finished:
-        for name, key in (("success", "success"), ("return", "episode_return"), ("length", "episode_length")):
-            metrics[f"episode/{name}"] = sum(float(e[key]) for e in finished) / len(finished)
-        metrics["episode/count"] = len(finished)
-    if window:
-        metrics["episode/success_last_100"] = sum(window) / len(window)
-    return metrics
-
-
-def episode_row(episode: dict[str, Any], updates_before: int, config: Config) -> dict[str, Any]:
-    """One finished episode, and when it began, in environment steps of the run over all ranks.
-
-    A learning curve is drawn over beginnings. Over endings it starts too high, because the episodes that end first
-    are the quick successes.
-    """
-    ended = updates_before * config.rollout.steps + episode["ended_at"] + 1
-    return {
-        "update": updates_before + 1,
-        "began": (ended - episode["episode_length"]) * config.env.num_envs * config.deepspeed.ranks,
-        "success": bool(episode["success"]),
-        "return": episode["episode_return"],
-        "length": episode["episode_length"],
-        "seed": episode["episode_seed"],
-    }
 
 
 def progress_line(row: dict[str, Any], config: Config) -> str:
     """One readable line an update."""
 
-    def optional(name: str) -> str:  # of episodes before one has ended, or of a critic that is not there
+    def optional(name: str) -> str:  # of episodes before a cohort is complete, or of a critic that is not there
         return f"{row[name]:.2f}" if name in row else "-"
 
     fields = [
         f"update {row['update']}/{config.updates}",
         f"steps {row['environment_steps']}",
-        f"success {optional('episode/success_last_100')}",
+        f"success {optional('episode/success_last_100')} (n {row.get('episode/success_last_100_count', 0)})",
         f"return {optional('episode/return')}",
         f"invalid {row['rollout/invalid_actions']:.2f}",
         f"kl {row['policy/kl_to_old']:.4f}",

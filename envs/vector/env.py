@@ -94,6 +94,11 @@ class VectorEnv:
         """Which episode each simulator is in, counted from 0; -1 before the first `reset`."""
         return [episode.index for episode in self._episodes]
 
+    @property
+    def episode_lengths(self) -> list[int]:
+        """Steps that the running episode of each simulator has taken."""
+        return [len(episode.actions) for episode in self._episodes]
+
     def reset(self) -> list[Observation | None]:
         """Begins episode 0 of every simulator, whatever is running.
 

@@ -38,7 +38,7 @@ OVERRIDES = (
 METRICS = (
     *("loss/policy", "loss/value", "policy/grad_norm", "critic/grad_norm"),
     *("policy/kl_to_old", "policy/kl_to_reference", "policy/entropy", "critic/explained_variance"),
-    *("rollout/response_tokens", "rollout/invalid_actions", "episode/return"),
+    *("rollout/response_tokens", "rollout/invalid_actions"),
 )
 INSTRUCTION_SETS = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 

@@ -43,6 +43,8 @@ class ScriptedModel:
         first = len(self.written) - len(row)
         return [Response(torch.tensor([first + i]), torch.tensor([-0.5])) for i in range(len(row))]
 
+    end_id = -1
+
     def decode(self, token_ids: torch.Tensor) -> str:
         return self.written[int(token_ids)]
 

@@ -20,7 +20,6 @@ from vldac import checkpoint
 from vldac.config import ConfigError
 from vldac.distributed import Runtime
 from vldac.run_log import RunLog, claim
-from vldac.train import episode_row
 
 REPOSITORY = Path(__file__).parents[2]
 #: Sixteen updates, long enough to be killed in the middle of.
@@ -157,7 +156,7 @@ def test_a_run_writes_one_line_an_update_and_a_policy(uninterrupted: Run) -> Non
 @pytest.mark.slow
 def test_the_same_command_again_changes_nothing(uninterrupted: Run) -> None:
     before = uninterrupted.result()
-    assert "going on from update 16 of 16" in uninterrupted.finish()
+    assert "resuming from update 16 of 16" in uninterrupted.finish()
     assert uninterrupted.result() == before
 
 
@@ -187,7 +186,7 @@ def test_a_killed_run_ends_as_if_it_had_never_been_killed(
         kill(process)
         assert not run.policy.exists()  # it was killed before its end, or this test shows nothing
     output = run.finish()
-    assert ("going on from update" in output) == (moments != [before_any_checkpoint])
+    assert ("resuming from update" in output) == (moments != [before_any_checkpoint])
     assert run.result() == uninterrupted.result()
     assert not list(run.checkpoints.glob(".writing-*"))
 
@@ -207,7 +206,7 @@ def test_a_run_whose_newest_checkpoint_is_broken_goes_on_from_the_one_before(
     file.write_bytes(data)
     output = run.finish()
     assert f"checkpoint {newest} is broken" in output
-    assert f"going on from update {checkpoint.update_of(before)}" in output
+    assert f"resuming from update {checkpoint.update_of(before)}" in output
     assert run.result() == uninterrupted.result()
 
 
@@ -348,16 +347,6 @@ def test_only_the_first_rank_writes_metrics(tmp_path: Path) -> None:
     log.truncate(0)
     log.append([{"update": 1}])
     assert not log.path.exists()
-
-
-def test_an_episode_is_dated_by_its_beginning_in_steps_of_all_simulators(tiny_config: Any) -> None:
-    config = tiny_config()  # 4 steps of 4 simulators an update
-    ended = {"success": True, "episode_return": 0.5, "episode_length": 3, "episode_seed": 7, "ended_at": 1}
-    # Two updates are 8 steps of each simulator; it ended at the second one after them, so it took steps 7, 8 and 9
-    # (counted from 0), and before step 7 the four simulators had taken 7 x 4.
-    row = episode_row(ended, 2, config)
-    assert row == {"update": 3, "began": 28, "success": True, "return": 0.5, "length": 3, "seed": 7}
-    assert episode_row({**ended, "episode_length": 10}, 2, config)["began"] == 0
 
 
 def test_a_folder_of_another_run_is_not_continued(tiny_config: Any, tmp_path: Path) -> None:

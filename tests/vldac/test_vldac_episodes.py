@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from vldac.config import Config, parse
+from vldac.early_warnings import early_warnings
+from vldac.episodes import EpisodeStatistics, episode_row, running_since
+
+
+def test_an_episode_is_dated_by_its_beginning_in_steps_of_all_simulators(tiny_config: Any) -> None:
+    config = tiny_config()  # 4 steps of 4 simulators an update
+    ended = {"success": True, "episode_return": 0.5, "episode_length": 3, "episode_seed": 7, "ended_at": 1}
+    # Two updates are 8 steps of each simulator; it ended at the second one after them, so it took steps 7, 8 and 9
+    # (counted from 0), and before step 7 the four simulators had taken 7 x 4.
+    row = episode_row(ended, 2, config)
+    assert row == {"update": 3, "began": 28, "success": True, "return": 0.5, "length": 3, "seed": 7}
+    assert episode_row({**ended, "episode_length": 10}, 2, config)["began"] == 0
+    assert running_since([1, 3, 0, 2], 2, config) == (8 - 3) * 4
+
+
+def simulate(quick: int, slow: int, updates: int, seed: int = 0) -> tuple[list[dict[str, float]], float]:
+    """A policy that succeeds half of the time, in `quick` steps, and fails in `slow`: metrics, and the naive rate."""
+    config = parse({"env": {"num_envs": 16}, "rollout": {"steps": 8}, "train": {"batch_size": 32}})
+    rng, statistics = random.Random(seed), EpisodeStatistics()
+    lengths, plans = [0] * 16, [rng.random() < 0.5 for _ in range(16)]
+    history, naive = [], []
+    for update in range(updates):
+        rows = []
+        for step in range(8):
+            for i in range(16):
+                lengths[i] += 1
+                if lengths[i] == (quick if plans[i] else slow):
+                    info = {"success": plans[i], "episode_return": float(plans[i]), "episode_length": lengths[i]}
+                    rows.append(episode_row({**info, "episode_seed": i, "ended_at": step}, update, config))
+                    lengths[i], plans[i] = 0, rng.random() < 0.5
+        naive += [row["success"] for row in rows]
+        history.append(statistics.add(rows, running_since(lengths, update + 1, config)))
+    return history, sum(naive[-100:]) / len(naive[-100:])
+
+
+def test_success_is_not_that_of_the_quick_ones() -> None:
+    early, naive = simulate(3, 60, updates=7)
+    assert naive > 0.85  # whatever has ended: almost only successes
+    assert "episode/success_last_100" not in early[0]  # nothing has been compared yet, so nothing is said
+    late, _ = simulate(3, 60, updates=80)
+    assert late[-1]["episode/success_last_100_count"] == 100
+    means = [simulate(3, 60, updates=80, seed=seed)[0][-1]["episode/success_last_100"] for seed in range(12)]
+    assert sum(means) / len(means) == pytest.approx(0.5, abs=0.05)
+
+
+def test_every_episode_is_counted_once_and_only_after_all_that_began_before_it() -> None:
+    history, _ = simulate(3, 60, updates=80)
+    counted = sum(row.get("episode/count", 0) for row in history)
+    assert counted > 300
+    until = [row["episode/complete_until"] for row in history]
+    assert until == sorted(until)
+
+
+def test_statistics_resume_from_json() -> None:
+    def row(began: int, *, success: bool) -> dict[str, Any]:
+        return {"began": began, "success": success, "return": float(success), "length": 2, "seed": began}
+
+    whole, first = EpisodeStatistics(), EpisodeStatistics()
+    parts = [([row(0, success=True), row(9, success=False)], 5), ([row(4, success=False)], 20)]
+    whole.add(*parts[0])
+    first.add(*parts[0])
+    resumed = EpisodeStatistics()
+    resumed.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert resumed.add(*parts[1]) == whole.add(*parts[1])
+    assert resumed.state_dict() == whole.state_dict()
+
+
+def metrics(update: int, **changes: float) -> dict[str, float]:
+    return {
+        "update": update,
+        "environment_steps": 256 * update,
+        "rollout/truncated_responses": 0.0,
+        "rollout/invalid_actions": 0.0,
+        **{name.replace("__", "/"): value for name, value in changes.items()},
+    }
+
+
+def ended(*returns: float, success: bool = False) -> EpisodeStatistics:
+    statistics = EpisodeStatistics()
+    rows = [{"began": i, "success": success, "return": r, "length": 1, "seed": i} for i, r in enumerate(returns)]
+    statistics.add(rows, 0)
+    return statistics
+
+
+def test_a_run_that_cannot_learn_says_so_early() -> None:
+    config, nothing = Config(), EpisodeStatistics()  # 32 updates
+    truncated = metrics(1, rollout__truncated_responses=0.98, rollout__invalid_actions=0.98)
+    assert early_warnings(metrics(1), nothing, config) == []
+    (cut,) = early_warnings(truncated, nothing, config)
+    assert cut.startswith("98% of the responses were cut off at rollout.max_new_tokens 24")
+    (invalid,) = early_warnings(metrics(1, rollout__invalid_actions=0.95), nothing, config)
+    assert invalid.startswith("95% of the responses named no legal action")
+    assert early_warnings(metrics(2, rollout__invalid_actions=0.95), nothing, config) == []
+    (constant,) = early_warnings(metrics(4), ended(-1.0, -1.0), config)
+    assert constant.startswith("every episode has returned -1 in the first 1024 environment steps (2 episodes)")
+    (failing,) = early_warnings(metrics(4), ended(-1.0, 0.5), config)
+    assert failing.startswith("no episode has succeeded in the first 1024 environment steps")
+    assert early_warnings(metrics(4), ended(-1.0, 0.5, success=True), config) == []
+    assert early_warnings(metrics(5), ended(-1.0, 0.5), config) == []

@@ -1,0 +1,122 @@
+"""Training episodes: what each one came to, and success over those that can be compared fairly.
+
+Quick episodes end first, and quick episodes are mostly successes. A success rate over whatever has ended is therefore
+too high at the start of a run, after a change of the policy, and in the last points of a curve. Here an episode counts
+once every episode that began before it has ended too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from vldac.config import Config
+
+#: Episodes of the running success rate.
+WINDOW = 100
+
+
+def episode_row(episode: dict[str, Any], updates_before: int, config: Config) -> dict[str, Any]:
+    """One finished episode as a line of episodes.jsonl.
+
+    Args:
+        episode: `info` of its last step, with the step of the rollout that it `ended_at`.
+        updates_before: updates made before the rollout in which it ended.
+        config: of the run.
+
+    Returns:
+        Among others "began": when it began, in environment steps of the run over all ranks.
+    """
+    ended = updates_before * config.rollout.steps + episode["ended_at"] + 1
+    return {
+        "update": updates_before + 1,
+        "began": _steps(ended - episode["episode_length"], config),
+        "success": bool(episode["success"]),
+        "return": episode["episode_return"],
+        "length": episode["episode_length"],
+        "seed": episode["episode_seed"],
+    }
+
+
+def running_since(lengths: Sequence[int], updates: int, config: Config) -> int:
+    """When the oldest running episode began, in environment steps of the run over all ranks.
+
+    Args:
+        lengths: steps that the running episode of each simulator has taken.
+        updates: made so far.
+        config: of the run.
+    """
+    return _steps(updates * config.rollout.steps - max(lengths), config)
+
+
+def _steps(rows: int, config: Config) -> int:
+    return rows * config.env.num_envs * config.deepspeed.ranks
+
+
+class EpisodeStatistics:
+    """Success of complete cohorts: of the episodes that began before the oldest one that is still running.
+
+    Attributes:
+        complete_until: environment steps; every episode that began before has ended.
+        ended: episodes so far, compared fairly or not.
+        succeeded: of them.
+        lowest: return of them; infinite before the first.
+        highest: return of them.
+    """
+
+    def __init__(self) -> None:
+        self.complete_until = self.ended = self.succeeded = 0
+        self.lowest, self.highest = math.inf, -math.inf
+        self._waiting: list[dict[str, Any]] = []
+        self._recent: deque[dict[str, Any]] = deque(maxlen=WINDOW)
+
+    def add(self, rows: Sequence[dict[str, Any]], oldest: int) -> dict[str, float]:
+        """Takes the episodes that ended in an update.
+
+        Args:
+            rows: of `episode_row`, over all ranks.
+            oldest: what `running_since` says, the smallest over all ranks.
+
+        Returns:
+            Metrics: means over the episodes that became comparable by now, if any did, and the success rate of the
+            last `WINDOW` of them, with the number of episodes behind each.
+        """
+        self.ended += len(rows)
+        self.succeeded += sum(row["success"] for row in rows)
+        self.lowest = min([self.lowest, *(row["return"] for row in rows)])
+        self.highest = max([self.highest, *(row["return"] for row in rows)])
+        self.complete_until = max(self.complete_until, oldest)
+        waiting = sorted([*self._waiting, *rows], key=lambda row: (row["began"], row["seed"]))
+        fair = [row for row in waiting if row["began"] < self.complete_until]
+        self._waiting = waiting[len(fair) :]
+        self._recent.extend(fair)
+        metrics: dict[str, float] = {"episode/complete_until": float(self.complete_until)}
+        if fair:
+            for name in ("success", "return", "length"):
+                metrics[f"episode/{name}"] = sum(float(row[name]) for row in fair) / len(fair)
+            metrics["episode/count"] = len(fair)
+        if self._recent:
+            metrics[f"episode/success_last_{WINDOW}"] = sum(row["success"] for row in self._recent) / len(self._recent)
+            metrics[f"episode/success_last_{WINDOW}_count"] = len(self._recent)
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {
+            "complete_until": self.complete_until,
+            "ended": self.ended,
+            "succeeded": self.succeeded,
+            "returns": [self.lowest, self.highest],
+            "waiting": list(self._waiting),
+            "recent": list(self._recent),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts everything back where `state_dict` found it."""
+        self.complete_until = int(state["complete_until"])
+        self.ended, self.succeeded = int(state["ended"]), int(state["succeeded"])
+        self.lowest, self.highest = state["returns"]
+        self._waiting = list(state["waiting"])
+        self._recent = deque(state["recent"], maxlen=WINDOW)
