@@ -1,7 +1,6 @@
 """The configuration of a run: params.yaml as typed, frozen, validated values."""
 
 from vldac.config.schema import (
-    BenchmarksConfig,
     CheckpointConfig,
     Config,
     ConfigError,
@@ -18,7 +17,6 @@ from vldac.config.schema import (
 )
 
 __all__ = [
-    "BenchmarksConfig",
     "CheckpointConfig",
     "Config",
     "ConfigError",

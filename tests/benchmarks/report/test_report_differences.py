@@ -101,7 +101,7 @@ def test_an_environment_is_the_mean_over_its_episodes_with_its_tasks_beneath(tmp
     def summarise(records: Sequence[Record]) -> dict[str, Any]:
         sub = {task.split("/")[1]: scores for task, scores in by_task(records)["tasks"].items()}
         environment = in_percent([record.score for record in records]) | {"tasks": sub}
-        return overall({"babyai": environment}) | {"not_examined": ["nle"]}
+        return overall({"babyai": environment}) | {"not_run": ["nle"]}
 
     for name, shift in (("before", 0.0), ("after", 0.5)):
         records = [*made("babyai/goto", [0, 0.5]), *made("babyai/open", [shift] * 6)]
