@@ -24,7 +24,7 @@ from benchmarks.harness.records import SUMMARY, RecordsError
 from benchmarks.harness.registry import Entry, UnknownBenchmarkError
 from benchmarks.harness.runner import VLMRunner
 from benchmarks.harness.task import Benchmark, BenchmarkDataError, MissingPackageError
-from vldac.config.errors import explain
+from vldac.config import explain
 from vldac.evaluation import model
 from vldac.evaluation.model import OutOfDeviceMemoryError
 from vldac.families import UnsupportedFamilyError

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from benchmarks.harness.options import Options
-from vldac.config.errors import explain
+from vldac.config import explain
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
@@ -54,12 +54,12 @@ def check_model(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> 
 
 
 def add_options(
-    parser: argparse.ArgumentParser, models: Iterable[type[Options]], only: Collection[str] | None = None
+    parser: argparse._ActionsContainer, models: Iterable[type[Options]], only: Collection[str] | None = None
 ) -> None:
     """Adds an argument for each field of the models; what models have in common is added once.
 
     Args:
-        parser: takes the arguments; one that is not given is no attribute of what it parses.
+        parser: a parser, or a group of one; what is not given is no attribute of what it parses.
         models: of the benchmarks that are asked for.
         only: fields to add; None adds all.
     """

@@ -5,7 +5,7 @@ Every option is declared once, as a field with its type, bounds, default and des
 validation of both follow from the fields. A suite with options of its own subclasses `Options`:
 
     class BalrogOptions(Options):
-        agent: Literal["naive", "cot"] = Field("naive", description="...")
+        agent: Literal["naive", "cot"] = Field(default="naive", description="...")
 """
 
 from __future__ import annotations
@@ -31,19 +31,23 @@ class Section(BaseModel):
 class SharedOptions(Section):
     """The options of every benchmark that a params file gives; the defaults are those of the published evaluations."""
 
-    profile: Profile = Field("short", description="short: minutes on a laptop; full: the published protocol")
-    data: Path | None = Field(None, description="folder with the published data, or a data set of the hub")
-    frames: Annotated[int, Field(ge=1, le=256)] = Field(32, description="frames of a video, evenly spaced")
-    max_pixels: Positive = Field(200_704, description="larger pictures are scaled down to it")
-    min_pixels: Positive = Field(3_136, description="smaller pictures are scaled up to it")
-    batch_size: Positive = Field(16, description="questions or episodes at once")
+    profile: Profile = Field(default="short", description="short: minutes on a laptop; full: the published protocol")
+    data: Path | None = Field(default=None, description="folder with the published data, or a data set of the hub")
+    frames: Annotated[int, Field(ge=1, le=256)] = Field(default=32, description="frames of a video, evenly spaced")
+    max_pixels: Positive = Field(default=200_704, description="larger pictures are scaled down to it")
+    min_pixels: Positive = Field(default=3_136, description="smaller pictures are scaled up to it")
+    batch_size: Positive = Field(default=16, description="questions or episodes at once")
     tokens_at_once: Positive = Field(
-        32_768, description="tokens of a batch, padding and answers included; lower it where memory is short"
+        default=32_768, description="tokens of a batch, padding and answers included; lower it where memory is short"
     )
-    limit: Positive | None = Field(None, description="questions or episodes of each task instead of the profile's")
-    max_new_tokens: Positive | None = Field(None, description="of an answer instead of the benchmark's own limit")
+    limit: Positive | None = Field(
+        default=None, description="questions or episodes of each task instead of the profile's"
+    )
+    max_new_tokens: Positive | None = Field(
+        default=None, description="of an answer instead of the benchmark's own limit"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        0, description="of whatever the benchmark draws; synthetic sets have a fixed seed of their own"
+        default=0, description="of whatever the benchmark draws; synthetic sets have a fixed seed of their own"
     )
 
     @model_validator(mode="after")
@@ -63,7 +67,7 @@ class Options(SharedOptions):
     speed: ClassVar[frozenset[str]] = frozenset({"batch_size", "tokens_at_once"})
 
     style: Style = Field(
-        "full", description="prompts: full for pretrained models, terse for models of a few million parameters"
+        default="full", description="prompts: full for pretrained models, terse for models of a few million parameters"
     )
 
     def deciding(self) -> dict[str, Any]:

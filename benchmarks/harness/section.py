@@ -19,8 +19,7 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from benchmarks.harness import registry
 from benchmarks.harness.options import Options, Section, SharedOptions, Style
-from vldac.config import ConfigError
-from vldac.config.errors import explain
+from vldac.config import ConfigError, explain
 
 KEY = "benchmarks"
 

@@ -1,5 +1,6 @@
 """The configuration of a run: params.yaml as typed, frozen, validated values."""
 
+from vldac.config.errors import explain
 from vldac.config.schema import (
     CheckpointConfig,
     Config,
@@ -28,6 +29,7 @@ __all__ = [
     "TinyConfig",
     "TrainConfig",
     "WarmStartConfig",
+    "explain",
     "load",
     "parse",
 ]

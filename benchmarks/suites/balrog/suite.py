@@ -15,8 +15,10 @@ AgentKind = Literal["naive", "cot"]
 class BalrogOptions(Options):
     """BALROG's options."""
 
-    agent: AgentKind = Field("naive", description="naive answers with an action, cot (chain of thought) reasons first")
-    environments: tuple[str, ...] = Field((), description="to play; all that are installed, if none is named")
+    agent: AgentKind = Field(
+        default="naive", description="naive answers with an action, cot (chain of thought) reasons first"
+    )
+    environments: tuple[str, ...] = Field(default=(), description="to play; all that are installed, if none is named")
 
     @field_validator("environments")
     @classmethod

@@ -12,7 +12,7 @@ class VisualWebBenchOptions(Options):
     """VisualWebBench's options."""
 
     parser: Parser = Field(
-        "original", description="how answers are read: as VisualWebBench's own program does, or lmms-eval"
+        default="original", description="how answers are read: as VisualWebBench's own program does, or lmms-eval"
     )
 
 

@@ -12,7 +12,7 @@ class VSIBenchOptions(Options):
     """VSI-Bench's options."""
 
     parser: Parser = Field(
-        "original", description="how answers are read: as VSI-Bench's own program does, or lmms-eval"
+        default="original", description="how answers are read: as VSI-Bench's own program does, or lmms-eval"
     )
 
 

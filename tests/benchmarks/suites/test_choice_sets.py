@@ -19,10 +19,10 @@ from benchmarks.harness.options import Options
 from benchmarks.harness.records import Records
 from benchmarks.harness.tables import Row, read_pictures, read_rows
 from benchmarks.harness.task import BenchmarkDataError, Request
+from benchmarks.suites.choice_sets.choice_set import ChoiceSet
 from benchmarks.suites.choice_sets.erqa import ERQA
 from benchmarks.suites.choice_sets.muirbench import MuirBench
 from benchmarks.suites.choice_sets.video_mme import VideoMMESpatial
-from benchmarks.suites.choice_sets.choice_set import ChoiceSet
 
 
 def picture(level: int, kind: str = "PNG", size: tuple[int, int] = (8, 6)) -> dict[str, Any]:

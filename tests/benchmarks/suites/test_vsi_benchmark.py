@@ -13,8 +13,7 @@ import pytest
 
 from benchmarks.harness.records import Record, Records
 from benchmarks.harness.task import BenchmarkDataError, Question, Request
-from benchmarks.suites.vsi_bench.benchmark import VSIBench
-from benchmarks.suites.vsi_bench.benchmark import TASKS
+from benchmarks.suites.vsi_bench.benchmark import TASKS, VSIBench
 from benchmarks.suites.vsi_bench.scoring import MULTIPLE_CHOICE, NUMERIC
 from benchmarks.suites.vsi_bench.suite import VSIBenchOptions
 from vldac.conversation import Message
