@@ -128,7 +128,7 @@ def test_versions_are_compared_by_the_benchmark_that_both_ran() -> None:
 @pytest.mark.slow
 def test_benchmarks_follow_a_version_from_dvc_to_the_registry_and_decide_its_promotion(project: Path) -> None:
     def run(success: str, understanding: str, gamma: float) -> registry.Promotion:
-        Path("score").write_text(success)
+        Path("success").write_text(success)
         Path("understanding").write_text(understanding)
         params = Path("params.yaml").read_text()
         Path("params.yaml").write_text(params.replace(f"gamma: {load('params.yaml').train.gamma}", f"gamma: {gamma}"))
