@@ -30,9 +30,7 @@ def not_negative(text: str) -> int:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Adds the model: which one, and the precision and threads that it runs with."""
     parser.add_argument("--base", required=True, help="a model: a directory, or a hub id")
-    parser.add_argument(
-        "--policy", type=Path, help="a trained policy on that base; without it, the base is benchmarked"
-    )
+    parser.add_argument("--policy", type=Path, help="a trained policy on that base; without it, the base answers")
     add_loading(parser)
 
 
@@ -105,8 +103,8 @@ def _help(field: FieldInfo) -> str:
     default = field.default
     if isinstance(default, (tuple, list)):
         default = " ".join(map(str, default))
-    told = "" if default in (None, "") else f" (default: {default})"
-    return ((field.description or "") + told).strip().replace("%", "%%")
+    suffix = "" if default in (None, "") else f" (default: {default})"
+    return ((field.description or "") + suffix).strip().replace("%", "%%")
 
 
 def _kind(field: FieldInfo) -> dict[str, Any]:

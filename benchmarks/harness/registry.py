@@ -45,7 +45,7 @@ class Entry:
         options: what the class is made with.
         default: whether the pipeline runs it when none is named.
         published: whether it has published data, which `data` names.
-        surroundings: `module:function` that tells what else decides its records on this machine; "" where nothing does.
+        surroundings: `module:function` that returns what else on this machine decides its records; "" for nothing.
     """
 
     name: str

@@ -96,7 +96,7 @@ class Answers:
             UnsupportedTaskError: always.
         """
         raise UnsupportedTaskError(
-            f"task {requests[0].task_name} compares probabilities of given answers, and this model is benchmarked by "
+            f"task {requests[0].task_name} compares probabilities of given answers, and this model is scored by "
             "what it writes; leave the task out"
         )
 
@@ -218,8 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     adapter = make_model(answerer, frames=options.frames, batch_size=options.batch_size)
     with Records(parsed.out, identity, overwrite=parsed.overwrite) as kept:
         results = evaluate(tasks, adapter, parsed.out, options.limit, options.batch_size)
-        told = {name: value for name, value in results.items() if name != "samples"}
-        write_json(parsed.out / "results.json", json.loads(json.dumps(told, default=str)))
+        shown = {name: value for name, value in results.items() if name != "samples"}
+        write_json(parsed.out / "results.json", json.loads(json.dumps(shown, default=str)))
         for record in records(results):
             if record.id not in kept:
                 kept.add(record)

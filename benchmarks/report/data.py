@@ -52,8 +52,8 @@ class BenchmarkRun:
         scores: of the whole, with those of the tasks.
         identity: all that decides the records besides the model.
         records: by id, in the order of the file.
-        model: what benchmark.json tells of the model, nothing where there is no such file.
-        left_out: parts of the benchmark that were not benchmarked, such as games whose package is not installed.
+        model: what benchmark.json says of the model, empty where there is no such file.
+        left_out: parts of the benchmark that were not run, such as games whose package is not installed.
     """
 
     benchmark: str
@@ -80,13 +80,11 @@ def read(directory: Path) -> dict[str, BenchmarkRun]:
         OSError: a file cannot be read.
     """
     if not directory.is_dir():
-        raise ReportError(
-            f"there is no directory {directory}; name one that `python -m benchmarks` wrote benchmarks into"
-        )
+        raise ReportError(f"there is no directory {directory}; name one that `python -m benchmarks` wrote results into")
     found = sorted(path.parent.name for path in directory.glob(f"*/{SUMMARY}"))
     if not found:
         raise ReportError(
-            f"no benchmark in {directory} is finished; benchmark the model with: python -m benchmarks --out ..."
+            f"no benchmark in {directory} is finished; run one with: python -m benchmarks --benchmark NAME --out ..."
         )
     known = registry.names()
     names = [name for name in known if name in found] + [name for name in found if name not in known]

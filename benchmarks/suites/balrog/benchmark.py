@@ -85,7 +85,7 @@ class Balrog(Benchmark):
         }
 
     def run(self, runner: Runner, records: Records) -> None:
-        """Plays the episodes that have no record yet; one that was broken off begins anew."""
+        """Plays the episodes that have no record yet; one that was interrupted starts again."""
         open_ones = [episode for episode in self.episodes if episode.id not in records]
         options = self.options
         with tqdm(
@@ -113,7 +113,7 @@ class Balrog(Benchmark):
     def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
         """BALROG's summary: an environment is the mean over its episodes, the whole the mean over environments.
 
-        Besides what `Benchmark` asks for, `environments` names those that were benchmarked and `not_run` the
+        Besides what `Benchmark` asks for, `environments` names those that were played and `not_run` the
         others; each environment has its own tasks.
         """
         environments = {}

@@ -155,7 +155,7 @@ def test_the_json_answers_of_small_models_are_read_where_prompts_are_terse(
     assert '"action"' in json.loads((tmp_path / "records.jsonl").read_text().splitlines()[0])["answer"]
 
 
-def test_a_killed_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_benchmark_resumes(tmp_path: Path) -> None:
     whole = run_benchmark(Sums(Options(batch_size=2)), Told(adds), tmp_path / "whole", MODEL)
     asked: list[Request] = []
 

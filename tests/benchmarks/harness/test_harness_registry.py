@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,14 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+from benchmarks import __main__ as command
+from benchmarks import suites
 from benchmarks.harness import registry, section
 from benchmarks.harness.options import Options
+from benchmarks.harness.records import OtherBenchmarkError
 from benchmarks.harness.registry import register
+from benchmarks.report import command as report_command
+from benchmarks.report.data import ReportError
 
 REPOSITORY = Path(__file__).parents[3]
 OUTSIDE = '''
@@ -65,49 +71,53 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     registry.entries()
     monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
     yield
-    for name in [name for name in sys.modules if name.startswith("outside_")]:
+    for name in [name for name in sys.modules if "outside_" in name]:
         del sys.modules[name]
 
 
-def run(*command: str, cwd: Path, code: int = 0) -> str:
-    env = {"PYTHONPATH": f"{cwd}:{REPOSITORY}", "PATH": "/usr/bin:/bin", "HOME": str(cwd), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=cwd, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
+@pytest.mark.usefixtures("registered")
 def test_a_benchmark_from_outside_runs_with_an_option_of_its_own_and_is_reported(
-    tiny_base: Path, tmp_path: Path
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "outside_echo.py").write_text(OUTSIDE)
-    command = ("benchmarks", "--benchmark", "outside_echo:Echo", "--base", str(tiny_base), "--min-pixels", "256")
-    for home, word in (("one", "left"), ("two", "left"), ("other", "right")):
-        options = ("--word", word, "--shades", "0", "128", "255", "--limit", "2", "--out", f"{home}/echo")
-        printed = run(*command, *options, cwd=tmp_path)
-        assert "Echo (synthetic), 2 records" in printed
-    summary = json.loads((tmp_path / "one/echo/summary.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("outside_echo.py").write_text(OUTSIDE)
+    start = ["--benchmark", "outside_echo:Echo", "--base", str(tiny_base), "--min-pixels", "256"]
+    few = ["--shades", "0", "128", "255", "--limit", "2"]
+
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
+    program = [sys.executable, "-m", "benchmarks", *start, *few, "--word", "left", "--out", "one/echo"]
+    done = subprocess.run(program, env=env, capture_output=True, text=True, check=False)
+    assert "Echo (synthetic), 2 records" in done.stdout, done.stderr
+    summary = json.loads(Path("one/echo/summary.json").read_text())
     assert (summary["benchmark"], summary["count"], summary["identity"]["word"]) == ("echo", 2, "left")
     assert summary["identity"]["shades"] == [0, 128, 255]
     assert not {"batch_size", "tokens_at_once"} & summary["identity"].keys()
 
     # The option decides the records, and how many are answered at once does not.
-    again = run(*command, "--word", "right", "--out", "one/echo", cwd=tmp_path, code=1)
-    assert "holds another benchmark (it differs in limit, shades, word)" in again
-    rest = ("--shades", "0", "128", "255", "--limit", "2", "--batch-size", "1", "--out", "one/echo")
-    assert "2 records" in run(*command, *rest, cwd=tmp_path)
+    with pytest.raises(OtherBenchmarkError, match=r"holds another benchmark \(it differs in limit, shades, word\)"):
+        command.main([*start, "--word", "right", "--out", "one/echo"])
+    records = Path("one/echo/records.jsonl").read_bytes()
+    assert command.main([*start, *few, "--batch-size", "1", "--out", "one/echo"]) == 0
+    assert Path("one/echo/records.jsonl").read_bytes() == records
+    handed_over = json.dumps({"word": "right", "limit": 2, "shades": [0, 128, 255], "min_pixels": 256})
+    assert command.main([*start, "--options", handed_over, "--out", "other/echo"]) == 0
+    assert command.main([*start, "--options", handed_over, "--word", "left", "--out", "two/echo"]) == 0
 
-    assert "Echo" in run("benchmarks.report", "one", "two", "--out", "report", cwd=tmp_path)
-    report = json.loads((tmp_path / "report/report.json").read_text())["benchmarks"]["echo"]
+    assert report_command.main(["one", "two", "--out", "report"]) == 0
+    report = json.loads(Path("report/report.json").read_text())["benchmarks"]["echo"]
     assert (report["title"], report["overall"]["difference"]["mean"]) == ("Echo", 0.0)
-    refused = run("benchmarks.report", "one", "other", "--out", "report", cwd=tmp_path, code=1)
-    assert "word" in refused
+    with pytest.raises(ReportError, match="did not run the same echo: word 'left' and 'right'"):
+        report_command.main(["one", "other", "--out", "report"])
 
-    assert "--word WORD" in run("benchmarks", "--benchmark", "outside_echo:Echo", "--help", cwd=tmp_path)
-    wrong = run(*command, "--word", "", "--out", "wrong", cwd=tmp_path, code=2)
-    assert "--word: String should have at least 1 character" in wrong
-    assert not (tmp_path / "wrong").exists()
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        command.main(["--benchmark", "outside_echo:Echo", "--help"])
+    assert "--word WORD" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        command.main([*start, "--word", "", "--out", "wrong"])
+    assert "--word: String should have at least 1 character" in capsys.readouterr().err
+    assert not Path("wrong").exists()
 
 
 @pytest.mark.usefixtures("registered")
@@ -140,6 +150,15 @@ def test_an_installed_package_adds_benchmarks_and_a_broken_one_hides_no_other(
     parsed = section.parse({"limit": 3, "echo": {"word": "up"}})
     options = parsed.options("echo", style="terse")
     assert (options.limit, options.style, options.model_dump()["word"]) == (3, "terse", "up")
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_file_among_the_suites_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outside_echo.py").write_text(OUTSIDE)
+    monkeypatch.setattr(suites, "__path__", [*suites.__path__, str(tmp_path)])
+    registry._discover.cache_clear()
+    assert registry.get("echo").module == "benchmarks.suites.outside_echo"
+    assert registry.names()[:4] == registry.names(default=True)
 
 
 @pytest.mark.usefixtures("registered")

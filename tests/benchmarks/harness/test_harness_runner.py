@@ -276,7 +276,7 @@ def test_a_model_of_a_hub_is_told_from_its_other_commits(vlm: VLM) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_benchmarks_a_directory_and_goes_on(tiny_base: Path, tmp_path: Path) -> None:
+def test_the_command_benchmarks_a_directory_and_resumes(tiny_base: Path, tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "benchmarks", "--benchmark", "understanding", "--base", str(tiny_base)),
         *("--out", str(tmp_path / "benchmark"), "--style", "terse", "--limit", "2", "--min-pixels", "256"),

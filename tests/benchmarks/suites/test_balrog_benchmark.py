@@ -106,7 +106,7 @@ def test_every_episode_has_a_record_and_each_is_the_same_in_any_company(tmp_path
 
 
 @pytest.mark.parametrize("answers", [0, 1, 50, 200])
-def test_a_killed_benchmark_goes_on_to_the_same_records(tmp_path: Path, answers: int) -> None:
+def test_a_killed_benchmark_resumes_to_the_same_records(tmp_path: Path, answers: int) -> None:
     whole = benchmarked(tmp_path / "whole", FULL, Dice())
     with pytest.raises(KeyboardInterrupt):
         benchmarked(tmp_path / "killed", FULL, Dice(answers))

@@ -30,7 +30,7 @@ def score() -> float:
     return round(json.loads(Path("scores/trained/balrog/summary.json").read_text())["score"], 6)
 
 
-def test_a_benchmark_is_made_again_when_forced_or_changed_and_goes_on_when_killed(project: Path) -> None:
+def test_a_benchmark_is_made_again_when_forced_or_changed_and_resumes_when_killed(project: Path) -> None:
     def benchmark(understanding: int, *options: str, code: int = 0) -> str:
         Path("understanding").write_text(str(understanding))
         return dvc("repro", *options, "benchmark@balrog", code=code)
