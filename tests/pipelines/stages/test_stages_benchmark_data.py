@@ -65,9 +65,7 @@ def test_wrong_options_stop_before_the_first_stage(tmp_path: Path, monkeypatch: 
         config_stage.main(["--params", "params.yaml", "--root", str(tmp_path)])
     assert not (tmp_path / "config.yaml").exists()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        ConfigError, match=r"benchmarks.balrog.agent is not|benchmarks.agent is benchmarks.balrog.agent"
-    ):
+    with pytest.raises(ConfigError, match=r"benchmarks\.agent is benchmarks\.balrog\.agent now"):
         run.main(["--set", "benchmarks={agent: cot}"])
 
 
