@@ -1,10 +1,10 @@
-"""Benchmarks a model: BALROG, VSI-Bench, VisualWebBench, general understanding.
+"""Runs a benchmark of a model: BALROG, VSI-Bench, VisualWebBench, general understanding, or one of your own.
 
-    python -m benchmarks --benchmark vsi_bench --base models/base --policy models/policy --out benchmarks/mine
-    python -m benchmarks --benchmark balrog --base Qwen/Qwen2-VL-7B-Instruct --out benchmarks/qwen --profile full
-    --agent cot
+    python -m benchmarks --benchmark vsi_bench --base models/base --policy models/policy --out scores/mine
+    python -m benchmarks --benchmark balrog --base Qwen/Qwen2-VL-7B-Instruct --out scores/qwen --agent cot
+    python -m benchmarks --benchmark my_module:MyBenchmark --base models/base --out scores/mine
 
-A killed benchmark goes on where it was: type the same command again.
+A killed benchmark resumes: type the same command again. `--benchmark NAME --help` has the options of one benchmark.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from benchmarks.harness import registry, runner
-from benchmarks.harness.options import add_model, parse, positive
-from benchmarks.harness.task import Benchmark, BenchmarkDataError, Profile, Settings
+from pydantic import ValidationError
+
+from benchmarks.harness import command_line, registry, run
+from benchmarks.harness.options import Options
+from benchmarks.harness.records import SUMMARY
+from benchmarks.harness.registry import Entry
+from benchmarks.harness.runner import VLMRunner
+from benchmarks.harness.task import Benchmark, BenchmarkDataError
+from vldac.config import explain
 from vldac.evaluation import model
 from vldac.utils.errors import report_errors
 from vldac.utils.libraries import quiet, set_threads
@@ -35,78 +41,85 @@ def table(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
+def parser(entry: Entry | None) -> argparse.ArgumentParser:
+    """The command line of a benchmark, or what those of all benchmarks have in common."""
     made = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    made.add_argument("--benchmark", required=True, choices=tuple(registry.BENCHMARKS))
-    add_model(made)
+    made.add_argument(
+        "--benchmark",
+        required=True,
+        metavar="NAME",
+        help=f"{', '.join(registry.names())}, or module:Class of one that its module registers",
+    )
+    command_line.add_model(made)
     made.add_argument("--out", required=True, type=Path, help="takes records.jsonl and summary.json")
     made.add_argument("--base-out", type=Path, metavar="OUT", help="benchmark the policy's base as well, into OUT")
     made.add_argument("--overwrite", action="store_true", help="remove records of another benchmark or model first")
     made.add_argument(
         "--inputs", metavar="DIGEST", help="of what else decides the records; others are another benchmark"
     )
-    made.add_argument("--profile", choices=get_args(Profile), default="short", help="(default: %(default)s)")
-    made.add_argument("--data", type=Path, help="folder with the published data (default: the synthetic set)")
-    made.add_argument("--style", choices=("full", "terse"), default="full", help="prompts (default: %(default)s)")
-    made.add_argument("--parser", choices=("original", "lmms-eval"), default="original", help="(default: %(default)s)")
-    made.add_argument("--agent", choices=("naive", "cot"), default="naive", help="of BALROG (default: %(default)s)")
-    made.add_argument("--environments", nargs="*", default=(), help="of BALROG (default: all)")
-    made.add_argument("--limit", type=positive, help="questions or episodes of each task")
-    made.add_argument("--max-new-tokens", type=positive, help="(default: the benchmark's own)")
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--options", metavar="JSON", help="all options below as one object; those that are given win")
+    title = "options of every benchmark" if entry is None else f"options of {entry.title}"
+    command_line.add_options(made.add_argument_group(title), [Options if entry is None else entry.options])
     return made
+
+
+def options_of(entry: Entry, made: argparse.ArgumentParser, parsed: argparse.Namespace) -> Options:
+    """The options that a command line gives, validated; wrong ones end the process with one line."""
+    values: dict[str, Any] = {}
+    if parsed.options is not None:
+        try:
+            values = entry.options.model_validate_json(parsed.options).model_dump()
+        except ValidationError as error:
+            made.error(f"--options: {explain(error.errors()[0], entry.options)}")
+    return command_line.validated(entry.options, values | command_line.given(parsed, entry.options), made.error)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    options = parse(parser(), arguments)
+    name = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    name.add_argument("--benchmark")
+    named = name.parse_known_args(arguments)[0].benchmark
+    entry = None if named is None else registry.get(named)
+    made = parser(entry)
+    parsed = made.parse_args(arguments)
+    command_line.check_model(made, parsed)
+    assert entry is not None  # --benchmark is required
+    options = options_of(entry, made, parsed)
     quiet()
-    set_threads(options.threads)
-    settings = Settings(
-        profile=options.profile,
-        data=options.data,
-        style=options.style,
-        parser=options.parser,
-        agent=options.agent,
-        environments=tuple(options.environments),
-        frames=options.frames,
-        batch_size=options.batch_size,
-        limit=options.limit,
-        max_new_tokens=options.max_new_tokens,
-        seed=options.seed,
-    )
-    benchmark = registry.make(options.benchmark, settings)
-    if options.base_out is not None:
-        if options.policy is None:
+    set_threads(1 if parsed.threads is None else parsed.threads)
+    benchmark = registry.make(entry.name, options)
+    if parsed.base_out is not None:
+        if parsed.policy is None:
             raise BenchmarkDataError("--base-out is for the base of a policy; name the policy with --policy")
         # The policy says in which precision and on which revision it was trained; its base is benchmarked in the same.
-        options.dtype = options.dtype or model.described(options.policy).dtype
-        options.revision = options.revision or model.revision_of(options.base, options.policy)
-        _run_benchmark(benchmark, options, None, options.base_out)
-    _run_benchmark(benchmark, options, options.policy, options.out)
+        parsed.dtype = parsed.dtype or model.described(parsed.policy).dtype
+        parsed.revision = parsed.revision or model.revision_of(parsed.base, parsed.policy)
+        _run_benchmark(benchmark, parsed, None, parsed.base_out)
+    _run_benchmark(benchmark, parsed, parsed.policy, parsed.out)
     return 0
 
 
-def _run_benchmark(benchmark: Benchmark, options: argparse.Namespace, policy: Path | None, out: Path) -> None:
-    vlm = model.load(options.base, policy, dtype=options.dtype, revision=options.revision)
-    benchmarked = {
-        "digest": model.digest(vlm, options.base, policy),
+def _run_benchmark(benchmark: Benchmark, parsed: argparse.Namespace, policy: Path | None, out: Path) -> None:
+    options = benchmark.options
+    vlm = model.load(parsed.base, policy, dtype=parsed.dtype, revision=parsed.revision)
+    identity = {
+        "digest": model.digest(vlm, parsed.base, policy),
         "dtype": str(next(vlm.parameters()).dtype),
         "max_pixels": options.max_pixels,
         "min_pixels": options.min_pixels,
     }
-    benchmark_run = runner.VLMRunner(
+    runner = VLMRunner(
         vlm, max_pixels=options.max_pixels, min_pixels=options.min_pixels, tokens_at_once=options.tokens_at_once
     )
     started = time.monotonic()
-    summary = registry.run_benchmark(
-        benchmark, benchmark_run, out, benchmarked, inputs=options.inputs, overwrite=options.overwrite
-    )
+    summary = run.run_benchmark(benchmark, runner, out, identity, inputs=parsed.inputs, overwrite=parsed.overwrite)
     print(table(summary))
-    print(f"{time.monotonic() - started:.0f} s; {out / registry.SUMMARY}", flush=True)
+    print(f"{time.monotonic() - started:.0f} s; {out / SUMMARY}", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.harness import section
+from benchmarks.harness.options import Options
 from benchmarks.harness.runner import VLMRunner
-from benchmarks.harness.task import Request, Settings
+from benchmarks.harness.task import Request
 from benchmarks.suites.understanding.benchmark import KINDS, Understanding
 from perf.__main__ import base_model
 from vldac.config import load
@@ -42,16 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
     config = load(options.params)
+    sizes = section.parse(config.benchmarks)
     quiet()
     threads = set_threads(config.deepspeed.threads)
-    benchmark = Understanding(Settings(style=config.env.prompt, limit=-(-options.questions // len(KINDS))))
+    benchmark = Understanding(Options(style=config.env.prompt, limit=-(-options.questions // len(KINDS))))
     requests = [Request(question.load(), config.rollout.max_new_tokens) for question in benchmark.questions()]
     requests = requests[: options.questions]
     with base_model(config, options.base) as base:
         runner = VLMRunner(
             model.load(base, None, dtype=config.model.dtype),
-            max_pixels=config.benchmarks.max_pixels,
-            min_pixels=config.benchmarks.min_pixels,
+            max_pixels=sizes.max_pixels,
+            min_pixels=sizes.min_pixels,
         )
         seconds(runner, requests[: options.batch_size], options.batch_size)  # the first pass of a process is slow
         batched = seconds(runner, requests, options.batch_size)

@@ -49,7 +49,7 @@ TINY_PARAMS: dict[str, Any] = {
     },
     "checkpoint": {"every": 1},
     "evaluate": {"episodes": 6, "num_envs": 4},
-    "benchmarks": {"limit": 1, "max_new_tokens": 4, "max_pixels": 4096, "environments": ["babyai", "nle"]},
+    "benchmarks": {"limit": 1, "max_new_tokens": 4, "max_pixels": 4096, "balrog": {"environments": ["babyai", "nle"]}},
 }
 
 

@@ -84,3 +84,28 @@ def test_the_simulators_load_no_model_library() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+#: The packages of benchmarks, and which of the others each may import.
+BENCHMARK_STOREYS = {"harness": set(), "suites": {"harness"}, "report": {"harness"}, "lmms_eval": {"harness"}}
+
+
+@pytest.mark.parametrize("storey", sorted(BENCHMARK_STOREYS))
+def test_suites_and_report_import_the_harness_which_imports_neither(storey: str) -> None:
+    assert files(f"benchmarks/{storey}")
+    assert {path.name for path in (REPOSITORY / "benchmarks").iterdir() if (path / "__init__.py").exists()} == set(
+        BENCHMARK_STOREYS
+    )
+    for path in files(f"benchmarks/{storey}"):
+        used = {module.split(".")[1] for module in imported(path.read_text()) if module.startswith("benchmarks.")}
+        assert used <= BENCHMARK_STOREYS[storey] | {storey}, path
+
+
+def test_no_suite_imports_another() -> None:
+    suites = {path.relative_to(REPOSITORY / "benchmarks/suites").parts[0] for path in files("benchmarks/suites")}
+    for path in files("benchmarks/suites"):
+        own = path.relative_to(REPOSITORY / "benchmarks/suites").parts[0]
+        used = {
+            module.split(".")[2] for module in imported(path.read_text()) if module.startswith("benchmarks.suites.")
+        }
+        assert used & suites <= {own}, path

@@ -1,7 +1,7 @@
 """What was asked and answered, one JSON object a line, on disk as soon as it is known.
 
-A killed benchmark goes on where it was: the records that are there are not made again. Beside them, benchmark.json says
-which benchmark of which model they belong to; records of another one are never mixed in.
+A killed benchmark resumes: the records that are there are not made again. Beside them, benchmark.json says which
+benchmark of which model they belong to; records of another one are never mixed in.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class Records:
     """The records of one benchmark of one model, in a directory of their own, which no other process writes meanwhile.
 
     Args:
-        directory: is made, or goes on being filled.
+        directory: is created where it is missing; records that it holds already stay.
         identity: of the benchmark and the model, as JSON.
         overwrite: records of another benchmark or model are removed, and the summary of them.
 
     Raises:
-        OtherExamError: the directory belongs to another benchmark or model.
+        OtherBenchmarkError: the directory belongs to another benchmark or model.
         RecordsError: another process fills it, or something in it is no record.
         OSError: it cannot be read or written.
     """
@@ -136,7 +136,9 @@ class Records:
         return values
 
     def _unreadable(self, where: str) -> RecordsError:
-        return RecordsError(f"{where}, was not written by a benchmark; remove {self.directory} and benchmark again")
+        return RecordsError(
+            f"{where}, was not written by a benchmark; remove {self.directory} and run the benchmark again"
+        )
 
     def add(self, record: Record) -> None:
         """Keeps a record; it is on disk when this returns.

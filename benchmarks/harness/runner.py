@@ -1,4 +1,4 @@
-"""A vision-language model run a benchmark: requests in, answers out, many at once."""
+"""A vision-language model that answers the requests of a benchmark, many at once."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from benchmarks.harness.options import Options
 from benchmarks.harness.task import Request
 from vldac.engines.transformers import TransformersEngine
 from vldac.evaluation.model import OutOfDeviceMemoryError
 from vldac.models.prompts import Prompt
 from vldac.models.vlm import VLM
 
-#: Of a batch with its padding and its answers; longer batches are cut up.
-TOKENS_AT_ONCE = 32_768
-#: Picture sizes of the paper's evaluations, in pixels.
-MAX_PIXELS, MIN_PIXELS = 200_704, 3_136
+_DEFAULTS = Options()
 _ROOM, _MORE_ROOM = 512, 4  # tokens that an answer may have at first, and how many times more when it is cut off
 _STRETCH, _SHORT = 1.5, 256  # padding makes no prompt longer than 1.5 times itself, or than 1.5 times 256 tokens
 
@@ -38,9 +36,9 @@ class VLMRunner:
         self,
         vlm: VLM,
         *,
-        max_pixels: int = MAX_PIXELS,
-        min_pixels: int = MIN_PIXELS,
-        tokens_at_once: int = TOKENS_AT_ONCE,
+        max_pixels: int = _DEFAULTS.max_pixels,
+        min_pixels: int = _DEFAULTS.min_pixels,
+        tokens_at_once: int = _DEFAULTS.tokens_at_once,
     ) -> None:
         if not 0 < min_pixels <= max_pixels:
             raise ValueError(f"min_pixels {min_pixels} must be above 0 and at most max_pixels {max_pixels}")

@@ -1,7 +1,8 @@
 """What every benchmark has in common: requests to a model, one record for each question or episode, one summary.
 
-A benchmark knows its questions and its rules and nothing of models; an `Runner` answers requests and knows nothing of
-benchmarks. `benchmarks.harness.registry` lists the benchmarks, `python -m benchmarks` runs them.
+A benchmark knows its questions and its rules and nothing of models; a `Runner` answers requests and knows nothing of
+benchmarks. A module that declares a benchmark registers it (`benchmarks.harness.registry.register`), and
+`python -m benchmarks` runs it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tqdm import tqdm
 
+from benchmarks.harness.options import Options
 from benchmarks.harness.records import Record, Records
 from vldac import parsing
 from vldac.evaluation.statistics import mean_and_error
@@ -27,16 +28,13 @@ __all__ = [
     "Image",
     "Message",
     "MissingPackageError",
-    "Profile",
+    "Options",
     "Question",
     "QuestionBenchmark",
     "Request",
     "Runner",
     "Scored",
-    "Settings",
 ]
-
-Profile = Literal["short", "full"]
 
 
 class BenchmarkDataError(UserError):
@@ -72,56 +70,32 @@ class Runner(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides a benchmark besides the model; each benchmark takes what concerns it.
-
-    Attributes:
-        profile: `short` runs on a laptop in minutes; `full` is the published protocol.
-        data: folder with the published data, or the id of a data set of the hub; None takes the synthetic set.
-        style: `full` prompts are for pretrained models, `terse` ones for models of a few million parameters.
-        parser: how answers are read where the published program and lmms-eval differ.
-        agent: of BALROG, `naive` or `cot` (chain of thought).
-        environments: of BALROG; empty takes all of them.
-        frames: of a video, evenly spaced.
-        batch_size: requests answered together.
-        limit: questions of each task, or episodes of each task; None takes what the profile says.
-        max_new_tokens: None takes what the benchmark says.
-        seed: of whatever the benchmark draws: synthetic sets have a fixed seed of their own.
-    """
-
-    profile: Profile = "short"
-    data: Path | None = None
-    style: Literal["full", "terse"] = "full"
-    parser: Literal["original", "lmms-eval"] = "original"
-    agent: Literal["naive", "cot"] = "naive"
-    environments: tuple[str, ...] = ()
-    frames: int = 32
-    batch_size: int = 16
-    limit: int | None = None
-    max_new_tokens: int | None = None
-    seed: int = 0
-
-
 class Benchmark(ABC):
     """A benchmark.
 
     Attributes:
-        name: as commands and files write it, such as `vsi_bench`.
+        name: that it is registered by, such as `vsi_bench`.
         title: as people write it, such as `VSI-Bench`.
+        version: of its rules; records of another version are never mixed in.
         synthetic: whether its data is made here and only resembles the published data.
+        options: what it was made with; a benchmark with options of its own narrows the type.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    version: ClassVar[int] = 1
     synthetic: bool
+    options: Options
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, options: Options) -> None:
+        self.options = options
 
-    @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """All that decides the records besides the runner, as JSON: settings, a digest of the data, a version."""
+        """All that decides the records besides the runner, as JSON: options, a digest of the data, a version.
+
+        This one holds the version and every option but those of speed. A benchmark with data adds a digest of it.
+        """
+        return {"version": self.version, **self.options.deciding()}
 
     @abstractmethod
     def run(self, runner: Runner, records: Records) -> None:
@@ -174,7 +148,7 @@ class Scored:
 class QuestionBenchmark(Benchmark):
     """A benchmark of independent questions, answered in batches."""
 
-    #: Length limit of an answer, unless the settings give one.
+    #: Length limit of an answer, unless the options give one.
     max_new_tokens: int = 64
 
     @abstractmethod
@@ -196,12 +170,12 @@ class QuestionBenchmark(Benchmark):
             unit="question",
             disable=not sys.stderr.isatty(),
         )
-        limit = self.settings.max_new_tokens or self.max_new_tokens
-        for start in range(0, len(open_ones), self.settings.batch_size):
-            batch = open_ones[start : start + self.settings.batch_size]
-            requests = [Request(question.load(), limit, seed=self.settings.seed) for question in batch]
+        limit = self.options.max_new_tokens or self.max_new_tokens
+        for start in range(0, len(open_ones), self.options.batch_size):
+            batch = open_ones[start : start + self.options.batch_size]
+            requests = [Request(question.load(), limit, seed=self.options.seed) for question in batch]
             for question, request, text in zip(batch, requests, runner.answer(requests), strict=True):
-                scored = self.score(question, spoken(text) if self.settings.style == "terse" else text)
+                scored = self.score(question, spoken(text) if self.options.style == "terse" else text)
                 records.add(
                     Record(
                         id=question.id,

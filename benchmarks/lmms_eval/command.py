@@ -23,8 +23,8 @@ import numpy as np
 import PIL.Image
 from tqdm import tqdm
 
-from benchmarks.harness import runner, video
-from benchmarks.harness.options import add_model, parse, positive
+from benchmarks.harness import command_line, runner, video
+from benchmarks.harness.options import Options
 from benchmarks.harness.records import Records, RecordsError
 from benchmarks.harness.task import BenchmarkDataError, Image, Message, MissingPackageError, Request, Runner
 from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarise
@@ -38,6 +38,8 @@ from vldac.utils.libraries import quiet, set_threads
 VERSION = "0.7.3"
 #: lmms-eval's own Qwen2-VL stops there where a task sets no limit.
 _MAX_NEW_TOKENS = 128
+#: The options of every benchmark that mean something here.
+OPTIONS = ("frames", "max_pixels", "min_pixels", "batch_size", "tokens_at_once", "limit")
 _PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
@@ -95,7 +97,7 @@ class Answers:
             UnsupportedTaskError: always.
         """
         raise UnsupportedTaskError(
-            f"task {requests[0].task_name} compares probabilities of given answers, and this model is benchmarked by "
+            f"task {requests[0].task_name} compares probabilities of given answers, and this model is scored by "
             "what it writes; leave the task out"
         )
 
@@ -182,21 +184,24 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--tasks", required=True, help="of lmms-eval, separated by commas")
-    add_model(made)
+    command_line.add_model(made)
     made.add_argument("--out", required=True, type=Path, help="takes results.json, records.jsonl and summary.json")
     made.add_argument("--overwrite", action="store_true", help="remove records of other tasks or another model first")
-    made.add_argument("--limit", type=positive, help="questions of each task (default: all)")
+    command_line.add_options(made, [Options], OPTIONS)
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    options = parse(parser(), arguments)
+    made = parser()
+    parsed = made.parse_args(arguments)
+    command_line.check_model(made, parsed)
+    options = command_line.validated(Options, command_line.given(parsed, Options), made.error)
     lmms_eval("evaluator")  # before a model is loaded: it may not be installed
     quiet()
-    set_threads(options.threads)
-    tasks = [task.strip() for task in options.tasks.split(",")]
-    vlm = model.load(options.base, options.policy, dtype=options.dtype, revision=options.revision)
+    set_threads(1 if parsed.threads is None else parsed.threads)
+    tasks = [task.strip() for task in parsed.tasks.split(",")]
+    vlm = model.load(parsed.base, parsed.policy, dtype=parsed.dtype, revision=parsed.revision)
     identity = {
         "benchmark": "lmms_eval",
         "version": VERSION,
@@ -206,22 +211,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "max_pixels": options.max_pixels,
         "min_pixels": options.min_pixels,
         "dtype": str(next(vlm.parameters()).dtype),
-        "model": model.digest(vlm, options.base, options.policy),
+        "model": model.digest(vlm, parsed.base, parsed.policy),
     }
     answerer = runner.VLMRunner(
         vlm, max_pixels=options.max_pixels, min_pixels=options.min_pixels, tokens_at_once=options.tokens_at_once
     )
-    made = make_model(answerer, frames=options.frames, batch_size=options.batch_size)
-    with Records(options.out, identity, overwrite=options.overwrite) as kept:
-        results = evaluate(tasks, made, options.out, options.limit, options.batch_size)
-        told = {name: value for name, value in results.items() if name != "samples"}
-        write_json(options.out / "results.json", json.loads(json.dumps(told, default=str)))
+    adapter = make_model(answerer, frames=options.frames, batch_size=options.batch_size)
+    with Records(parsed.out, identity, overwrite=parsed.overwrite) as kept:
+        results = evaluate(tasks, adapter, parsed.out, options.limit, options.batch_size)
+        shown = {name: value for name, value in results.items() if name != "samples"}
+        write_json(parsed.out / "results.json", json.loads(json.dumps(shown, default=str)))
         for record in records(results):
             if record.id not in kept:
                 kept.add(record)
     scores = summarise(results)
     summary = {"benchmark": "lmms_eval", "title": "General understanding (lmms-eval)", "synthetic": False, **scores}
-    write_json(options.out / "summary.json", {**summary, "identity": identity})
+    write_json(parsed.out / "summary.json", {**summary, "identity": identity})
     for name, task in [*scores["tasks"].items(), ("overall", scores)]:
         print(f"{name:<24} {task['score']:6.2f} +- {task['standard_error']:.2f}   n={task['count']}")
     return 0

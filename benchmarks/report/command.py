@@ -1,8 +1,8 @@
-"""Two benchmarked models side by side: one page, one figure, one file of numbers.
+"""The benchmarks of two models side by side: one page, one figure, one file of numbers.
 
-    python -m benchmarks.report scores/base benchmarks/policy --out report --names "base model" "trained model"
+    python -m benchmarks.report scores/base scores/trained --out report --names "base model" "trained model"
 
-Each directory holds a folder for each benchmark, as `python -m benchmarks --out DIR/EXAM` writes them. Makes
+Each directory holds a folder for each benchmark, as `python -m benchmarks --out DIR/NAME` writes them. Makes
 report.html, which needs no other file, report.png and report.json.
 """
 
@@ -26,7 +26,7 @@ def write(before: Path, after: Path, out: Path, names: tuple[str, str]) -> list[
     """Compares what two directories hold and writes report.html, report.png and report.json into `out`.
 
     Raises:
-        ReportError: a directory is not as benchmarks write it, or the two models did not sit the same benchmarks.
+        ReportError: a directory is not as benchmarks write it, or the two models did not run the same benchmarks.
         OSError: a file cannot be read or written.
     """
     names = (names[0][:MAX_NAME], names[1][:MAX_NAME])
@@ -45,7 +45,7 @@ def missing(
     begun: tuple[Sequence[str], Sequence[str]],
     names: tuple[str, str],
 ) -> list[str]:
-    """A sentence for each model that lacks benchmarks which the other one sat."""
+    """A sentence for each model that lacks benchmarks which the other one ran."""
     sentences = []
     for here, there, unfinished_here, name in zip(benchmark_runs, reversed(benchmark_runs), begun, names, strict=True):
         lacking = [

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmarks.harness.records import IDENTITY, RECORDS, Record
-from benchmarks.harness.registry import BENCHMARKS, SUMMARY
+from benchmarks.harness import registry
+from benchmarks.harness.records import IDENTITY, RECORDS, SUMMARY, Record
 from vldac.utils.errors import UserError
 
 #: Of the files that are read, in bytes.
@@ -53,8 +53,8 @@ class BenchmarkRun:
         scores: of the whole, with those of the tasks.
         identity: all that decides the records besides the model.
         records: by id, in the order of the file.
-        model: what benchmark.json tells of the model, nothing where there is no such file.
-        left_out: parts of the benchmark that were not benchmarked, such as games whose package is not installed.
+        model: what benchmark.json says of the model, empty where there is no such file.
+        left_out: parts of the benchmark that were not run, such as games whose package is not installed.
     """
 
     benchmark: str
@@ -68,12 +68,12 @@ class BenchmarkRun:
 
     @property
     def short(self) -> bool:
-        """Whether only a part of the benchmark was sat."""
+        """Whether only a part of the benchmark was run."""
         return self.identity.get("profile") == "short" or self.identity.get("limit") is not None or bool(self.left_out)
 
 
 def read(directory: Path) -> dict[str, BenchmarkRun]:
-    """All finished benchmarks in a directory by name: those of `EXAMS` in their order, then others by name.
+    """All finished benchmarks in a directory by name: those that are registered in their order, then others by name.
 
     Raises:
         ReportError: there is no such directory, no finished benchmark in it, or a file that is not as benchmarks write
@@ -81,15 +81,14 @@ def read(directory: Path) -> dict[str, BenchmarkRun]:
         OSError: a file cannot be read.
     """
     if not directory.is_dir():
-        raise ReportError(
-            f"there is no directory {directory}; name one that `python -m benchmarks` wrote benchmarks into"
-        )
+        raise ReportError(f"there is no directory {directory}; name one that `python -m benchmarks` wrote results into")
     found = sorted(path.parent.name for path in directory.glob(f"*/{SUMMARY}"))
     if not found:
         raise ReportError(
-            f"no benchmark in {directory} is finished; benchmark the model with: python -m benchmarks --out ..."
+            f"no benchmark in {directory} is finished; run one with: python -m benchmarks --benchmark NAME --out ..."
         )
-    names = [name for name in BENCHMARKS if name in found] + [name for name in found if name not in BENCHMARKS]
+    known = registry.names()
+    names = [name for name in known if name in found] + [name for name in found if name not in known]
     return {name: read_benchmark(directory / name) for name in names}
 
 
@@ -109,9 +108,9 @@ def read_benchmark(directory: Path) -> BenchmarkRun:
         title, synthetic, identity = summary["title"], summary["synthetic"], summary["identity"]
         if not (isinstance(title, str) and isinstance(synthetic, bool) and isinstance(identity, dict)):
             raise ValueError("title, synthetic or identity is of the wrong type")  # noqa: TRY301, TRY004
-        left_out = summary.get("not_examined", [])
+        left_out = summary.get("not_run", summary.get("not_examined", []))  # of earlier versions
         if not isinstance(left_out, list):
-            raise ValueError("not_examined is no list")  # noqa: TRY301, TRY004
+            raise ValueError("not_run is no list")  # noqa: TRY301, TRY004
         left_out = tuple(map(_name, left_out))
         scores = _scores(summary)
     except (KeyError, ValueError, RecursionError) as error:

@@ -58,9 +58,9 @@ class Row:
     Attributes:
         name: of the benchmark or the task.
         level: 0 for a benchmark, 1 for its tasks, 2 for theirs.
-        before: None where it was not benchmarked.
-        after: None where it was not benchmarked.
-        difference: None where it was benchmarked on one side only.
+        before: None where it was not run.
+        after: None where it was not run.
+        difference: None where it was run on one side only.
         published: scores of the paper about the same.
     """
 
@@ -88,7 +88,7 @@ class Comparison:
         benchmark: its name.
         title: its name as people write it.
         synthetic: whether its data only resembles the published data.
-        short: whether only a part of it was sat.
+        short: whether only a part of it was run.
         overall: the benchmark as a whole.
         tasks: in their order, each followed by those beneath it.
         changes: the records whose score changed most.
@@ -114,22 +114,22 @@ class Comparison:
 
 
 def compare(before: Mapping[str, BenchmarkRun], after: Mapping[str, BenchmarkRun]) -> list[Comparison]:
-    """All benchmarks of two models; a benchmark that only one of them sat is there without differences.
+    """All benchmarks of two models; a benchmark that only one of them ran has no differences.
 
     Raises:
         ReportError: a benchmark is not the same on both sides, or no benchmark is on both.
     """
     if not before.keys() & after.keys():
         raise ReportError(
-            f"no benchmark was sat by both models (one sat {', '.join(before)}, the other {', '.join(after)}); "
-            "sit the same benchmarks with both"
+            f"no benchmark was run with both models (one ran {', '.join(before)}, the other {', '.join(after)}); "
+            "run the same benchmarks with both"
         )
     order = [*before, *(name for name in after if name not in before)]
     return [compare_benchmark(before.get(name), after.get(name)) for name in order]
 
 
 def compare_benchmark(before: BenchmarkRun | None, after: BenchmarkRun | None) -> Comparison:
-    """One benchmark of two models, or of the one that sat it.
+    """One benchmark of two models, or of the one that ran it.
 
     Raises:
         ReportError: the two are not the same benchmark.
@@ -264,7 +264,7 @@ def _mean(differences: Sequence[Difference]) -> Difference | None:
 def _notes(before: BenchmarkRun, after: BenchmarkRun, rows: Sequence[Row]) -> list[str]:
     notes = []
     if after.left_out:
-        notes.append(f"Not benchmarked: {', '.join(after.left_out)}; the overall score is the mean of the others.")
+        notes.append(f"Not run: {', '.join(after.left_out)}; the overall score is the mean of the others.")
     if alone := [row.name for row in rows if row.level == 1 and not row.difference]:
         notes.append(
             f"{', '.join(alone)}: on one side only, so the overall scores are means of different tasks; the overall "
@@ -280,7 +280,9 @@ def _notes(before: BenchmarkRun, after: BenchmarkRun, rows: Sequence[Row]) -> li
     one, two = before.model, after.model
     for key in sorted((one.keys() & two.keys()) - {"digest"}):
         if one[key] != two[key]:
-            notes.append(f"The models were not benchmarked alike: {key} {one[key]!r:.40} and {two[key]!r:.40}.")
+            notes.append(
+                f"The models did not run under the same conditions: {key} {one[key]!r:.40} and {two[key]!r:.40}."
+            )
     return notes
 
 

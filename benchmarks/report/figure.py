@@ -71,7 +71,7 @@ def _plain(text: str) -> str:
 
 
 def _draw_scores(axis: Any, comparisons: Sequence[Comparison], names: tuple[str, str]) -> None:
-    for name, colour, marker, shift, side in (
+    for name, color, marker, shift, side in (
         (names[0], _BEFORE, "o", -0.13, "before"),
         (names[1], _AFTER, "s", 0.13, "after"),
     ):
@@ -85,7 +85,7 @@ def _draw_scores(axis: Any, comparisons: Sequence[Comparison], names: tuple[str,
             [place + shift for place, _ in points],
             xerr=[Z95 * scores.standard_error for _, scores in points],
             fmt=marker,
-            color=colour,
+            color=color,
             markersize=5.5,
             elinewidth=1.4,
             capsize=2.5,

@@ -56,7 +56,7 @@ def _section(comparison: Comparison, before: str, after: str) -> str:
 {_table(rows, before, after, "task")}
 {_published(comparison)}
 {_changes(comparison, before, after)}
-{_settings(comparison, before, after)}
+{_options(comparison, before, after)}
 </section>"""
 
 
@@ -111,7 +111,7 @@ def _line(row: Row, comparison: Comparison, reach: float, what: str) -> str:
 
 def _score(scores: Scores | None) -> str:
     if scores is None:
-        return '<td class="number missing">not benchmarked</td>'
+        return '<td class="number missing">not run</td>'
     return f'<td class="number">{scores.score:.2f} <span class="error">± {scores.standard_error:.2f}</span></td>'
 
 
@@ -198,10 +198,10 @@ def _answer(name: str, record: Record) -> str:
     )
 
 
-def _settings(comparison: Comparison, before: str, after: str) -> str:
+def _options(comparison: Comparison, before: str, after: str) -> str:
     sides = [("benchmark", comparison.identity), (before, comparison.models[0]), (after, comparison.models[1])]
     lines = "".join(f"<dt>{name}</dt><dd>{_values(values)}</dd>" for name, values in sides if values)
-    return f'<details class="settings"><summary>Settings and models</summary><dl>{lines}</dl></details>'
+    return f'<details class="options"><summary>Options and models</summary><dl>{lines}</dl></details>'
 
 
 def _values(values: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ class Published:
         trained_in: the simulator; None where our reading of the paper does not tell.
         before_error: standard error of `before`, None where there is none.
         after_error: standard error of `after`, None where there is none.
-        settings: what the identity of a benchmark must say for the score to be about the same protocol.
+        options: what the identity of a benchmark must say for the score to be about the same protocol.
         source: where it is published.
     """
 
@@ -34,13 +34,13 @@ class Published:
     trained_in: str | None = None
     before_error: float | None = None
     after_error: float | None = None
-    settings: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
     source: str = PAPER
 
     def fits(self, benchmark: str, task: str | None, identity: Mapping[str, Any]) -> bool:
         """Whether it is about this benchmark, task and protocol."""
         return (self.benchmark, self.task) == (benchmark, task) and all(
-            identity.get(key) == value for key, value in self.settings
+            identity.get(key) == value for key, value in self.options
         )
 
 

@@ -1,1 +1,1 @@
-"""The benchmarks themselves, one folder or file each."""
+"""The benchmarks: a module each, or a package whose `suite.py` registers it (`benchmarks.harness.registry`)."""

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.harness import section
 from pipelines.core import errors, tables
 from pipelines.core.project import home
 from vldac.config import load
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="run stages even if they are up to date")
     options = parser.parse_args(argv)
     root = Path.cwd()
-    load(options.params or "params.yaml", options.set)  # a wrong key stops here
+    section.parse(load(options.params or "params.yaml", options.set).benchmarks)  # a wrong key stops here
     for name, value in environment(root).items():
         os.environ.setdefault(name, value)
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

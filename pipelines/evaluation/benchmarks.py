@@ -1,32 +1,36 @@
-"""Sits benchmarks with a registered version, a directory or a model of a hub: `make evaluate MODEL=... BENCH=...`.
+"""Benchmarks a registered version, a directory or a model of a hub: `make evaluate MODEL=... BENCH=...`.
 
     python -m pipelines.evaluation.benchmarks models:/NAME@champion --benchmark balrog --profile full --agent cot
     python -m pipelines.evaluation.benchmarks models/policy --benchmark understanding
     python -m pipelines.evaluation.benchmarks Qwen/Qwen2-VL-7B-Instruct --benchmark vsi_bench --data /data/VSI-Bench
 
-Whatever `python -m benchmarks` takes may follow. Results of a registered version are kept with it; those of any model
-lie in .local/runs. A killed benchmark goes on where it was: type the same command again, with another --batch-size or
---threads if need be.
+The options of the benchmarks that are named may follow. Results of a registered version are kept with it; those of any
+model are in .local/runs. A killed benchmark resumes: type the same command again, with another --batch-size if need be.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.harness import command_line, registry, section
+from benchmarks.harness.options import Options
 from pipelines.core import errors
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import content_hash, home, read_json
 from pipelines.core.sources import closure
 from pipelines.stages import repro
-from pipelines.stages.benchmark import data_flags, flags
+from pipelines.stages.data_listing import published
 from pipelines.tracking import benchmark_scores, fetched, lineage, runs
 from pipelines.tracking.exports import CONTENT
 from vldac.config import Config, load
@@ -46,7 +50,7 @@ class Subject:
         name: of the directory of its records.
         content: tells its files from others that had the same name.
         paths: the options of `python -m benchmarks` that name it.
-        config: whose settings of the benchmarks hold; None takes the defaults of the command.
+        config: whose benchmark options hold; None takes their defaults.
         version: with which the results are kept, if it is registered.
     """
 
@@ -64,18 +68,20 @@ def registered(text: str) -> bool:
 
 @contextmanager
 def opened(root: Path, model: str, *, base: str | None = None, params: Path | None = None) -> Iterator[Subject]:
-    """A model, ready to sit any number of benchmarks; files of a registered version are there as long as this lasts.
+    """A model, ready for any number of benchmarks; files of a registered version are there as long as this lasts.
 
     Args:
         root: the project.
         model: `models:/NAME@champion` or `NAME/3`, a directory of a model or of a trained policy, or a hub id.
         base: of a policy's directory; None finds it, see `base_of`.
-        params: a params file whose settings of the benchmarks hold; None takes those of a registered version.
+        params: a params file whose benchmark options hold; None takes those of a registered version.
 
     Raises:
         PipelineError: the version cannot be found or fetched, or a policy's base is not known.
     """
     config = None if params is None else load(params)
+    if config is not None:
+        section.parse(config.benchmarks)  # wrong options stop here, before anything is fetched
     if registered(model):
         with runs.reachable(root):
             version = lineage.find(runs.client(root), model)
@@ -109,7 +115,13 @@ def base_of(root: Path, policy: Path) -> str:
 
 
 def run_benchmark(
-    root: Path, subject: Subject, benchmark: str, options: Sequence[str], say: Callable[[str], None]
+    root: Path,
+    subject: Subject,
+    benchmark: str,
+    say: Callable[[str], None],
+    *,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    loading: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Benchmarks a model and, where it is a registered version, keeps the result with it.
 
@@ -117,32 +129,27 @@ def run_benchmark(
         root: the project.
         subject: the model; see `opened`.
         benchmark: its name.
-        options: of `python -m benchmarks`; they win over what the parameters give.
         say: takes every line that the benchmark prints.
+        changes: options of the benchmark by name of field; they win over what the parameters give.
+        loading: of `revision`, `dtype`, `threads`, `inputs` and `overwrite` of `python -m benchmarks`, what is given.
 
     Returns:
         What summary.json of the benchmark holds.
 
     Raises:
         StageError: the benchmark failed.
-        PipelineError: its result cannot be kept with the version.
+        PipelineError: an option is wrong, or the result cannot be kept with the version.
     """
+    options = options_of(root, subject, benchmark, changes)
     if subject.config is not None:
-        named = any(option.partition("=")[0] == "--data" for option in options)
-        data = [] if named else data_flags(root, subject.config, benchmark)
-        options = [*flags(subject.config, benchmark), *data, *options]
-    out = out_of(root, subject, benchmark, options)
+        loading = {"dtype": subject.config.model.dtype, "threads": subject.config.deepspeed.threads, **loading}
+    out = out_of(root, subject, benchmark, options, loading)
     command = [
-        sys.executable,
-        "-m",
-        "benchmarks",
-        "--benchmark",
-        benchmark,
-        *subject.paths,
-        *options,
-        "--out",
-        str(out),
+        *(sys.executable, "-m", "benchmarks", "--benchmark", benchmark, *subject.paths),
+        *("--options", options.model_dump_json(), "--out", str(out)),
     ]
+    for name, value in loading.items():
+        command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     lines: list[str] = []
 
     def on_line(line: str) -> None:
@@ -161,33 +168,60 @@ def run_benchmark(
     return summary
 
 
-def out_of(root: Path, subject: Subject, benchmark: str, options: Sequence[str]) -> Path:
+def options_of(root: Path, subject: Subject, benchmark: str, changes: Mapping[str, Any]) -> Options:
+    """The options of a benchmark: what the subject's parameters give, or the defaults, with changes.
+
+    Raises:
+        PipelineError: an option is wrong, or there is no such benchmark.
+    """
+
+    def refuse(line: str) -> None:
+        raise PipelineError(f"{benchmark}: {line}")
+
+    given: dict[str, Any] = {}
+    if subject.config is not None:
+        own = section.parse(subject.config.benchmarks)
+        data = None if "data" in changes else published(root, subject.config, benchmark)
+        given = own.options(benchmark, style=subject.config.env.prompt, data=data).model_dump()
+    model = entry_of(benchmark).options
+    return command_line.validated(model, {**given, **changes}, refuse)
+
+
+def entry_of(benchmark: str) -> registry.Entry:
+    """The entry of a benchmark.
+
+    Raises:
+        PipelineError: there is none.
+    """
+    try:
+        return registry.get(benchmark)
+    except registry.UnknownBenchmarkError as error:
+        raise PipelineError(str(error)) from error
+
+
+def out_of(
+    root: Path, subject: Subject, benchmark: str, options: Options, loading: Mapping[str, Any] = MappingProxyType({})
+) -> Path:
     """Where the records are of a benchmark of these files by these options and this code; others are elsewhere."""
+    entry = entry_of(benchmark)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", subject.name).strip("-.")
-    _, deciding = _WITHOUT_EFFECT.parse_known_args(options)
-    parts = [subject.name, subject.content, *deciding, _code(root, benchmark)]
-    told_apart = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
-    return home(root) / "runs" / name / f"{benchmark}-{told_apart}"
+    deciding = {key: value for key, value in loading.items() if key not in _WITHOUT_EFFECT}
+    parts = [subject.name, subject.content, options.deciding(), deciding, _code(root, entry)]
+    told_apart = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+    return home(root) / "runs" / name / f"{entry.name}-{told_apart}"
 
 
-def _without_effect() -> argparse.ArgumentParser:
-    """Takes the options that decide how fast a benchmark is, and not its answers."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--batch-size", "--threads", "--tokens-at-once"):
-        parser.add_argument(name)
-    parser.add_argument("--overwrite", action="store_true")
-    return parser
+#: Of how a model is loaded: what decides how fast a benchmark is, and not its answers.
+_WITHOUT_EFFECT = frozenset({"threads", "overwrite"})
 
 
-_WITHOUT_EFFECT = _without_effect()
-
-
-def _code(root: Path, benchmark: str) -> str:
+def _code(root: Path, entry: registry.Entry) -> str:
     """Hash of the code of a benchmark: what an older one has scored is not the answer of this one."""
-    from benchmarks.harness.registry import BENCHMARKS  # noqa: PLC0415  # takes seconds
-
-    module = BENCHMARKS[benchmark].partition(":")[0]
-    return content_hash(*sorted(closure(root, ["benchmarks.__main__", module])))
+    files = closure(root, ["benchmarks.__main__", entry.module])
+    found = find_spec(entry.module)
+    if found is not None and found.origin is not None:  # of a benchmark that is not in the project
+        files.add(Path(found.origin))
+    return content_hash(*sorted(files))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -196,30 +230,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m pipelines.evaluation.benchmarks",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,  # --p is for `python -m benchmarks`
+        allow_abbrev=False,
     )
     parser.add_argument("model", help="models:/NAME@champion, NAME/3, a directory, or a hub id")
-    parser.add_argument(
-        "--benchmark",
-        nargs="+",
-        choices=benchmark_scores.NAMES,
-        default=benchmark_scores.STAGES,
-        help="(default: the first four)",
-    )
+    names = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for target in (parser, names):
+        target.add_argument(
+            "--benchmark",
+            nargs="+",
+            metavar="NAME",
+            default=list(benchmark_scores.STAGES),
+            help=f"{', '.join(benchmark_scores.NAMES)} (default: {', '.join(benchmark_scores.STAGES)})",
+        )
     parser.add_argument("--base", help="of a policy's directory (default: `base` beside it, or what it names)")
-    parser.add_argument("--params", type=Path, help="take the settings of this params file, such as params.yaml")
-    options, rest = parser.parse_known_args(argv)
+    parser.add_argument("--params", type=Path, help="take the options of this params file, such as params.yaml")
+    parser.add_argument("--overwrite", action="store_true", default=None, help="remove other records first")
+    parser.add_argument("--inputs", metavar="DIGEST", help="of what else decides the records")
+    command_line.add_loading(parser)
+    entries = [entry_of(name) for name in names.parse_known_args(argv)[0].benchmark]
+    command_line.add_options(
+        parser.add_argument_group("options of the benchmarks"), [entry.options for entry in entries]
+    )
+    parsed = parser.parse_args(argv)
     root, failed = Path.cwd(), []
-    with opened(root, options.model, base=options.base, params=options.params) as subject:
-        for benchmark in options.benchmark:
+    loading = {name: getattr(parsed, name) for name in ("revision", "dtype", "threads", "inputs", "overwrite")}
+    loading = {name: value for name, value in loading.items() if value is not None}
+    with opened(root, parsed.model, base=parsed.base, params=parsed.params) as subject:
+        for benchmark, entry in zip(parsed.benchmark, entries, strict=True):
+            changes = command_line.given(parsed, entry.options)
             try:
-                run_benchmark(root, subject, benchmark, rest, lambda line: print(line, flush=True))
+                run_benchmark(root, subject, benchmark, _print, changes=changes, loading=loading)
             except PipelineError as error:  # one benchmark must not hide the others
                 print(f"error: {error}", file=sys.stderr)
                 failed.append(benchmark)
     if failed:
         raise PipelineError(f"not benchmarked: {', '.join(failed)}")
     return 0
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

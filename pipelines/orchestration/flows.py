@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal
 from prefect import flow, get_run_logger, task
 from pydantic import Field
 
+from benchmarks.harness import section
+from benchmarks.harness.options import Profile as BenchmarkProfile
 from pipelines.core import tables
 from pipelines.core.errors import PipelineError, explain
 from pipelines.core.project import read_json, workspace
@@ -43,7 +45,7 @@ Selector = Annotated[str, Field(pattern=r"^(@?[A-Za-z][A-Za-z0-9_-]*|[1-9][0-9]*
 Preset = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+\.yaml)?$")]
 Setting = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*=[^\r\n]*$")]
 Episodes = Annotated[int, Field(ge=0, le=100_000)]
-Profile = Literal["", "short", "full"]
+Profile = Literal["", BenchmarkProfile]
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def train_pipeline(
 
 def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
     config, log = load("params.yaml"), get_run_logger()
+    section.parse(config.benchmarks)  # wrong options stop here too
     if root != workspace(root):
         log.info("in %s, a checkout with parameters of its own", root.relative_to(workspace(root)))
     registered = promotion = error = None

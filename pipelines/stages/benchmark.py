@@ -1,6 +1,6 @@
 """Stage `benchmark`: one benchmark of the base and of the trained model.
 
-DVC keeps the outputs of this stage, so that a killed benchmark goes on from its records. What it keeps is not always
+DVC keeps the outputs of this stage, so that a killed benchmark resumes from its records. What it keeps is not always
 wanted: a summary says that a benchmark is finished, and a stage that begins has not finished; and a benchmark that DVC
 runs although it is finished has changed, or is forced.
 """
@@ -11,6 +11,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.harness import registry, section
+from benchmarks.harness.options import Options
 from pipelines.core import errors
 from pipelines.core.project import content_hash, read_lock, stage_inputs
 from pipelines.stages.common import arguments, require, run_module
@@ -25,19 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Writes scores/base/NAME and scores/trained/NAME, each with benchmark.json, records.jsonl and summary.json."""
     options = arguments(argv, __doc__, benchmark=True)
     root, benchmark, config = options.root, options.benchmark, load(options.params)
-    data = data_flags(root, config, benchmark)
-    if config.benchmarks.data is not None and not data and benchmark != "understanding":  # which has no published data
-        print(
-            f"{benchmark}: no folder {benchmark} in {config.benchmarks.data}; the synthetic set is benchmarked",
-            flush=True,
-        )
+    chosen = options_of(root, config, benchmark)
+    folder = section.parse(config.benchmarks).data
+    if folder is not None and chosen.data is None and registry.get(benchmark).published:
+        print(f"{benchmark}: no folder {benchmark} in {folder}; the synthetic set is used", flush=True)
     base, trained = begin(root, benchmark)
     run_module(
         "benchmarks",
         *("--benchmark", benchmark, "--base", root / MODELS[0], "--policy", root / MODELS[1]),
         *("--base-out", base, "--out", trained, "--overwrite", "--inputs", inputs(root, benchmark)),
-        *data,
-        *flags(config, benchmark),
+        *("--options", chosen.model_dump_json()),
+        *("--dtype", config.model.dtype, "--threads", str(config.deepspeed.threads)),
         root=root,
     )
     require(trained / SUMMARY)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def begin(root: Path, benchmark: str) -> tuple[Path, Path]:
-    """Takes away what DVC kept and is not to be gone on from, and returns where the base's and the policy's records go.
+    """Removes what DVC kept and must not be resumed, and returns where the base's and the policy's records go.
 
     Records of the base stay when only the policy has changed: `python -m benchmarks` knows whose they are.
     """
@@ -67,34 +67,21 @@ def _same_models(root: Path, benchmark: str) -> bool:
 
 
 def inputs(root: Path, benchmark: str) -> str:
-    """Hash of all that the stage depends on besides values and the models, of which records tell by themselves."""
+    """Hash of all that the stage depends on besides values and the models, which records name themselves."""
     paths = (Path(str(path).replace("${item.name}", benchmark)) for path in stage_inputs(root, "benchmark"))
     models = {root / model for model in MODELS}
     return content_hash(*(path for path in paths if path not in models))
 
 
-def flags(config: Config, benchmark: str) -> list[str]:
-    """The options of `python -m benchmarks` that the configuration gives a benchmark, its data aside."""
-    values = config.benchmarks.model_dump(exclude={"data", "environments"}) | {
-        "style": config.env.prompt,
-        "dtype": config.model.dtype,
-        "threads": config.deepspeed.threads,
-    }
-    pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in values.items() if value is not None]
-    given = [text for pair in pairs for text in pair]
-    if config.benchmarks.environments:
-        given += ["--environments", *config.benchmarks.environments]
-    return given
-
-
-def data_flags(root: Path, config: Config, benchmark: str) -> list[str]:
-    """The option that names the published data of a benchmark, nothing where there is none.
+def options_of(root: Path, config: Config, benchmark: str) -> Options:
+    """The options of a benchmark that the configuration gives; its published data is found below `benchmarks.data`.
 
     Raises:
         PipelineError: `benchmarks.data` names a folder without data.
+        ConfigError: the section `benchmarks` is wrong.
     """
     data = published(root, config, benchmark)
-    return [] if data is None else ["--data", str(data)]
+    return section.parse(config.benchmarks).options(benchmark, style=config.env.prompt, data=data)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.harness import section
 from pipelines.core import errors
 from pipelines.stages.common import arguments
 from vldac.config import load
@@ -20,9 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Writes config.yaml."""
     options = arguments(argv, __doc__, params=Path("params.yaml"))
     config = load(options.root / options.params)
+    values = config.model_dump(mode="json")
+    values["benchmarks"] = section.parse(config.benchmarks).model_dump(mode="json")
     path: Path = options.root / RESOLVED
     aside = path.with_name(f".{path.name}.writing")
-    aside.write_text(_HEADER + yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    aside.write_text(_HEADER + yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     aside.replace(path)
     return 0
 

@@ -7,10 +7,10 @@ that.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness import registry, section
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import read_json, workspace
 from pipelines.tracking.benchmark_scores import NAMES, STAGES
@@ -27,9 +27,10 @@ def published(root: Path, config: Config, benchmark: str) -> Path | None:
         PipelineError: `benchmarks.data` names a folder that holds no benchmark's data, as a wrong name or another
             machine does.
     """
-    if config.benchmarks.data is None:
+    data = section.parse(config.benchmarks).data
+    if data is None:
         return None
-    folder = workspace(root) / config.benchmarks.data
+    folder = workspace(root) / data
     if not any((folder / name).is_dir() for name in NAMES):
         raise PipelineError(
             f"benchmarks.data: {folder} holds no data of a benchmark, such as {folder / 'vsi_bench'}; "
@@ -46,12 +47,9 @@ def found(root: Path, config: Config, benchmark: str) -> dict[str, Any]:
     """
     data = published(root, config, benchmark)
     listing: dict[str, Any] = {"data": None if data is None else _listing(data)}
-    if benchmark == "balrog":
-        from benchmarks.suites.balrog import nethack, tasks  # noqa: PLC0415  # takes seconds
-
-        maps = os.environ.get(nethack.MAPS_VARIABLE)
-        installed = [name for name in tasks.ENVIRONMENTS if not tasks.missing_packages(name)]
-        listing |= {"maps": _listing(Path(maps)) if maps else None, "packages": tasks.versions(installed)}
+    if surroundings := registry.get(benchmark).surroundings:
+        found = registry.attribute(surroundings)()
+        listing |= {name: _listing(value) if isinstance(value, Path) else value for name, value in found.items()}
     return listing
 
 

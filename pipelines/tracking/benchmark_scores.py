@@ -1,6 +1,6 @@
 """The benchmarks of registered versions: what they scored, kept where a version is looked at.
 
-A version may sit a benchmark more than once: short and full, on synthetic and on published data. Each run has a tag
+A version may run a benchmark more than once: short and full, on synthetic and on published data. Each run has a tag
 `benchmark.<name>.<digest>`, of everything that decides the benchmark besides the model, and its records in the run. The
 tag `benchmark.<name>` and the metrics `benchmarks/<name>` of the run and of the logged model are those of the run that
 says most: published data before synthetic, full before short, more records before fewer.
@@ -13,8 +13,11 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import AfterValidator, WithJsonSchema
+
+from benchmarks.harness import registry
 from pipelines.core.project import Lock, read_json
 from pipelines.tracking import exports
 from pipelines.tracking.datasets import EvaluationSet, log_input
@@ -24,13 +27,18 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-Name = Literal[
-    "understanding", "vsi_bench", "visual_web_bench", "balrog", "erqa", "muirbench", "video_mme_spatial"
-]  # fmt: skip
-#: Those of `benchmarks.harness.registry`, whose import takes seconds.
-NAMES: tuple[Name, ...] = get_args(Name)
-#: Those of the stage `benchmark`: each has a synthetic set, so that it can be sat without published data.
-STAGES: tuple[Name, ...] = ("understanding", "vsi_bench", "visual_web_bench", "balrog")
+#: Every benchmark that is known, and those of the stage `benchmark`, each of which has a synthetic set, so that it runs
+#: without published data.
+NAMES = registry.names()
+STAGES = registry.names(default=True)
+
+
+def _known(name: str) -> str:
+    return registry.get(name).name
+
+
+#: Of a flow's parameter: Prefect's form offers the benchmarks that are known.
+Name = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(NAMES)})]
 
 TAG = "benchmark."
 SUMMARY = "summary.json"
@@ -47,7 +55,7 @@ def recorded(tags: Mapping[str, str], benchmark: str, policy: str = "trained") -
         policy: the version itself, or the `base` that it was trained from.
 
     Returns:
-        score, standard_error, count, synthetic, profile, digest, and where the records lie; None if it sat none.
+        score, standard_error, count, synthetic, profile, digest, and where the records are; None if it has none.
     """
     text = tags.get(_tag(benchmark, policy))
     return None if text is None else dict(json.loads(text))
@@ -61,18 +69,18 @@ def benchmark_runs(tags: Mapping[str, str], benchmark: str, policy: str = "train
 
 
 def comparable(versions: Sequence[Mapping[str, str]], benchmark: str) -> list[dict[str, Any] | None]:
-    """The runs by which versions are compared: of the same benchmark, if all sat one, or else what each is known by.
+    """The runs by which versions are compared: of the same benchmark, if all have one, else the best known of each.
 
     Args:
         versions: their tags.
         benchmark: its name.
     """
     found = [benchmark_runs(tags, benchmark) for tags in versions]
-    common = set.intersection(*(set(sat) for sat in found))
+    common = set.intersection(*(set(runs) for runs in found))
     if not common:
         return [recorded(tags, benchmark) for tags in versions]
     best = max(common, key=lambda digest: (_rank(found[0][digest]), digest))
-    return [sat[best] for sat in found]
+    return [runs[best] for runs in found]
 
 
 def kind(kept: Mapping[str, Any]) -> str:
@@ -90,7 +98,7 @@ def _tag(benchmark: str, policy: str) -> str:
 
 
 def summaries(directory: Path) -> dict[str, dict[str, Any]]:
-    """The summary of each benchmark that was sat in a directory, by the benchmark's name."""
+    """The summary of each finished benchmark in a directory, by the benchmark's name."""
     return {path.parent.name: read_json(path) for path in sorted(directory.glob(f"*/{SUMMARY}"))}
 
 
@@ -112,9 +120,9 @@ def record_present(client: MlflowClient, root: Path, version: ModelVersion, lock
     finished = {policy: summaries(root / home) for policy, home in HOMES.items()}
     for name in finished["trained"]:
         if lock.dep(f"benchmark@{name}", "models/policy") == weights:
-            for policy, sat in finished.items():
-                if name in sat:
-                    record(client, version, sat[name], root / HOMES[policy] / name, policy=policy)
+            for policy, summary in finished.items():
+                if name in summary:
+                    record(client, version, summary[name], root / HOMES[policy] / name, policy=policy)
 
 
 def record(

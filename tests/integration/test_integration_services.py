@@ -117,7 +117,7 @@ def test_a_cancelled_run_is_gone_and_the_next_goes_on_from_its_checkpoint(served
     assert checkpoint.newest(newest.parent) == newest  # whole by its manifest
 
     run = served.run("train-pipeline/train", steps=["train"])
-    until(lambda: f"going on from update {checkpoint.update_of(newest)} " in served.logs(run), 120, "it resumes")
+    until(lambda: f"resuming from update {checkpoint.update_of(newest)} " in served.logs(run), 120, "it resumes")
     served.api("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
     assert served.ended(run, 60) == "Cancelled"
 

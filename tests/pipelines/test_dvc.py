@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from benchmarks.harness import registry
+from benchmarks.harness import registry, section
 from pipelines.core.sources import closure
 from pipelines.tracking import benchmark_scores as pipeline_benchmarks
 from vldac.config import Config
@@ -43,11 +44,11 @@ def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage: str) -> None
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_depends_on_the_code_that_it_imports(name: str) -> None:
-    module = registry.BENCHMARKS[name].partition(":")[0]
+    module = registry.get(name).module
     imported = {path.relative_to(ROOT).as_posix() for path in closure(ROOT, ["benchmarks.__main__", module], NEUTRAL)}
     declared = {path.replace("${item.name}", name) for path in STAGES["benchmark"]["deps"]}
-    assert {path for path in imported if not path.startswith(f"benchmarks/{name}/")} <= declared
-    assert f"benchmarks/{name}" in declared
+    assert {path for path in imported if not path.startswith(f"benchmarks/suites/{name}/")} <= declared
+    assert f"benchmarks/suites/{name}" in declared
 
 
 def test_the_report_depends_on_exactly_the_code_that_it_imports() -> None:
@@ -57,8 +58,8 @@ def test_the_report_depends_on_exactly_the_code_that_it_imports() -> None:
 
 
 def test_every_benchmark_of_the_pipeline_can_be_asked_for_by_name() -> None:
-    assert tuple(BENCHMARKS) == pipeline_benchmarks.STAGES
-    assert tuple(registry.BENCHMARKS) == pipeline_benchmarks.NAMES
+    assert tuple(BENCHMARKS) == pipeline_benchmarks.STAGES == registry.names(default=True)
+    assert registry.names() == pipeline_benchmarks.NAMES
 
 
 def test_every_dependency_is_a_file_of_the_project_or_the_output_of_a_stage() -> None:
@@ -90,7 +91,7 @@ def test_values_are_read_from_the_resolved_configuration_which_follows_params_an
 
 
 def test_every_parameter_of_a_stage_is_a_key_of_the_configuration() -> None:
-    values = Config().model_dump()
+    values = _defaults()
     for name, entry in READERS.items():
         for key in entry[RESOLVED]:
             node = values
@@ -109,7 +110,11 @@ def test_no_parameter_that_decides_the_weights_is_missing_from_training() -> Non
 
 def test_params_yaml_names_every_value_so_that_no_default_decides() -> None:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    assert _leaves(values) == _leaves(Config().model_dump())
+    assert _leaves(values) == _leaves(_defaults())
+
+
+def _defaults() -> dict[str, Any]:
+    return Config().model_dump() | {"benchmarks": section.model()().model_dump()}
 
 
 def _leaves(values: dict[str, object], prefix: str = "") -> set[str]:

@@ -15,9 +15,13 @@ REPOSITORY = Path(__file__).parents[2]
 
 def test_the_params_file_of_the_project_holds_the_defaults() -> None:
     path = REPOSITORY / "params.yaml"
-    assert load(path) == Config()
+    config = load(path)
+    assert config.benchmarks  # sizes for a laptop: benchmarks.harness.options has the defaults
+    assert config.model_copy(update={"benchmarks": {}}) == Config()
     # Every knob is written down there, so that it can be found without reading the code.
-    assert leaves(yaml.safe_load(path.read_text())) == leaves(Config().model_dump())
+    # Those of the benchmarks are held by tests/pipelines/test_dvc.py.
+    written = {key for key in leaves(yaml.safe_load(path.read_text())) if not key.startswith("benchmarks.")}
+    assert written == leaves(Config().model_dump())
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
@@ -183,12 +187,7 @@ def changed(value: Any, key: str) -> Any:
         "train.value_hidden_sizes": (64,),
         "deepspeed.ranks": 2,
         "deepspeed.zero_stage": 2,
-        "benchmarks.profile": "full",
-        "benchmarks.data": "somewhere",
-        "benchmarks.agent": "cot",
-        "benchmarks.parser": "lmms-eval",
-        "benchmarks.limit": 9,
-        "benchmarks.environments": ("babyai",),
+        "benchmarks": {"profile": "full"},
     }
     if key in special:
         return special[key]
@@ -215,7 +214,7 @@ def test_the_fingerprint_changes_with_whatever_decides_the_weights(key: str, val
         reference = Config()
     other = parse(values)
     assert other != reference
-    decides = not key.startswith(("evaluate.", "checkpoint.", "benchmarks.")) and key != "env.step_deadline"
+    decides = not key.startswith(("evaluate.", "checkpoint.", "benchmarks")) and key != "env.step_deadline"
     assert (other.fingerprint() != reference.fingerprint()) == decides
 
 

@@ -79,7 +79,7 @@ def test_a_killed_run_exports_what_an_uninterrupted_one_exports(
     process = start(killed, params, tiny_base)
     printed, _ = process.communicate()
     assert process.returncode == 0, printed
-    assert "going on from update" in printed
+    assert "resuming from update" in printed
 
     files = exported(whole)
     assert {name.partition("/")[0] for name in files} == {f"update-00000{update}" for update in (2, 4, 6)}

@@ -1,7 +1,7 @@
 """The configuration of a run: params.yaml as typed, frozen, validated values."""
 
+from vldac.config.errors import explain
 from vldac.config.schema import (
-    BenchmarksConfig,
     CheckpointConfig,
     Config,
     ConfigError,
@@ -18,7 +18,6 @@ from vldac.config.schema import (
 )
 
 __all__ = [
-    "BenchmarksConfig",
     "CheckpointConfig",
     "Config",
     "ConfigError",
@@ -30,6 +29,7 @@ __all__ = [
     "TinyConfig",
     "TrainConfig",
     "WarmStartConfig",
+    "explain",
     "load",
     "parse",
 ]

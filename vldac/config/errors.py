@@ -14,6 +14,9 @@ RENAMED = {
     "env.workers": "env.num_workers",
     "evaluate.simulators": "evaluate.num_envs",
     "exams": "benchmarks",
+    "benchmarks.agent": "benchmarks.balrog.agent",
+    "benchmarks.environments": "benchmarks.balrog.environments",
+    "benchmarks.parser": "benchmarks.vsi_bench.parser and benchmarks.visual_web_bench.parser",
 }
 
 
@@ -33,7 +36,7 @@ def explain(error: Any, root: type[BaseModel]) -> str:
     if error["type"] == "float_type" and isinstance(error["input"], str):
         hint = " (YAML reads a number such as 5e-4 as text: write 5.0e-4)"
     message = error["msg"].replace("Input should", "should")
-    return f"{key}: {message}, but is {error['input']!r}{hint}"
+    return f"{key + ': ' if key else ''}{message}, but is {error['input']!r}{hint}"
 
 
 def _nearest(location: Sequence[str], root: type[BaseModel]) -> str | None:

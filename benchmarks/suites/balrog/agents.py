@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from benchmarks.harness.options import Style
 from benchmarks.harness.task import spoken
 from benchmarks.suites.balrog.environment import Environment, Observation
 from benchmarks.suites.balrog.history import History
+from benchmarks.suites.balrog.suite import AgentKind
 from vldac.models.conversation import Message
 
 _NO_LETTERS = re.compile(r"[^a-zA-Z\s:]")
@@ -95,7 +97,7 @@ class ChainOfThought(Agent):
         return Reply(_letters(reasoning).rsplit("ACTION:", 1)[-1].strip(), reasoning)
 
 
-AGENTS: dict[Literal["naive", "cot"], type[Agent]] = {"naive": Naive, "cot": ChainOfThought}
+AGENTS: dict[AgentKind, type[Agent]] = {"naive": Naive, "cot": ChainOfThought}
 
 #: Observations that are shown with their text: BALROG's own, and one for models of a few million parameters.
 TEXT_HISTORY = {"full": 16, "terse": 1}
@@ -104,9 +106,7 @@ IMAGE_HISTORY = 1
 REASONING_HISTORY = 1
 
 
-def make_agent(
-    kind: Literal["naive", "cot"], environment: Environment, style: Literal["full", "terse"] = "full"
-) -> Agent:
+def make_agent(kind: AgentKind, environment: Environment, style: Style = "full") -> Agent:
     """An agent for the episode that the environment has just begun.
 
     Args:

@@ -83,7 +83,7 @@ class MixedTrainLocal(LevelGen):
         return reachable, OpenInstr(ObjDesc("door", self._rand_elem([None, color])))
 
     def _add_locked_room(self, color: str) -> None:
-        """Locks one of the rooms with a door of this colour and lays the key into the other."""
+        """Locks one of the rooms with a door of this color and lays the key into the other."""
         while True:
             column, row, side = self._rand_int(0, self.num_cols), self._rand_int(0, self.num_rows), self._rand_int(0, 4)
             self.locked_room = self.get_room(column, row)

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from tqdm import tqdm
 
 from benchmarks.harness.records import Record, Records
-from benchmarks.harness.task import Benchmark, Runner, Settings, in_percent, overall
-from benchmarks.suites.balrog import nethack
+from benchmarks.harness.task import Benchmark, Runner, in_percent, overall
 from benchmarks.suites.balrog.agents import IMAGE_HISTORY, REASONING_HISTORY, TEXT_HISTORY, make_agent
 from benchmarks.suites.balrog.play import TEMPERATURE, play
-from benchmarks.suites.balrog.tasks import ENVIRONMENTS, chosen, is_made, make, plan, versions
+from benchmarks.suites.balrog.suite import ENTRY, BalrogOptions
+from benchmarks.suites.balrog.tasks import ENVIRONMENTS, chosen, make, plan, versions
 
 VERSION = 1
 
 
 class Balrog(Benchmark):
-    """The environments that the settings name, or all that are installed.
+    """The environments that the options name, or all that are installed.
 
     The full profile is BALROG's protocol for vision-language models: 255 episodes where all six are installed. The
     short one plays one episode of a few tasks of each, and fewer steps.
@@ -32,18 +32,18 @@ class Balrog(Benchmark):
         BenchmarkDataError: the published data is not what it should be.
     """
 
-    name: ClassVar[str] = "balrog"
-    title: ClassVar[str] = "BALROG"
+    name, title = ENTRY.name, ENTRY.title
+    options: BalrogOptions
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.environments = chosen(settings.environments)
-        self.episodes = plan(self.environments, settings.profile, settings.limit, settings.seed)
+    def __init__(self, options: BalrogOptions) -> None:
+        super().__init__(options)
+        self.environments = chosen(options.environments)
+        self.episodes = plan(self.environments, options.profile, options.limit, options.seed)
         self._made = list(
             dict.fromkeys(
                 f"{episode.environment}/{episode.task}"
                 for episode in self.episodes
-                if is_made(episode.environment, episode.task, settings.data)
+                if ENVIRONMENTS[episode.environment].synthetic(episode.task, options.data)
             )
         )
         self.synthetic = bool(self._made)
@@ -52,32 +52,32 @@ class Balrog(Benchmark):
     @property
     def max_new_tokens(self) -> int:
         """Of an answer: BALROG's 8,192, or what the short profile can wait for."""
-        if self.settings.max_new_tokens is not None:
-            return self.settings.max_new_tokens
-        if self.settings.profile == "full":
+        if self.options.max_new_tokens is not None:
+            return self.options.max_new_tokens
+        if self.options.profile == "full":
             return 8192
-        return 32 if self.settings.agent == "naive" else 256
+        return 32 if self.options.agent == "naive" else 256
 
     def identity(self) -> dict[str, Any]:
         """See `Benchmark`."""
         return {
             "benchmark": self.name,
             "version": VERSION,
-            "profile": self.settings.profile,
-            "agent": self.settings.agent,
-            "style": self.settings.style,
-            "text_history": TEXT_HISTORY[self.settings.style],
+            "profile": self.options.profile,
+            "agent": self.options.agent,
+            "style": self.options.style,
+            "text_history": TEXT_HISTORY[self.options.style],
             "image_history": IMAGE_HISTORY,
             "reasoning_history": REASONING_HISTORY,
             "temperature": TEMPERATURE,
             "max_new_tokens": self.max_new_tokens,
-            "seed": self.settings.seed,
+            "seed": self.options.seed,
             "episodes": {
                 task: sum(f"{episode.environment}/{episode.task}" == task for episode in self.episodes)
                 for task in self._tasks()
             },
             "max_steps": {name: ENVIRONMENTS[name].short_steps for name in self.environments}
-            if self.settings.profile == "short"
+            if self.options.profile == "short"
             else {},
             "packages": versions(self.environments),
             "games": self._digests,
@@ -85,9 +85,9 @@ class Balrog(Benchmark):
         }
 
     def run(self, runner: Runner, records: Records) -> None:
-        """Plays the episodes that have no record yet; one that was broken off begins anew."""
+        """Plays the episodes that have no record yet; one that was interrupted starts again."""
         open_ones = [episode for episode in self.episodes if episode.id not in records]
-        settings = self.settings
+        options = self.options
         with tqdm(
             total=len(self.episodes),
             initial=len(self.episodes) - len(open_ones),
@@ -103,17 +103,17 @@ class Balrog(Benchmark):
             play(
                 open_ones,
                 runner,
-                make_environment=lambda episode: make(episode.environment, episode.task, settings.data),
-                make_agent=lambda environment: make_agent(settings.agent, environment, settings.style),
+                make_environment=lambda episode: make(episode.environment, episode.task, options.data),
+                make_agent=lambda environment: make_agent(options.agent, environment, options.style),
                 max_new_tokens=self.max_new_tokens,
-                batch_size=settings.batch_size,
+                batch_size=options.batch_size,
                 done=keep,
             )
 
     def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
         """BALROG's summary: an environment is the mean over its episodes, the whole the mean over environments.
 
-        Besides what `Benchmark` asks for, `environments` names those that were benchmarked and `not_examined` the
+        Besides what `Benchmark` asks for, `environments` names those that were played and `not_run` the
         others; each environment has its own tasks.
         """
         environments = {}
@@ -131,7 +131,7 @@ class Balrog(Benchmark):
             }
         return overall(environments) | {
             "environments": list(environments),
-            "not_examined": [name for name in ENVIRONMENTS if name not in environments],
+            "not_run": [name for name in ENVIRONMENTS if name not in environments],
         }
 
     def _tasks(self) -> list[str]:
@@ -139,11 +139,9 @@ class Balrog(Benchmark):
 
     def _game_digests(self) -> dict[str, str]:
         """Of all data that is not drawn from an episode's seed by an installed package, by task."""
-        found = nethack.digests(self._tasks_of("minihack"))
-        if "textworld" in self.environments:
-            from benchmarks.suites.balrog.textworld_games import games_of  # noqa: PLC0415  # needs the package
-
-            found |= {task: games_of(task, self.settings.data).digest() for task in self._tasks_of("textworld")}
+        found: dict[str, str] = {}
+        for name in self.environments:
+            found |= ENVIRONMENTS[name].digests(self._tasks_of(name), self.options.data)
         return found
 
     def _tasks_of(self, environment: str) -> list[str]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from benchmarks.harness.task import Profile
+from benchmarks.harness.options import Profile
 from benchmarks.suites.balrog import nethack
 from benchmarks.suites.balrog.environment import Environment
 from envs.base import MissingSimulatorError, UnknownEnvError
@@ -39,6 +40,14 @@ _TWO_ROOMS = tuple(
 )  # fmt: skip
 
 
+def _drawn_by_package(_task: str, _data: Path | None) -> bool:
+    return False
+
+
+def _no_files(_tasks: Sequence[str], _data: Path | None) -> dict[str, str]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Spec:
     """One environment of the benchmark.
@@ -49,7 +58,10 @@ class Spec:
         short_tasks: those that the short profile plays, one episode each.
         short_steps: after which the short profile ends an episode.
         packages: that it needs, as they are imported.
+        make: makes a task's environment, given the folder of published data; imports the packages when it is called.
         install: the command that installs them.
+        synthetic: whether the games of a task are made here and only resemble the published ones, given the folder.
+        digests: of the files that the games of some tasks come from, by task, given the folder.
     """
 
     tasks: tuple[str, ...]
@@ -57,7 +69,42 @@ class Spec:
     short_tasks: tuple[str, ...]
     short_steps: int
     packages: tuple[str, ...]
+    make: Callable[[str, Path | None], Environment]
     install: str = "make setup"
+    synthetic: Callable[[str, Path | None], bool] = _drawn_by_package
+    digests: Callable[[Sequence[str], Path | None], Mapping[str, str]] = _no_files
+
+
+# Each environment is imported when it is played: none needs the packages of another.
+def _babyai(task: str, _data: Path | None) -> Environment:
+    from benchmarks.suites.balrog.babyai import BabyAI  # noqa: PLC0415
+
+    return BabyAI(next(kind for kind in get_args(BabyAIKind) if task == _BABYAI + kind))
+
+
+def _babaisai(task: str, _data: Path | None) -> Environment:
+    from benchmarks.suites.balrog.babaisai import BabaIsAI  # noqa: PLC0415
+
+    return BabaIsAI(task)
+
+
+def _textworld(task: str, data: Path | None) -> Environment:
+    from benchmarks.suites.balrog.textworld import TextWorld  # noqa: PLC0415
+    from benchmarks.suites.balrog.textworld_games import games_of  # noqa: PLC0415
+
+    return TextWorld(task, games_of(task, data))
+
+
+def _textworld_digests(tasks: Sequence[str], data: Path | None) -> dict[str, str]:
+    from benchmarks.suites.balrog.textworld_games import games_of  # noqa: PLC0415
+
+    return {task: games_of(task, data).digest() for task in tasks}
+
+
+def _crafter(_task: str, _data: Path | None) -> Environment:
+    from benchmarks.suites.balrog.crafter import Crafter  # noqa: PLC0415
+
+    return Crafter()
 
 
 ENVIRONMENTS: dict[str, Spec] = {
@@ -67,6 +114,7 @@ ENVIRONMENTS: dict[str, Spec] = {
         short_tasks=(_BABYAI + "goto", _BABYAI + "pickup", _BABYAI + "open"),
         short_steps=32,
         packages=("minigrid",),
+        make=_babyai,
     ),
     "babaisai": Spec(
         tasks=(
@@ -78,6 +126,7 @@ ENVIRONMENTS: dict[str, Spec] = {
         short_tasks=("env/goto_win", "env/make_win"),
         short_steps=30,
         packages=("baba", "gym", "cv2"),
+        make=_babaisai,
         install="pip install git+https://github.com/nacloos/baba-is-ai (it is not on PyPI)",
     ),
     "textworld": Spec(
@@ -86,10 +135,27 @@ ENVIRONMENTS: dict[str, Spec] = {
         short_tasks=("the_cooking_game", "coin_collector"),  # making a treasure hunt takes minutes
         short_steps=30,
         packages=("textworld", "jericho"),
+        make=_textworld,
         install="make envs",
+        synthetic=lambda _task, data: data is None,
+        digests=_textworld_digests,
     ),
-    "crafter": Spec(("default",), 10, ("default",), 32, ("crafter",)),
-    "nle": Spec(("NetHackChallenge-v0",), 5, ("NetHackChallenge-v0",), 24, ("nle",)),
+    "crafter": Spec(
+        tasks=("default",),
+        episodes=10,
+        short_tasks=("default",),
+        short_steps=32,
+        packages=("crafter",),
+        make=_crafter,
+    ),
+    "nle": Spec(
+        tasks=("NetHackChallenge-v0",),
+        episodes=5,
+        short_tasks=("NetHackChallenge-v0",),
+        short_steps=24,
+        packages=("nle",),
+        make=lambda task, _data: nethack.make("nle", task),
+    ),
     "minihack": Spec(
         tasks=(
             "MiniHack-Boxoban-Hard-v0", "MiniHack-Boxoban-Medium-v0", "MiniHack-MazeWalk-9x9-v0",
@@ -100,6 +166,9 @@ ENVIRONMENTS: dict[str, Spec] = {
         short_tasks=("MiniHack-MazeWalk-9x9-v0", "MiniHack-Corridor-R3-v0"),
         short_steps=32,
         packages=("nle", "minihack"),
+        make=lambda task, _data: nethack.make("minihack", task),
+        synthetic=lambda task, _data: nethack.synthetic("minihack", task),
+        digests=lambda tasks, _data: nethack.digests(tasks),
     ),
 }  # fmt: skip
 
@@ -164,6 +233,13 @@ def missing_packages(environment: str) -> list[str]:
     return [package for package in ENVIRONMENTS[environment].packages if find_spec(package) is None]
 
 
+def check_name(name: str) -> None:
+    """Raises `UnknownEnvError`, with the nearest names, if BALROG has no environment of this name."""
+    if name not in ENVIRONMENTS:
+        near = difflib.get_close_matches(name, ENVIRONMENTS, n=3) or ENVIRONMENTS
+        raise UnknownEnvError(f"BALROG has no environment {name!r}; choose from {', '.join(near)}")
+
+
 def chosen(names: Sequence[str]) -> tuple[str, ...]:
     """The environments to benchmark, in BALROG's order.
 
@@ -175,9 +251,7 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
         MissingSimulatorError: an environment that was asked for is not installed, or none is.
     """
     for name in names:
-        if name not in ENVIRONMENTS:
-            near = difflib.get_close_matches(name, ENVIRONMENTS, n=3) or ENVIRONMENTS
-            raise UnknownEnvError(f"BALROG has no environment {name!r}; choose from {', '.join(near)}")
+        check_name(name)
         if missing := missing_packages(name):
             raise _missing(name, missing[0])
     found = tuple(name for name in ENVIRONMENTS if name in names or (not names and not missing_packages(name)))
@@ -215,40 +289,18 @@ def make(environment: str, task: str, data: Path | None = None) -> Environment:
         near = difflib.get_close_matches(task, ENVIRONMENTS[environment].tasks, n=3)
         raise UnknownEnvError(f"BALROG's {environment} has no task {task!r}; choose {' or '.join(near) or 'another'}")
     try:
-        return _make(environment, task, data)
+        return ENVIRONMENTS[environment].make(task, data)
     except ModuleNotFoundError as error:
         if isinstance(error, MissingSimulatorError) or not error.name or error.name.startswith("benchmarks"):
             raise
         raise _missing(environment, error.name) from error
 
 
-def is_made(environment: str, task: str, data: Path | None) -> bool:
-    """Whether the games of a task are made here and only resemble the published ones."""
-    if environment == "textworld":
-        return data is None
-    return nethack.synthetic(environment, task)
-
-
-def _make(environment: str, task: str, data: Path | None) -> Environment:
-    # Each environment is imported when it is played: none needs the packages of another.
-    if environment == "babyai":
-        from benchmarks.suites.balrog.babyai import BabyAI  # noqa: PLC0415
-
-        return BabyAI(next(kind for kind in get_args(BabyAIKind) if task == _BABYAI + kind))
-    if environment == "crafter":
-        from benchmarks.suites.balrog.crafter import Crafter  # noqa: PLC0415
-
-        return Crafter()
-    if environment == "textworld":
-        from benchmarks.suites.balrog.textworld import TextWorld  # noqa: PLC0415
-        from benchmarks.suites.balrog.textworld_games import games_of  # noqa: PLC0415
-
-        return TextWorld(task, games_of(task, data))
-    if environment == "babaisai":
-        from benchmarks.suites.balrog.babaisai import BabaIsAI  # noqa: PLC0415
-
-        return BabaIsAI(task)
-    return nethack.make(environment, task)
+def surroundings() -> dict[str, Any]:
+    """What decides the records besides options and code: the simulators that are installed, and Boxoban's maps."""
+    maps = os.environ.get(nethack.MAPS_VARIABLE)
+    installed = [name for name in ENVIRONMENTS if not missing_packages(name)]
+    return {"maps": Path(maps) if maps else None, "packages": versions(installed)}
 
 
 def _missing(environment: str, package: str) -> MissingSimulatorError:

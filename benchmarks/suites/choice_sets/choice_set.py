@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from benchmarks.harness.records import Record
 from benchmarks.harness.tables import Row, locate, read_rows
-from benchmarks.harness.task import BenchmarkDataError, Question, QuestionBenchmark, Scored, Settings, in_percent
+from benchmarks.harness.task import BenchmarkDataError, Options, Question, QuestionBenchmark, Scored, in_percent
 from vldac.models.conversation import Image, Message
 
 
@@ -26,27 +26,26 @@ class ChoiceSet(QuestionBenchmark):
         task_column: names its task.
 
     Args:
-        settings: `data` is the folder or the hub's name of the published data; `limit` (questions of each task) and
+        options: `data` is the folder or the hub's name of the published data; `limit` (questions of each task) and
             `frames` (of videos) are taken too.
 
     Raises:
         BenchmarkDataError: there is no data, or it is not as published.
     """
 
-    VERSION: ClassVar[int] = 1
     hub_name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     id_column: ClassVar[str]
     task_column: ClassVar[str]
     synthetic = False
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        if settings.data is None:
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        if options.data is None:
             raise BenchmarkDataError(
                 f"{self.title} has no synthetic set; name the folder of its published data, or {self.hub_name}"
             )
-        self.folder = locate(settings.data, ("*.parquet",))
+        self.folder = locate(options.data, ("*.parquet",))
         tables = sorted(self.folder.rglob("test*.parquet"))
         if not tables:
             raise BenchmarkDataError(f"{self.folder} has no test*.parquet; name the folder of {self.hub_name}")
@@ -101,12 +100,12 @@ class ChoiceSet(QuestionBenchmark):
         """See `Benchmark`; the data counts by its texts and its letters."""
         return {
             "benchmark": self.name,
-            "version": self.VERSION,
+            "version": self.version,
             "synthetic": False,
             "data": self._data,
-            "frames": self.settings.frames,
-            "max_new_tokens": self.settings.max_new_tokens or self.max_new_tokens,
-            "seed": self.settings.seed,
+            "frames": self.options.frames,
+            "max_new_tokens": self.options.max_new_tokens or self.max_new_tokens,
+            "seed": self.options.seed,
         }
 
     def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
@@ -124,7 +123,7 @@ class ChoiceSet(QuestionBenchmark):
             if name in selected:
                 raise row.error(f"the {self.id_column} {name[:40]} occurs twice")
             counts[task] = counts.get(task, 0) + 1
-            if self.wanted(row) and (self.settings.limit is None or counts[task] <= self.settings.limit):
+            if self.wanted(row) and (self.options.limit is None or counts[task] <= self.options.limit):
                 selected[name] = row
         if not selected:
             raise BenchmarkDataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.harness.tables import Row, read_pictures
+from benchmarks.suites.choice_sets import suite
 from benchmarks.suites.choice_sets.choice_set import ChoiceSet
 from benchmarks.suites.choice_sets.letters import extract_letter
 from vldac.models.conversation import Image
@@ -19,8 +20,7 @@ class ERQA(ChoiceSet):
     the data set also says where in the text they belong.
     """
 
-    name = "erqa"
-    title = "ERQA"
+    name, title = suite.ERQA.name, suite.ERQA.title
     hub_name = "FlagEval/ERQA"
     columns = ("question_id", "question_type", "question", "answer")
     id_column = "question_id"

@@ -7,6 +7,7 @@ import string
 from collections.abc import Sequence
 
 from benchmarks.harness.tables import Row, read_pictures
+from benchmarks.suites.choice_sets import suite
 from benchmarks.suites.choice_sets.choice_set import ChoiceSet, lettered
 from vldac.models.conversation import Image
 
@@ -20,8 +21,7 @@ class MuirBench(ChoiceSet):
     Pictures stand where the text has `<image>`; those that have no place in it stand before it.
     """
 
-    name = "muirbench"
-    title = "MuirBench"
+    name, title = suite.MUIRBENCH.name, suite.MUIRBENCH.title
     hub_name = "MUIRBENCH/MUIRBENCH"
     columns = ("idx", "task", "question", "options", "answer")
     id_column = "idx"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from benchmarks.harness.tables import Row
 from benchmarks.harness.task import BenchmarkDataError
 from benchmarks.harness.video import read_frames
+from benchmarks.suites.choice_sets import suite
 from benchmarks.suites.choice_sets.choice_set import ChoiceSet, below
 from benchmarks.suites.choice_sets.letters import extract_letter
 from vldac.models.conversation import Image
@@ -23,8 +24,7 @@ class VideoMMESpatial(ChoiceSet):
     Source: `lmms_eval/tasks/videomme`. Videos are `data/{videoID}.mp4`, or `.MP4` or `.mkv`.
     """
 
-    name = "video_mme_spatial"
-    title = "Video-MME (spatial)"
+    name, title = suite.VIDEO_MME_SPATIAL.name, suite.VIDEO_MME_SPATIAL.title
     hub_name = "lmms-eval/Video-MME"
     columns = ("question_id", "task_type", "videoID", "question", "options", "answer")
     id_column = "question_id"
@@ -63,7 +63,7 @@ class VideoMMESpatial(ChoiceSet):
             raise BenchmarkDataError(
                 f"there is no {self.folder / 'data' / name}.mp4; unpack videos_chunked_*.zip there"
             )
-        return read_frames(video, self.settings.frames)
+        return read_frames(video, self.options.frames)
 
     def read(self, text: str) -> str:
         """See `ChoiceSet`."""

@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from benchmarks.harness.records import Record
-from benchmarks.harness.task import BenchmarkDataError, Message, Question, QuestionBenchmark, Scored, Settings, overall
+from benchmarks.harness.task import BenchmarkDataError, Message, Options, Question, QuestionBenchmark, Scored, overall
 from benchmarks.suites.understanding.reader import read
+from benchmarks.suites.understanding.suite import ENTRY
 from envs import registry
 from envs.base import EVALUATION_SEEDS, Env
 
@@ -32,39 +33,37 @@ class Understanding(QuestionBenchmark):
     options would score.
 
     Args:
-        settings: `profile`, `style`, `limit`, `batch_size` and `max_new_tokens` concern this benchmark.
+        options: `profile`, `style`, `limit`, `batch_size` and `max_new_tokens` concern this benchmark.
 
     Raises:
-        BenchmarkDataError: `settings.data` is given.
-        ValueError: `settings.limit` is not from 1 to 4096.
+        BenchmarkDataError: `options.data` is given, or `options.limit` is above 4096.
     """
 
-    name: ClassVar[str] = "understanding"
-    title: ClassVar[str] = "General understanding"
+    name, title = ENTRY.name, ENTRY.title
     synthetic = True
     max_new_tokens = 128
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        if settings.data is not None:
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        if options.data is not None:
             raise BenchmarkDataError(
-                f"this benchmark draws its own pictures and has no use for the data in {settings.data}; published sets "
+                f"this benchmark draws its own pictures and has no use for the data in {options.data}; published sets "
                 "run through lmms-eval: python -m benchmarks.lmms_eval.command --tasks gqa,mmstar --base DIR --out DIR"
             )
-        self.count = COUNTS[settings.profile] if settings.limit is None else settings.limit
+        self.count = COUNTS[options.profile] if options.limit is None else options.limit
         if not 1 <= self.count <= _SEEDS:
-            raise ValueError(f"limit is {settings.limit}; it must be from 1 to {_SEEDS} questions of each kind")
-        self.size = SIZES[settings.style]
-        self._worlds = {kind: self._world(kind) for kind in KINDS}
+            raise BenchmarkDataError(f"limit is {options.limit}; it must be from 1 to {_SEEDS} questions of each kind")
+        self.size = SIZES[options.style]
+        self._envs = {kind: self._env(kind) for kind in KINDS}
 
     def identity(self) -> dict[str, Any]:
         """See `Benchmark`; the digest covers prompts, options, answers and pixels."""
         return {
             "version": VERSION,
-            "style": self.settings.style,
+            "style": self.options.style,
             "questions_of_each_kind": self.count,
             "picture": list(self.size),
-            "max_new_tokens": self.settings.max_new_tokens or self.max_new_tokens,
+            "max_new_tokens": self.options.max_new_tokens or self.max_new_tokens,
             "digest": self._set[1],
         }
 
@@ -75,7 +74,7 @@ class Understanding(QuestionBenchmark):
     def score(self, question: Question, text: str) -> Scored:
         """1 for the right option, 0 for anything else; see `reader.read`."""
         options = question.gold["options"]
-        parsed = read(text, options, lettered=self.settings.style == "full")
+        parsed = read(text, options, lettered=self.options.style == "full")
         return Scored(float(parsed == question.gold["answer"]), parsed, {"chance": 1 / len(options)})
 
     def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
@@ -87,22 +86,22 @@ class Understanding(QuestionBenchmark):
         chance = sum(scores["metrics"]["chance"] for scores in tasks.values()) / len(tasks)
         return {**overall(tasks), "metrics": {"chance": chance}}
 
-    def _world(self, kind: str) -> Env:
+    def _env(self, kind: str) -> Env:
         width, height = self.size
         env = registry.make(
-            "Pictures-v0", width=width, height=height, prompt=self.settings.style, options={"kinds": kind}
+            "Pictures-v0", width=width, height=height, prompt=self.options.style, options={"kinds": kind}
         )
         return cast(Env, env.unwrapped)
 
     def _load(self, kind: str, seed: int) -> tuple[Message, ...]:
-        observation, _ = self._worlds[kind].reset(seed=seed)
+        observation, _ = self._envs[kind].reset(seed=seed)
         return (Message("user", (*observation["frames"], observation["prompt"])),)
 
     @cached_property
     def _set(self) -> tuple[list[Question], str]:
         """The questions, and a digest of all that is in them; pictures are drawn again when they are asked for."""
         questions, digest = [], hashlib.sha256()
-        for kind, unwrapped in self._worlds.items():
+        for kind, unwrapped in self._envs.items():
             for number in range(self.count):
                 seed = seed_of(kind, number)
                 observation, _ = unwrapped.reset(seed=seed)

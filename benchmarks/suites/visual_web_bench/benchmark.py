@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any
 
 from benchmarks.harness.records import Record
-from benchmarks.harness.task import Question, QuestionBenchmark, Scored, Settings, in_percent, overall
+from benchmarks.harness.task import Question, QuestionBenchmark, Scored, in_percent, overall
 from benchmarks.suites.visual_web_bench import published, synthetic
 from benchmarks.suites.visual_web_bench.example import TASKS, WEBQA, Example
 from benchmarks.suites.visual_web_bench.prompts import prompt
 from benchmarks.suites.visual_web_bench.scoring import score
+from benchmarks.suites.visual_web_bench.suite import ENTRY, VisualWebBenchOptions
 from vldac.models.conversation import Message
 
 #: Of an answer, in tokens: model_adapters/llava_adapter.py, and generation_kwargs of the tasks of lmms-eval.
@@ -28,47 +29,47 @@ class VisualWebBench(QuestionBenchmark):
 
     The headline of a task is ROUGE-L of web_caption, heading_ocr and element_ocr, the best ROUGE-1 over the accepted
     answers of webqa, and accuracy of the tasks with options; that of the benchmark is the mean of the seven. The data
-    comes from the folder `settings.data`, or from the hub if it is the id of a data set there; without it the pages are
+    comes from the folder `options.data`, or from the hub if it is the id of a data set there; without it the pages are
     drawn here. `short` takes the first six questions of each task.
 
     Args:
-        settings: `profile`, `data`, `style`, `parser`, `batch_size`, `limit`, `max_new_tokens` and `seed` count.
+        options: `profile`, `data`, `style`, `parser`, `batch_size`, `limit`, `max_new_tokens` and `seed` count.
 
     Raises:
         BenchmarkDataError: the data is missing or is not what its published layout says.
     """
 
-    name: ClassVar[str] = "visual_web_bench"
-    title: ClassVar[str] = "VisualWebBench"
+    name, title = ENTRY.name, ENTRY.title
+    options: VisualWebBenchOptions
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.max_new_tokens = settings.max_new_tokens or MAX_NEW_TOKENS[settings.parser]
-        self.synthetic = settings.data is None
-        self._data = None if settings.data is None else published.folder(settings.data)
-        limit = settings.limit
-        if limit is None and settings.profile == "short":
+    def __init__(self, options: VisualWebBenchOptions) -> None:
+        super().__init__(options)
+        self.max_new_tokens = options.max_new_tokens or MAX_NEW_TOKENS[options.parser]
+        self.synthetic = options.data is None
+        self._data = None if options.data is None else published.folder(options.data)
+        limit = options.limit
+        if limit is None and options.profile == "short":
             limit = _SHORT
         if self._data is None:
-            width, height = _SIZE[settings.profile]
+            width, height = _SIZE[options.profile]
             self._examples = synthetic.examples(width, height, _SYNTHETIC_FULL if limit is None else limit)
         else:
             self._examples = published.read(self._data, limit)
         self._by_id = {example.id: example for example in self._examples}
 
     def identity(self) -> dict[str, Any]:
-        """The settings that count, a digest of the data, and a version."""
+        """The options that count, a digest of the data, and a version."""
         return {
             "benchmark": self.name,
             "version": 1,
             "synthetic": self.synthetic,
             "data": self._digest,
-            "profile": self.settings.profile,
-            "style": self.settings.style,
-            "parser": self.settings.parser,
-            "limit": self.settings.limit,
+            "profile": self.options.profile,
+            "style": self.options.style,
+            "parser": self.options.parser,
+            "limit": self.options.limit,
             "max_new_tokens": self.max_new_tokens,
-            "seed": self.settings.seed,
+            "seed": self.options.seed,
         }
 
     @cached_property
@@ -91,8 +92,8 @@ class VisualWebBench(QuestionBenchmark):
         ]
 
     def score(self, question: Question, text: str) -> Scored:
-        """What an answer is worth by the rules of `settings.parser`; see `scoring.score`."""
-        return score(question.task, self._by_id[question.id].answer, text, self.settings.parser)
+        """What an answer is worth by the rules of `options.parser`; see `scoring.score`."""
+        return score(question.task, self._by_id[question.id].answer, text, self.options.parser)
 
     def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
         """The scores in percent, and under `metrics` those of each task's metrics that are not its headline too.
@@ -110,7 +111,7 @@ class VisualWebBench(QuestionBenchmark):
         return overall(tasks)
 
     def _messages(self, example: Example) -> tuple[Message, ...]:
-        return (Message("user", (example.load(), prompt(example, self.settings.style))),)
+        return (Message("user", (example.load(), prompt(example, self.options.style))),)
 
 
 def _metrics(records: Sequence[Record]) -> dict[str, dict[str, Any]]:

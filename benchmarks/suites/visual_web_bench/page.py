@@ -148,7 +148,7 @@ def _button(page: Page, link: Link, left: int, top: int, accent: str) -> int:
 
 
 def _cards(page: Page, cards: list[Link], *, left: int, bottom: int, room: int, accent: str) -> None:
-    """Cards side by side above `bottom`, each with a strip of colour, a title and a detail."""
+    """Cards side by side above `bottom`, each with a strip of color, a title and a detail."""
     u = page.unit
     gap, top = round(0.8 * u), bottom - 8 * u
     width = (room - gap * (len(cards) - 1)) // len(cards)

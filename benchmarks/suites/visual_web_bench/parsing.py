@@ -8,11 +8,9 @@ EvolvingLMMs-Lab/lmms-eval (lmms_eval/tasks/visualwebbench/utils.py), with what 
 from __future__ import annotations
 
 import re
-from typing import Literal
 
+from benchmarks.harness.options import Parser
 from benchmarks.suites.visual_web_bench.example import CAPTION, ELEMENT_OCR, LETTERS
-
-Parser = Literal["original", "lmms-eval"]
 
 _META = re.compile(r'<meta name="description" content="(.*)">')
 _PUNCTUATION = str.maketrans("", "", ",.!?;:'\"")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+from benchmarks.harness.options import Style
 from benchmarks.suites.visual_web_bench.example import (
     ACTION_GROUND,
     ACTION_PREDICTION,
@@ -15,8 +14,6 @@ from benchmarks.suites.visual_web_bench.example import (
     WEBQA,
     Example,
 )
-
-Style = Literal["full", "terse"]
 
 _LETTER_ONLY = "Answer with the one capital letter of your choice and nothing else: no explanation."
 _BOXED = (

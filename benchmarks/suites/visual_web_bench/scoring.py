@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from benchmarks.harness.options import Parser
 from benchmarks.harness.task import Scored
 from benchmarks.suites.visual_web_bench.example import CHOICE_TASKS, ELEMENT_OCR, WEBQA, ParsedResponse
-from benchmarks.suites.visual_web_bench.parsing import Parser, extract, option
+from benchmarks.suites.visual_web_bench.parsing import extract, option
 from benchmarks.suites.visual_web_bench.rouge import Rouge, rouge, rouge_1
 
 

@@ -1,5 +1,1 @@
 """VSI-Bench, visual-spatial intelligence from video (Yang et al. 2024, arXiv 2412.14171)."""
-
-from benchmarks.suites.vsi_bench.benchmark import VSIBench
-
-__all__ = ["VSIBench"]

@@ -16,7 +16,6 @@ from benchmarks.harness.task import (
     Question,
     QuestionBenchmark,
     Scored,
-    Settings,
     in_percent,
     overall,
 )
@@ -31,6 +30,7 @@ from benchmarks.suites.vsi_bench.scoring import (
     mean_relative_accuracy,
     read_number,
 )
+from benchmarks.suites.vsi_bench.suite import ENTRY, VSIBenchOptions
 from benchmarks.suites.vsi_bench.visibility import LEAST_FRAMES
 from vldac.models.conversation import Image, Message
 
@@ -60,7 +60,7 @@ class VSIBench(QuestionBenchmark):
     the summary puts them together as the published one does.
 
     Args:
-        settings: `data`, `frames`, `style`, `parser` and `limit` (questions of each type) are taken. The synthetic
+        options: `data`, `frames`, `style`, `parser` and `limit` (questions of each type) are taken. The synthetic
             set has `LEAST_FRAMES` frames in the short profile, whatever `frames` says.
 
     Raises:
@@ -68,31 +68,31 @@ class VSIBench(QuestionBenchmark):
             frames.
     """
 
-    name = "vsi_bench"
-    title = "VSI-Bench"
+    name, title = ENTRY.name, ENTRY.title
+    options: VSIBenchOptions
     #: As both programs have it: an answer is a letter or a number.
     max_new_tokens = 16
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.synthetic = settings.data is None
+    def __init__(self, options: VSIBenchOptions) -> None:
+        super().__init__(options)
+        self.synthetic = options.data is None
         self._items: list[Item]
         self._videos: Videos | None = None
-        if settings.data is None:
-            self.frames = LEAST_FRAMES if settings.profile == "short" else settings.frames
+        if options.data is None:
+            self.frames = LEAST_FRAMES if options.profile == "short" else options.frames
             if self.frames < LEAST_FRAMES:
                 raise BenchmarkDataError(
                     f"the synthetic VSI-Bench shows one turn in at least {LEAST_FRAMES} frames, not {self.frames}; "
                     "raise the number of frames"
                 )
-            scenes = _SCENES[settings.profile] if settings.limit is None else settings.limit
+            scenes = _SCENES[options.profile] if options.limit is None else options.limit
             self._items = [item for index in range(scenes) for item in _scene(index)[1]]
         else:
-            self.frames = settings.frames
-            items, self._videos = load(settings.data)
+            self.frames = options.frames
+            items, self._videos = load(options.data)
             # Questions about one video follow one another, so that it is decoded once.
             self._items = sorted(
-                _first_of_each_type(items, settings.limit), key=lambda item: (item.dataset, item.scene_name)
+                _first_of_each_type(items, options.limit), key=lambda item: (item.dataset, item.scene_name)
             )
 
     def identity(self) -> dict[str, Any]:
@@ -103,12 +103,12 @@ class VSIBench(QuestionBenchmark):
             "version": VERSION,
             "synthetic": self.synthetic,
             "data": hashlib.sha256(json.dumps(data).encode()).hexdigest(),
-            "profile": self.settings.profile,
+            "profile": self.options.profile,
             "frames": self.frames,
-            "style": self.settings.style,
-            "parser": self.settings.parser,
-            "max_new_tokens": self.settings.max_new_tokens or self.max_new_tokens,
-            "seed": self.settings.seed,
+            "style": self.options.style,
+            "parser": self.options.parser,
+            "max_new_tokens": self.options.max_new_tokens or self.max_new_tokens,
+            "seed": self.options.seed,
         }
 
     def questions(self) -> Sequence[Question]:
@@ -129,7 +129,7 @@ class VSIBench(QuestionBenchmark):
         truth = question.gold["ground_truth"]
         if question.gold["question_type"] in MULTIPLE_CHOICE:
             return Scored(accuracy(text, truth), first_word(text) or None)
-        number = read_number(text, self.settings.parser)
+        number = read_number(text, self.options.parser)
         # JSON has no infinity and no NaN; neither is ever worth anything.
         finite = number is not None and abs(number) < float("inf")
         return Scored(mean_relative_accuracy(number, float(truth)), number if finite else None)
@@ -154,10 +154,10 @@ class VSIBench(QuestionBenchmark):
 
     def _messages(self, item: Item) -> tuple[Message, ...]:
         if self._videos is None:
-            frames = _rendered(item.scene_name, self.frames, *_PIXELS[self.settings.profile])
+            frames = _rendered(item.scene_name, self.frames, *_PIXELS[self.options.profile])
         else:
             frames = _decoded(self._videos, item.video, self.frames)
-        return (Message("user", (*frames, prompt(item, self.settings.style))),)
+        return (Message("user", (*frames, prompt(item, self.options.style))),)
 
 
 def _direction(levels: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

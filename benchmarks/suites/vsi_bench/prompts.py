@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+from benchmarks.harness.options import Style
 from benchmarks.suites.vsi_bench.dataset import Item
 from benchmarks.suites.vsi_bench.scoring import MULTIPLE_CHOICE
-
-Style = Literal["full", "terse"]
 
 _BEFORE = "The images are frames of one video, in order."
 _CHOOSE: dict[Style, str] = {

@@ -8,11 +8,10 @@ every answer, and where they are surprising a comment says so.
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 import numpy as np
 
-Parser = Literal["original", "lmms-eval"]
+from benchmarks.harness.options import Parser
 
 MULTIPLE_CHOICE = (
     "object_rel_direction_easy",

@@ -15,7 +15,7 @@ parser = argparse.ArgumentParser()
 for name in ("--base", "--policy", "--base-out", "--out"):
     parser.add_argument(name, type=Path)
 parser.add_argument("--benchmark")
-parser.add_argument("--profile", default="short")
+parser.add_argument("--options", type=json.loads)
 parser.add_argument("--inputs")
 parser.add_argument("--overwrite", action="store_true")
 options, rest = parser.parse_known_args()
@@ -25,7 +25,7 @@ def run_benchmark(model: Path, out: Path, score: float) -> None:
     assert model.exists(), f"{model} was not fetched"
     out.mkdir(parents=True, exist_ok=True)
     weights = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(model.rglob("*")) if p.is_file())).hexdigest()
-    identity = {"benchmark": options.benchmark, "profile": options.profile}
+    identity = {"benchmark": options.benchmark, "profile": options.options["profile"]}
     wanted, records = {**identity, "model": weights, "inputs": options.inputs}, out / "records.jsonl"
     if (out / "benchmark.json").exists() and json.loads((out / "benchmark.json").read_text()) != wanted:
         assert options.overwrite, f"{out} holds another benchmark"
@@ -33,7 +33,7 @@ def run_benchmark(model: Path, out: Path, score: float) -> None:
         (out / "summary.json").unlink(missing_ok=True)
     (out / "benchmark.json").write_text(json.dumps(wanted))
     lines = records.read_text().splitlines(keepends=True) if records.exists() else []
-    print(f"{options.benchmark}: {out.parent.name} goes on from {len(lines)}", flush=True)
+    print(f"{options.benchmark}: {out.parent.name} resumes from {len(lines)}", flush=True)
     for number in range(len(lines) + 1, 3):
         line = {"id": f"q{number}", "task": "a b", "prompt": "?", "images": [], "answer": "!", "parsed": None}
         with records.open("a") as file:

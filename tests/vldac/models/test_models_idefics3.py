@@ -328,7 +328,7 @@ def test_it_trains_is_killed_goes_on_to_the_same_policy_and_loads(
     process.kill()
     process.communicate()
     assert not killed.policy.exists()  # it was killed before its end, or this test shows nothing
-    assert "going on from update" in killed.finish()
+    assert "resuming from update" in killed.finish()
     assert killed.files() == whole.files()
 
     adapter = load_file(whole.policy / "adapter_model.safetensors")

@@ -21,7 +21,7 @@ SIDE = 16
 #: In the order in which tiles are numbered.
 FILES = ("monsters.txt", "objects.txt", "other.txt")
 
-_COLOUR = re.compile(r"^(\S) = \((\d+), *(\d+), *(\d+)\)$", re.MULTILINE)
+_COLOR = re.compile(r"^(\S) = \((\d+), *(\d+), *(\d+)\)$", re.MULTILINE)
 _TILE = re.compile(r"^# tile [^\n]*\n\{\n([^}]*)\}", re.MULTILINE)
 
 
@@ -31,7 +31,7 @@ def read_tiles(text: str) -> NDArray[np.uint8]:
     Raises:
         ValueError: a tile is not 16 lines of 16 characters of the palette.
     """
-    palette = {name: tuple(map(int, colour)) for name, *colour in _COLOUR.findall(text)}
+    palette = {name: tuple(map(int, color)) for name, *color in _COLOR.findall(text)}
     tiles = [
         [[palette.get(name) for name in row.strip()] for row in tile.split("\n")[:-1]] for tile in _TILE.findall(text)
     ]

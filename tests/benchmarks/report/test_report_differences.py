@@ -101,7 +101,7 @@ def test_an_environment_is_the_mean_over_its_episodes_with_its_tasks_beneath(tmp
     def summarise(records: Sequence[Record]) -> dict[str, Any]:
         sub = {task.split("/")[1]: scores for task, scores in by_task(records)["tasks"].items()}
         environment = in_percent([record.score for record in records]) | {"tasks": sub}
-        return overall({"babyai": environment}) | {"not_examined": ["nle"]}
+        return overall({"babyai": environment}) | {"not_run": ["nle"]}
 
     for name, shift in (("before", 0.0), ("after", 0.5)):
         records = [*made("babyai/goto", [0, 0.5]), *made("babyai/open", [shift] * 6)]
@@ -113,7 +113,7 @@ def test_an_environment_is_the_mean_over_its_episodes_with_its_tasks_beneath(tmp
     assert difference(comparison, "open").mean == pytest.approx(50)
     assert comparison.overall.difference == difference(comparison, "babyai")
     assert comparison.short
-    assert comparison.notes == ("Not benchmarked: nle; the overall score is the mean of the others.",)
+    assert comparison.notes == ("Not run: nle; the overall score is the mean of the others.",)
 
 
 def test_only_records_of_both_are_compared_and_the_others_are_counted(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_another_model_is_no_other_benchmark_but_another_precision_is_told(tmp_p
     write(tmp_path / "before", made("a", [1]), model={"digest": "x", "max_pixels": 3136})
     write(tmp_path / "after", made("a", [1]), model={"digest": "y", "max_pixels": 200704})
     notes = compared(tmp_path / "before", tmp_path / "after").notes
-    assert notes == ("The models were not benchmarked alike: max_pixels 3136 and 200704.",)
+    assert notes == ("The models did not run under the same conditions: max_pixels 3136 and 200704.",)
 
 
 def test_benchmarks_of_one_side_are_named_and_shown(tmp_path: Path) -> None:
@@ -198,16 +198,14 @@ def test_benchmarks_of_one_side_are_named_and_shown(tmp_path: Path) -> None:
     assert numbers["benchmarks"]["vsi_bench"]["overall"]["difference"] is None
     html = (tmp_path / "out" / "report.html").read_text()
     assert all(note in html for note in numbers["notes"])
-    assert (
-        html.count("not benchmarked</td>") == 2 * 3
-    )  # in the overview, for the task and for the whole of two benchmarks
+    assert html.count("not run</td>") == 2 * 3  # in the overview, for the task and for the whole of two benchmarks
 
 
 def test_models_without_a_benchmark_in_common_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "before", made("a", [1]))
     write(tmp_path / "after", made("a", [1]), benchmark="balrog", title="BALROG")
     with pytest.raises(
-        ReportError, match=r"no benchmark was sat by both models \(one sat understanding, the other balrog"
+        ReportError, match=r"no benchmark was run with both models \(one ran understanding, the other balrog"
     ):
         compare(read(tmp_path / "before"), read(tmp_path / "after"))
     with pytest.raises(ReportError, match="there is no directory"):

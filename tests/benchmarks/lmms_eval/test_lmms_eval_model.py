@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -14,12 +13,14 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from benchmark_cases import Told
 
+from benchmarks.harness import command_line
+from benchmarks.harness.options import Options
 from benchmarks.harness.task import Image, Request
 from benchmarks.lmms_eval import command
 from benchmarks.lmms_eval.command import evaluate, lmms_eval, main, make_model
 from benchmarks.lmms_eval.results import UnsupportedTaskError
+from tests.benchmarks.harness.benchmark_cases import Told
 
 # The parts of lmms_eval that a model and its caller meet: the abstract base class, requests, tasks, one evaluation.
 FAKE = {
@@ -312,6 +313,7 @@ def test_without_lmms_eval_one_line_says_how_to_install_it(monkeypatch: pytest.M
 
 
 def test_the_command_line_has_the_papers_limits() -> None:
-    options = command.parser().parse_args(["--tasks", "gqa", "--base", "b", "--out", "o"])
-    assert isinstance(options, argparse.Namespace)
+    parsed = command.parser().parse_args(["--tasks", "gqa", "--base", "b", "--out", "o", "--limit", "7"])
+    options = command_line.validated(Options, command_line.given(parsed, Options), pytest.fail)
+    assert options.limit == 7
     assert (options.max_pixels, options.min_pixels, options.frames) == (200_704, 3_136, 32)

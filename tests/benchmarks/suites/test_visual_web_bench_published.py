@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from benchmarks.harness.task import BenchmarkDataError, Settings
+from benchmarks.harness.task import BenchmarkDataError
 from benchmarks.suites.visual_web_bench.benchmark import VisualWebBench
 from benchmarks.suites.visual_web_bench.example import TASKS
 from benchmarks.suites.visual_web_bench.published import digest, folder, read
+from benchmarks.suites.visual_web_bench.suite import VisualWebBenchOptions
 
 
 def picture(number: int, mode: str = "RGB") -> dict[str, Any]:
@@ -83,7 +84,7 @@ def test_every_row_is_a_question_with_its_own_picture(data: Path) -> None:
 
 
 def test_the_prompts_show_the_published_fields(data: Path) -> None:
-    benchmark = VisualWebBench(Settings(data=data))
+    benchmark = VisualWebBench(VisualWebBenchOptions(data=data))
     assert not benchmark.synthetic
     texts = {question.task: question.load()[0].text for question in benchmark.questions()}
     assert 'content="YOUR ANSWER">' in texts["web_caption"]
@@ -94,7 +95,7 @@ def test_the_prompts_show_the_published_fields(data: Path) -> None:
     assert "\n[\"Lamp's page\", 'Sale']\n" in texts["action_prediction"]
     assert "[0.0, 0.0, 1.0, 1.0]" in texts["action_prediction"]
     assert "buy a lamp" in texts["action_ground"]
-    terse = VisualWebBench(Settings(data=data, style="terse")).questions()
+    terse = VisualWebBench(VisualWebBenchOptions(data=data, style="terse")).questions()
     assert next(q.load()[0].text for q in terse if q.task == "action_prediction").endswith("(A) Lamp's page (B) Sale")
 
 
@@ -106,16 +107,16 @@ def test_transparent_pictures_lose_their_transparency(data: Path) -> None:
 
 def test_a_limit_counts_for_each_task(data: Path) -> None:
     assert len(read(data, 1)) == 7
-    assert len(VisualWebBench(Settings(data=data, profile="short")).questions()) == 7 * 4
-    assert len(VisualWebBench(Settings(data=data, limit=2)).questions()) == 7 * 2
+    assert len(VisualWebBench(VisualWebBenchOptions(data=data, profile="short")).questions()) == 7 * 4
+    assert len(VisualWebBench(VisualWebBenchOptions(data=data, limit=2)).questions()) == 7 * 2
 
 
 def test_other_data_has_another_digest(data: Path) -> None:
-    before = VisualWebBench(Settings(data=data)).identity()
-    assert before == VisualWebBench(Settings(data=data)).identity()
+    before = VisualWebBench(VisualWebBenchOptions(data=data)).identity()
+    assert before == VisualWebBench(VisualWebBenchOptions(data=data)).identity()
     assert before["data"] == digest(data)
     write(data / "webqa" / "test-00001-of-00002.parquet", rows("webqa")[1:])
-    assert VisualWebBench(Settings(data=data)).identity()["data"] != before["data"]
+    assert VisualWebBench(VisualWebBenchOptions(data=data)).identity()["data"] != before["data"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_missing_columns_files_and_folders_are_named_in_one_line(data: Path, tmp
     with pytest.raises(BenchmarkDataError, match=r"has no action_ground/test-\*\.parquet; it must be laid out as"):
         read(data, None)
     with pytest.raises(BenchmarkDataError, match="neither a folder nor a data set's id"):
-        VisualWebBench(Settings(data=tmp_path / "nowhere"))
+        VisualWebBench(VisualWebBenchOptions(data=tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize("image", [{"bytes": b"GIF89a", "path": "x"}, {"bytes": None, "path": "x"}])
@@ -178,7 +179,7 @@ def test_an_id_is_fetched_from_the_hub(data: Path, monkeypatch: pytest.MonkeyPat
         return str(data)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert len(VisualWebBench(Settings(data=Path("visualwebbench/VisualWebBench"))).questions()) == 28
+    assert len(VisualWebBench(VisualWebBenchOptions(data=Path("visualwebbench/VisualWebBench"))).questions()) == 28
     assert asked == [("visualwebbench/VisualWebBench", "dataset", [f"{task}/test-*.parquet" for task in TASKS])]
 
     def fail(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""A small benchmark, and examinees whose answers are known."""
+"""A small benchmark, and runners whose answers are known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.task import Message, Question, QuestionBenchmark, Request, Scored, Settings
+from benchmarks.harness.options import Options
+from benchmarks.harness.task import Message, Question, QuestionBenchmark, Request, Scored
 
 
 class Sums(QuestionBenchmark):
@@ -17,9 +18,9 @@ class Sums(QuestionBenchmark):
     title = "Sums"
     synthetic = True
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.count = settings.limit or 7
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.count = options.limit or 7
 
     def identity(self) -> dict[str, Any]:
         return {"limit": self.count}

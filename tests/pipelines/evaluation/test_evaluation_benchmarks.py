@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.harness import registry
+from benchmarks.suites.balrog.suite import BalrogOptions
 from pipelines.core.errors import PipelineError
 from pipelines.evaluation import benchmarks
 from pipelines.evaluation.benchmarks import Subject, out_of
 from pipelines.tracking import benchmark_scores, fetched, lineage, runs
 from pipelines.tracking.exports import CONTENT
+from vldac.config import parse
 
 
 @pytest.mark.parametrize(
@@ -36,34 +39,41 @@ def test_a_registered_version_is_told_from_a_model_of_a_hub(text: str, is_regist
 
 def test_records_of_other_models_benchmarks_and_options_lie_elsewhere(tmp_path: Path) -> None:
     made = {
-        out_of(tmp_path, Subject(model, content, ()), benchmark, options)
+        out_of(tmp_path, Subject(model, content, ()), benchmark, registry.get(benchmark).options(**options), loading)
         for model in ("a/b", "a-b", "../../b")
         for content in ("x", "y")  # the same number in a new database
         for benchmark in ("balrog", "vsi_bench")
-        for options in ([], ["--profile", "full"])
+        for options in ({}, {"profile": "full"})
+        for loading in ({}, {"dtype": "bfloat16"})
     }
-    assert len(made) == 24
+    assert len(made) == 48
     assert all(path.resolve().is_relative_to(tmp_path / ".local/runs") for path in made)
 
 
 @pytest.mark.parametrize(
     "faster",
-    [["--batch-size", "4"], ["--batch-size=4", "--threads", "0"], ["--overwrite"], ["--tokens-at-once", "9"]],
-    ids=lambda options: options[0],
+    [
+        ({"batch_size": 4}, {}),
+        ({"batch_size": 4}, {"threads": 0}),
+        ({}, {"overwrite": True}),
+        ({"tokens_at_once": 9}, {}),
+    ],
 )
-def test_a_benchmark_goes_on_with_other_options_of_speed(tmp_path: Path, faster: list[str]) -> None:
-    subject = Subject("a", "x", ())
-    options = ["--profile", "full"]
-    assert out_of(tmp_path, subject, "balrog", [*options, *faster]) == out_of(tmp_path, subject, "balrog", options)
+def test_a_benchmark_resumes_with_other_options_of_speed(
+    tmp_path: Path, faster: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    subject, options = Subject("a", "x", ()), BalrogOptions(profile="full")
+    changed = options.model_copy(update=faster[0])
+    assert out_of(tmp_path, subject, "balrog", changed, faster[1]) == out_of(tmp_path, subject, "balrog", options)
 
 
 def test_records_of_other_code_lie_elsewhere(tmp_path: Path) -> None:
     code = tmp_path / "benchmarks/__main__.py"
     code.parent.mkdir()
     code.write_text("a = 1")
-    before = out_of(tmp_path, Subject("a", "x", ()), "balrog", [])
+    before = out_of(tmp_path, Subject("a", "x", ()), "balrog", BalrogOptions())
     code.write_text("a = 2")
-    assert out_of(tmp_path, Subject("a", "x", ()), "balrog", []) != before
+    assert out_of(tmp_path, Subject("a", "x", ()), "balrog", BalrogOptions()) != before
 
 
 def policy(directory: Path, base: str) -> Path:
@@ -96,23 +106,47 @@ def test_every_benchmark_can_be_asked_for_and_four_are_the_default(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    asked: list[tuple[str, list[str], bool]] = []
+    asked: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = []
 
     def run_benchmark(
-        _root: Path, subject: Subject, benchmark: str, options: list[str], _say: object
+        _root: Path, subject: Subject, benchmark: str, _say: object, *, changes: Any, loading: Any
     ) -> dict[str, Any]:
-        asked.append((benchmark, options, subject.config is not None))
+        asked.append((benchmark, changes, loading, subject.config is not None))
         if benchmark == "vsi_bench":
             raise PipelineError("no data")
         return {}
 
-    monkeypatch.setattr(benchmarks, "sit", run_benchmark)
+    monkeypatch.setattr(benchmarks, "run_benchmark", run_benchmark)
     (tmp_path / "params.yaml").write_text("{}")
     assert benchmarks.main(["a/b", "--benchmark", "erqa", "--profile", "full", "--params", "params.yaml"]) == 0
-    assert asked == [("erqa", ["--profile", "full"], True)]
+    assert asked == [("erqa", {"profile": "full"}, {}, True)]
     with pytest.raises(PipelineError, match="not benchmarked: vsi_bench"):  # and the two after it were
-        benchmarks.main(["a/b"])
-    assert [name for name, _, _ in asked[1:]] == list(benchmark_scores.STAGES)
+        benchmarks.main(["a/b", "--agent", "cot", "--threads", "2"])
+    assert [name for name, *_ in asked[1:]] == list(benchmark_scores.STAGES)
+    # An option goes to the benchmarks that have it.
+    assert {name: changes for name, changes, *_ in asked[1:]} == {
+        name: {"agent": "cot"} if name == "balrog" else {} for name in benchmark_scores.STAGES
+    }
+    assert all(loading == {"threads": 2} for _, _, loading, _ in asked[1:])
+
+
+def test_an_option_that_no_benchmark_has_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        benchmarks.main(["a/b", "--benchmark", "vsi_bench", "--agent", "cot"])
+    assert "unrecognized arguments: --agent cot" in capsys.readouterr().err
+    with pytest.raises(PipelineError, match=r"there is no benchmark 'balrok'; did you mean 'balrog'\?"):
+        benchmarks.main(["a/b", "--benchmark", "balrok"])
+
+
+def test_options_of_the_command_line_win_over_those_of_the_parameters(tmp_path: Path) -> None:
+    config = parse({"benchmarks": {"limit": 3, "balrog": {"agent": "cot"}}})
+    subject = Subject("a", "x", (), config)
+    options = benchmarks.options_of(tmp_path, subject, "balrog", {"limit": "5", "environments": ["babyai"]})
+    assert options == BalrogOptions(limit=5, agent="cot", environments=("babyai",), style="terse")
+    plain = benchmarks.options_of(tmp_path, Subject("a", "x", ()), "balrog", {})
+    assert plain == BalrogOptions()
+    with pytest.raises(PipelineError, match=r"^balrog: --limit: should be greater than or equal to 1, but is '0'$"):
+        benchmarks.options_of(tmp_path, subject, "balrog", {"limit": "0"})
 
 
 @pytest.fixture
@@ -138,7 +172,7 @@ def test_a_version_is_fetched_once_for_all_of_its_benchmarks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmarks, "sit", lambda *_: {})
+    monkeypatch.setattr(benchmarks, "run_benchmark", lambda *_, **_options: {})
     assert benchmarks.main(["models:/n/1", "--benchmark", "balrog", "understanding"]) == 0
     assert len(version.downloads) == 1
     assert not list(tmp_path.glob(".local/benchmarked.*"))

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from benchmarks.harness.records import Record, Records
-from benchmarks.harness.task import BenchmarkDataError, Question, Request, Settings
-from benchmarks.suites.vsi_bench import VSIBench
-from benchmarks.suites.vsi_bench.benchmark import TASKS
+from benchmarks.harness.task import BenchmarkDataError, Question, Request
+from benchmarks.suites.vsi_bench.benchmark import TASKS, VSIBench
 from benchmarks.suites.vsi_bench.scoring import MULTIPLE_CHOICE, NUMERIC
+from benchmarks.suites.vsi_bench.suite import VSIBenchOptions
 from vldac.models.conversation import Message
 
 
@@ -44,7 +44,7 @@ def run(benchmark: VSIBench, directory: Path, choose: Callable[[Question], str])
 
 
 def test_an_expert_is_perfect_and_records_are_kept(tmp_path: Path) -> None:
-    benchmark = VSIBench(Settings(batch_size=32))
+    benchmark = VSIBench(VSIBenchOptions(batch_size=32))
     assert benchmark.synthetic
     assert benchmark.identity()["synthetic"]
     summary = run(benchmark, tmp_path, gold)
@@ -60,7 +60,7 @@ def test_an_expert_is_perfect_and_records_are_kept(tmp_path: Path) -> None:
 
 
 def test_one_letter_throughout_gets_its_share(tmp_path: Path) -> None:
-    summary = run(VSIBench(Settings()), tmp_path, lambda question: "A")
+    summary = run(VSIBench(VSIBenchOptions()), tmp_path, lambda question: "A")
     for task in ("object_rel_distance", "route_planning", "obj_appearance_order"):
         assert summary["tasks"][task]["score"] == 25.0
     levels = summary["tasks"]["object_rel_direction"]["metrics"]
@@ -71,7 +71,7 @@ def test_one_letter_throughout_gets_its_share(tmp_path: Path) -> None:
 
 
 def test_a_random_letter_gets_what_chance_gives() -> None:
-    benchmark = VSIBench(Settings())
+    benchmark = VSIBench(VSIBenchOptions())
     generator = random.Random(7)
     shares: dict[str, list[float]] = {}
     for question in [question for question in benchmark.questions() if question.task in MULTIPLE_CHOICE] * 50:
@@ -83,24 +83,24 @@ def test_a_random_letter_gets_what_chance_gives() -> None:
 
 
 def test_the_set_is_the_same_in_every_benchmark_and_larger_in_full() -> None:
-    assert VSIBench(Settings(seed=1)).identity()["data"] == VSIBench(Settings(seed=2)).identity()["data"]
-    few = VSIBench(Settings(profile="full", limit=2))
+    assert VSIBench(VSIBenchOptions(seed=1)).identity()["data"] == VSIBench(VSIBenchOptions(seed=2)).identity()["data"]
+    few = VSIBench(VSIBenchOptions(profile="full", limit=2))
     assert few.frames == 32
-    assert [question.id for question in few.questions()] == [q.id for q in VSIBench(Settings()).questions()[:20]]
-    assert VSIBench(Settings(frames=99)).frames == 8
+    assert [question.id for question in few.questions()] == [q.id for q in VSIBench(VSIBenchOptions()).questions()[:20]]
+    assert VSIBench(VSIBenchOptions(frames=99)).frames == 8
     with pytest.raises(BenchmarkDataError, match="at least 8 frames"):
-        VSIBench(Settings(profile="full", frames=4))
+        VSIBench(VSIBenchOptions(profile="full", frames=4))
 
 
 @pytest.mark.parametrize(
     "change", [{"style": "terse"}, {"parser": "lmms-eval"}, {"limit": 3}, {"profile": "full", "limit": 8}, {"seed": 1}]
 )
 def test_identity_tells_benchmarks_apart(change: dict[str, Any]) -> None:
-    assert VSIBench(Settings(**change)).identity() != VSIBench(Settings()).identity()
+    assert VSIBench(VSIBenchOptions(**change)).identity() != VSIBench(VSIBenchOptions()).identity()
 
 
 def test_what_was_read_is_kept_as_json() -> None:
-    benchmark = VSIBench(Settings(limit=1))
+    benchmark = VSIBench(VSIBenchOptions(limit=1))
     questions = {question.task: question for question in benchmark.questions()}
     counting, choice = (
         replace(questions[task], gold={"question_type": task, "ground_truth": truth})
@@ -113,7 +113,7 @@ def test_what_was_read_is_kept_as_json() -> None:
     assert benchmark.score(choice, "c. stove").parsed == "c"
     assert benchmark.score(choice, "c. stove").score == 1.0
     assert benchmark.score(choice, "").parsed is None
-    sentence = VSIBench(Settings(limit=1, parser="lmms-eval"))
+    sentence = VSIBench(VSIBenchOptions(limit=1, parser="lmms-eval"))
     assert sentence.score(counting, "there are four").score == 1.0
     assert benchmark.score(counting, "there are four").score == 0.0
 
@@ -131,7 +131,7 @@ def test_relative_direction_is_the_mean_of_its_levels() -> None:
         "object_counting": [0.1, 0.3],
     }
     records = [record(task, number, score) for task, of_task in scores.items() for number, score in enumerate(of_task)]
-    summary = VSIBench(Settings(limit=1)).summarise(records)
+    summary = VSIBench(VSIBenchOptions(limit=1)).summarise(records)
     direction = summary["tasks"]["object_rel_direction"]
     assert direction["metrics"] == pytest.approx({"easy": 50.0, "medium": 100.0, "hard": 20.0})
     assert direction["score"] == pytest.approx((50 + 100 + 20) / 3)
@@ -143,7 +143,7 @@ def test_relative_direction_is_the_mean_of_its_levels() -> None:
 
 
 def test_a_missing_level_or_no_records_are_an_error() -> None:
-    benchmark = VSIBench(Settings(limit=1))
+    benchmark = VSIBench(VSIBenchOptions(limit=1))
     with pytest.raises(ValueError, match="three levels"):
         benchmark.summarise([record("object_rel_direction_easy", 0, 1.0)])
     with pytest.raises(ValueError, match="no records"):

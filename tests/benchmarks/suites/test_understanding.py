@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.harness.options import Options
 from benchmarks.harness.records import Records
-from benchmarks.harness.task import BenchmarkDataError, Message, Request, Settings
+from benchmarks.harness.task import BenchmarkDataError, Message, Request
 from benchmarks.suites.understanding.benchmark import KINDS, SIZES, Understanding, seed_of
 from benchmarks.suites.understanding.reader import read
 from envs.base import EVALUATION_SEEDS, TRAINING_SEEDS
@@ -117,8 +118,8 @@ def test_random_answers_raise_nothing_and_name_options_only() -> None:
     assert found == {None, *OPTIONS}
 
 
-def benchmark(**settings: Any) -> Understanding:
-    return Understanding(Settings(**settings))
+def benchmark(**options: Any) -> Understanding:
+    return Understanding(Options(**options))
 
 
 class Knows:
@@ -240,6 +241,8 @@ def test_what_cannot_be_benchmarked_is_said() -> None:
     ) as error:
         benchmark(data=Path("somewhere"))
     assert "\n" not in str(error.value)
-    for limit in (0, -1, 4097):
-        with pytest.raises(ValueError, match="must be from 1 to 4096"):
+    with pytest.raises(BenchmarkDataError, match="must be from 1 to 4096"):
+        benchmark(limit=4097)
+    for limit in (0, -1):
+        with pytest.raises(ValueError, match="should be greater than or equal to 1"):
             benchmark(limit=limit)

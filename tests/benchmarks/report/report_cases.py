@@ -1,4 +1,4 @@
-"""Directories of finished benchmarks, as `benchmarks.harness.registry.sit` leaves them behind."""
+"""Directories of finished benchmarks, as `benchmarks.harness.run.run_benchmark` leaves them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write(
     model: object = None,
     summarise: Callable[[Sequence[Record]], dict[str, Any]] = by_task,
 ) -> Path:
-    """What `benchmarks.sit` leaves behind."""
+    """What `run_benchmark` leaves."""
     identity = {"benchmark": benchmark, **({"version": 1} if identity is None else identity)}
     with Records(home / benchmark, {**identity, "model": model or {"digest": home.name}}) as kept:
         for record in records:

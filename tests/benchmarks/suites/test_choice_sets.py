@@ -15,11 +15,14 @@ import pytest
 from pyarrow import parquet
 
 from benchmarks.harness import tables
+from benchmarks.harness.options import Options
 from benchmarks.harness.records import Records
 from benchmarks.harness.tables import Row, read_pictures, read_rows
-from benchmarks.harness.task import BenchmarkDataError, Request, Settings
-from benchmarks.suites.choice_sets import ERQA, MuirBench, VideoMMESpatial
+from benchmarks.harness.task import BenchmarkDataError, Request
 from benchmarks.suites.choice_sets.choice_set import ChoiceSet
+from benchmarks.suites.choice_sets.erqa import ERQA
+from benchmarks.suites.choice_sets.muirbench import MuirBench
+from benchmarks.suites.choice_sets.video_mme import VideoMMESpatial
 
 
 def picture(level: int, kind: str = "PNG", size: tuple[int, int] = (8, 6)) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def write_video(path: Path) -> None:
 
 
 def test_erqa_shows_all_pictures_before_the_published_question(tmp_path: Path) -> None:
-    questions = ERQA(Settings(data=write(tmp_path, ERQA_ROWS))).questions()
+    questions = ERQA(Options(data=write(tmp_path, ERQA_ROWS))).questions()
     assert [levels(question.load()[0].content) for question in questions] == [
         [10, 20, ERQA_ROWS[0]["question"]],
         [30, ERQA_ROWS[1]["question"]],
@@ -111,7 +114,7 @@ def test_erqa_shows_all_pictures_before_the_published_question(tmp_path: Path) -
 
 
 def test_muirbench_puts_pictures_where_the_text_has_them(tmp_path: Path) -> None:
-    first, second = MuirBench(Settings(data=write(tmp_path, MUIR_ROWS))).questions()
+    first, second = MuirBench(Options(data=write(tmp_path, MUIR_ROWS))).questions()
     content = levels(first.load()[0].content)
     assert content[:4] == ["How many more in ", 10, " than in ", 20]
     assert content[4].startswith("?\nA. One\nB. Two\nC. None of the choices provided\n")
@@ -123,7 +126,7 @@ def test_video_mme_asks_the_spatial_tasks_alone(tmp_path: Path) -> None:
     write(tmp_path, MME_ROWS)
     write_video(tmp_path / "data" / "-abc_1.mp4")
     write_video(tmp_path / "data" / "xyz.mkv")
-    questions = VideoMMESpatial(Settings(data=tmp_path, frames=3)).questions()
+    questions = VideoMMESpatial(Options(data=tmp_path, frames=3)).questions()
     assert [question.id for question in questions] == ["000-1", "002-1"]
     *frames, text = questions[1].load()[0].content
     assert levels(frames) == [pytest.approx(level, abs=2) for level in (0, 80, 160)]
@@ -152,7 +155,7 @@ def test_video_mme_asks_the_spatial_tasks_alone(tmp_path: Path) -> None:
 def test_scores(
     tmp_path: Path, benchmark: type[ChoiceSet], rows: list[dict[str, Any]], answer: str, score: float
 ) -> None:
-    first = benchmark(Settings(data=write(tmp_path, rows)))
+    first = benchmark(Options(data=write(tmp_path, rows)))
     scored = first.score(first.questions()[0], answer)
     assert scored.score == score
     assert scored.parsed is None or len(str(scored.parsed)) <= 64
@@ -167,7 +170,7 @@ class Always:
 
 
 def test_every_question_counts_the_same(tmp_path: Path) -> None:
-    benchmark = ERQA(Settings(data=write(tmp_path / "data", ERQA_ROWS)))
+    benchmark = ERQA(Options(data=write(tmp_path / "data", ERQA_ROWS)))
     with Records(tmp_path / "records", benchmark.identity()) as records:
         benchmark.run(Always("A"), records)
         summary = benchmark.summarise(list(records))
@@ -180,14 +183,14 @@ def test_every_question_counts_the_same(tmp_path: Path) -> None:
 
 
 def test_the_limit_is_of_each_task(tmp_path: Path) -> None:
-    questions = ERQA(Settings(data=write(tmp_path, ERQA_ROWS), limit=1)).questions()
+    questions = ERQA(Options(data=write(tmp_path, ERQA_ROWS), limit=1)).questions()
     assert [question.id for question in questions] == ["ERQA_0", "ERQA_1"]
 
 
 def test_identity_follows_the_data(tmp_path: Path) -> None:
-    a = ERQA(Settings(data=write(tmp_path / "a", ERQA_ROWS))).identity()
-    b = ERQA(Settings(data=write(tmp_path / "b", ERQA_ROWS))).identity()
-    c = ERQA(Settings(data=write(tmp_path / "c", [*ERQA_ROWS[:2], ERQA_ROWS[2] | {"answer": "C"}]))).identity()
+    a = ERQA(Options(data=write(tmp_path / "a", ERQA_ROWS))).identity()
+    b = ERQA(Options(data=write(tmp_path / "b", ERQA_ROWS))).identity()
+    c = ERQA(Options(data=write(tmp_path / "c", [*ERQA_ROWS[:2], ERQA_ROWS[2] | {"answer": "C"}]))).identity()
     assert a == b
     assert a != c
 
@@ -216,29 +219,29 @@ def test_a_wrong_row_is_an_error(
     words: tuple[str, ...],
 ) -> None:
     with pytest.raises(BenchmarkDataError) as error:
-        benchmark(Settings(data=write(tmp_path, [rows[0] | change, *rows[1:]])))
+        benchmark(Options(data=write(tmp_path, [rows[0] | change, *rows[1:]])))
     one_line(error, "row ", *words)
 
 
 def test_missing_data_is_said_in_one_line(tmp_path: Path) -> None:
-    for settings, words in (
-        (Settings(), "FlagEval/ERQA"),
-        (Settings(data=tmp_path), "no test*.parquet"),
-        (Settings(data=tmp_path / "absent"), "no folder"),
+    for options, words in (
+        (Options(), "FlagEval/ERQA"),
+        (Options(data=tmp_path), "no test*.parquet"),
+        (Options(data=tmp_path / "absent"), "no folder"),
     ):
         with pytest.raises(BenchmarkDataError) as error:
-            ERQA(settings)
+            ERQA(options)
         one_line(error, words)
     (tmp_path / "test.parquet").write_bytes(b"PAR1 no table")
     with pytest.raises(BenchmarkDataError) as error:
-        ERQA(Settings(data=tmp_path))
+        ERQA(Options(data=tmp_path))
     one_line(error, "cannot be read")
 
 
 def test_a_video_outside_of_the_data_is_never_read(tmp_path: Path) -> None:
     write_video(tmp_path / "outside.mp4")
     folder = write(tmp_path / "set", [MME_ROWS[0] | {"videoID": "../../outside"}, MME_ROWS[2]])
-    outside, absent = VideoMMESpatial(Settings(data=folder)).questions()
+    outside, absent = VideoMMESpatial(Options(data=folder)).questions()
     with pytest.raises(BenchmarkDataError) as error:
         outside.load()
     one_line(error, "no name of a video")
@@ -250,7 +253,7 @@ def test_a_video_outside_of_the_data_is_never_read(tmp_path: Path) -> None:
 def test_too_few_pictures_are_an_error(tmp_path: Path) -> None:
     rows = [MUIR_ROWS[0] | {"image_list": [picture(1)]}]
     with pytest.raises(BenchmarkDataError) as error:
-        MuirBench(Settings(data=write(tmp_path, rows))).questions()[0].load()
+        MuirBench(Options(data=write(tmp_path, rows))).questions()[0].load()
     one_line(error, "2 places for 1 pictures")
 
 

@@ -8,8 +8,10 @@ import pytest
 from benchmark_cases import Sums, Told, adds
 
 from benchmarks.harness import registry
+from benchmarks.harness.options import Options
 from benchmarks.harness.records import OtherBenchmarkError, Record, Records, RecordsError
-from benchmarks.harness.task import Request, Settings
+from benchmarks.harness.run import run_benchmark
+from benchmarks.harness.task import Request
 
 MODEL = {"digest": "a"}
 
@@ -102,7 +104,7 @@ def test_records_of_another_benchmark_go_where_that_is_asked_for(tmp_path: Path)
 
 def test_a_benchmark_is_put_in_batches_and_summed_up_by_task(tmp_path: Path) -> None:
     told = Told(lambda request: adds(request) if "3 + 3" not in request.messages[0].text else "no idea")
-    summary = registry.run_benchmark(Sums(Settings(batch_size=3)), told, tmp_path, MODEL)
+    summary = run_benchmark(Sums(Options(batch_size=3)), told, tmp_path, MODEL)
     assert told.batches == [3, 3, 1]
     assert summary["tasks"]["even"] == {"score": 100.0, "standard_error": 0.0, "count": 4}
     odd = summary["tasks"]["odd"]
@@ -121,22 +123,22 @@ def test_no_scores_of_another_model_are_left_when_a_benchmark_is_killed(tmp_path
     def killed(_request: Request) -> str:
         raise KeyboardInterrupt
 
-    registry.run_benchmark(Sums(Settings()), Told(adds), tmp_path, {"digest": "b"})
+    run_benchmark(Sums(Options()), Told(adds), tmp_path, {"digest": "b"})
     with pytest.raises(KeyboardInterrupt):
-        registry.run_benchmark(Sums(Settings()), Told(killed), tmp_path, {"digest": "a"}, overwrite=True)
+        run_benchmark(Sums(Options()), Told(killed), tmp_path, {"digest": "a"}, overwrite=True)
     assert json.loads((tmp_path / "benchmark.json").read_text())["model"] == {"digest": "a"}
     assert not (tmp_path / "summary.json").exists()
 
 
 def test_other_inputs_are_another_benchmark_but_not_another_protocol(tmp_path: Path) -> None:
     told = Told(adds)
-    first = registry.run_benchmark(Sums(Settings()), told, tmp_path, MODEL, inputs="one")
-    assert registry.run_benchmark(Sums(Settings()), told, tmp_path, MODEL, inputs="one") == first
+    first = run_benchmark(Sums(Options()), told, tmp_path, MODEL, inputs="one")
+    assert run_benchmark(Sums(Options()), told, tmp_path, MODEL, inputs="one") == first
     assert sum(told.batches) == 7
     for inputs in ("two", None):
         with pytest.raises(OtherBenchmarkError, match=r"it differs in inputs\); .* with --overwrite"):
-            registry.run_benchmark(Sums(Settings()), told, tmp_path, MODEL, inputs=inputs)
-    again = registry.run_benchmark(Sums(Settings()), told, tmp_path, MODEL, inputs="two", overwrite=True)
+            run_benchmark(Sums(Options()), told, tmp_path, MODEL, inputs=inputs)
+    again = run_benchmark(Sums(Options()), told, tmp_path, MODEL, inputs="two", overwrite=True)
     assert sum(told.batches) == 14
     assert json.loads((tmp_path / "benchmark.json").read_text())["inputs"] == "two"
     assert again == first
@@ -148,13 +150,13 @@ def test_the_json_answers_of_small_models_are_read_where_prompts_are_terse(
     tmp_path: Path, style: Literal["terse", "full"], score: float
 ) -> None:
     told = Told(lambda request: json.dumps({"thoughts": "easy", "action": adds(request)}))
-    summary = registry.run_benchmark(Sums(Settings(style=style)), told, tmp_path, MODEL)
+    summary = run_benchmark(Sums(Options(style=style)), told, tmp_path, MODEL)
     assert summary["score"] == score
     assert '"action"' in json.loads((tmp_path / "records.jsonl").read_text().splitlines()[0])["answer"]
 
 
-def test_a_killed_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
-    whole = registry.run_benchmark(Sums(Settings(batch_size=2)), Told(adds), tmp_path / "whole", MODEL)
+def test_a_killed_benchmark_resumes(tmp_path: Path) -> None:
+    whole = run_benchmark(Sums(Options(batch_size=2)), Told(adds), tmp_path / "whole", MODEL)
     asked: list[Request] = []
 
     def until_the_fifth(request: Request) -> str:
@@ -164,14 +166,16 @@ def test_a_killed_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
         return adds(request)
 
     with pytest.raises(KeyboardInterrupt):
-        registry.run_benchmark(Sums(Settings(batch_size=2)), Told(until_the_fifth), tmp_path / "killed", MODEL)
+        run_benchmark(Sums(Options(batch_size=2)), Told(until_the_fifth), tmp_path / "killed", MODEL)
     rest = Told(adds)
-    assert registry.run_benchmark(Sums(Settings(batch_size=2)), rest, tmp_path / "killed", MODEL) == whole
+    assert run_benchmark(Sums(Options(batch_size=2)), rest, tmp_path / "killed", MODEL) == whole
     assert sum(rest.batches) == 3
     files = [(tmp_path / name / "records.jsonl").read_bytes() for name in ("whole", "killed")]
     assert files[0] == files[1]
 
 
 def test_an_unknown_benchmark_is_told_from_those_that_there_are() -> None:
-    with pytest.raises(registry.UnknownBenchmarkError, match="'balrok'; benchmarks are understanding, vsi_bench"):
-        registry.make("balrok", Settings())
+    with pytest.raises(registry.UnknownBenchmarkError, match=r"'balrok'; did you mean 'balrog'\?"):
+        registry.make("balrok", Options())
+    with pytest.raises(registry.UnknownBenchmarkError, match="'x'; benchmarks are balrog, understanding, visual_web"):
+        registry.get("x")

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from benchmarks.harness.task import BenchmarkDataError, Settings
-from benchmarks.suites.vsi_bench import VSIBench
+from benchmarks.harness.task import BenchmarkDataError
+from benchmarks.suites.vsi_bench.benchmark import VSIBench
+from benchmarks.suites.vsi_bench.suite import VSIBenchOptions
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -82,7 +83,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_questions_of_the_published_layout(folder: Path) -> None:
-    benchmark = VSIBench(Settings(data=folder, frames=4))
+    benchmark = VSIBench(VSIBenchOptions(data=folder, frames=4))
     assert not benchmark.synthetic
     questions = benchmark.questions()
     assert [question.id for question in questions] == ["0", "2", "1", "3"], "one video after the other"
@@ -100,33 +101,33 @@ def test_questions_of_the_published_layout(folder: Path) -> None:
 
 
 def test_terse_prompts_are_the_question_and_little_else(folder: Path) -> None:
-    terse = VSIBench(Settings(data=folder, frames=1, style="terse")).questions()[0].load()[0].text
-    full = VSIBench(Settings(data=folder, frames=1)).questions()[0].load()[0].text
+    terse = VSIBench(VSIBenchOptions(data=folder, frames=1, style="terse")).questions()[0].load()[0].text
+    full = VSIBench(VSIBenchOptions(data=folder, frames=1)).questions()[0].load()[0].text
     assert terse.startswith(ROWS[0]["question"])
     assert len(terse) < len(full)
 
 
 def test_archives_need_not_be_unpacked(folder: Path) -> None:
-    unpacked = VSIBench(Settings(data=folder, frames=4))
+    unpacked = VSIBench(VSIBenchOptions(data=folder, frames=4))
     before, identity = unpacked.questions()[2].load()[0].images, unpacked.identity()
     with zipfile.ZipFile(folder / "scannet.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(folder / "scannet" / "scene0353_00.mp4", "scannet/scene0353_00.mp4")
     (folder / "scannet" / "scene0353_00.mp4").unlink()
-    packed = VSIBench(Settings(data=folder, frames=4))
+    packed = VSIBench(VSIBenchOptions(data=folder, frames=4))
     after = packed.questions()[2].load()[0].images
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     assert packed.identity() == identity
 
 
 def test_parquet_gives_the_same_benchmark(folder: Path) -> None:
-    from_lines = VSIBench(Settings(data=folder)).identity()
+    from_lines = VSIBench(VSIBenchOptions(data=folder)).identity()
     (folder / "test.jsonl").unlink()
     parquet.write_table(pa.Table.from_pylist(ROWS), folder / "test-00000-of-00001.parquet")
-    assert VSIBench(Settings(data=folder)).identity() == from_lines
+    assert VSIBench(VSIBenchOptions(data=folder)).identity() == from_lines
 
 
 def test_the_limit_is_of_each_question_type(folder: Path) -> None:
-    questions = VSIBench(Settings(data=folder, limit=1)).questions()
+    questions = VSIBench(VSIBenchOptions(data=folder, limit=1)).questions()
     assert sorted(question.id for question in questions) == ["0", "1", "2"]
 
 
@@ -152,7 +153,7 @@ def test_the_limit_is_of_each_question_type(folder: Path) -> None:
 def test_a_wrong_field_is_named_in_one_line(folder: Path, field: str, value: Any, words: str) -> None:
     write_jsonl(folder, [ROWS[1], ROWS[0] | {field: value}])
     with pytest.raises(BenchmarkDataError) as error:
-        VSIBench(Settings(data=folder))
+        VSIBench(VSIBenchOptions(data=folder))
     assert words in str(error.value)
     assert "row 1" in str(error.value)
     assert "\n" not in str(error.value)
@@ -165,14 +166,14 @@ def test_a_wrong_field_is_named_in_one_line(folder: Path, field: str, value: Any
 def test_a_wrong_choice_is_named_in_one_line(folder: Path, changes: dict[str, Any], words: str) -> None:
     write_jsonl(folder, [ROWS[1] | changes])
     with pytest.raises(BenchmarkDataError, match=words):
-        VSIBench(Settings(data=folder))
+        VSIBench(VSIBenchOptions(data=folder))
 
 
 @pytest.mark.parametrize("content", ["{", "[1]\n", '{"id": 1}\n[]\n', "[" * 100_000, "", "\xff\n"])
 def test_a_broken_table_is_an_error(folder: Path, content: str) -> None:
     (folder / "test.jsonl").write_text(content, encoding="latin-1")
     with pytest.raises(BenchmarkDataError) as error:
-        VSIBench(Settings(data=folder))
+        VSIBench(VSIBenchOptions(data=folder))
     assert "test.jsonl" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -180,15 +181,15 @@ def test_a_broken_table_is_an_error(folder: Path, content: str) -> None:
 def test_missing_data_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
     (folder / "scannet" / "scene0353_00.mp4").unlink()
     with pytest.raises(BenchmarkDataError, match=r"neither .*scene0353_00.mp4 nor .*scannet.zip"):
-        VSIBench(Settings(data=folder)).identity()
+        VSIBench(VSIBenchOptions(data=folder)).identity()
     (folder / "scannet.zip").write_bytes(b"no archive")
     with pytest.raises(BenchmarkDataError, match="no readable archive"):
-        VSIBench(Settings(data=folder)).identity()
+        VSIBench(VSIBenchOptions(data=folder)).identity()
     (folder / "test.jsonl").unlink()
     with pytest.raises(BenchmarkDataError, match=r"neither test\.jsonl nor"):
-        VSIBench(Settings(data=folder))
+        VSIBench(VSIBenchOptions(data=folder))
     with pytest.raises(BenchmarkDataError, match="no folder"):
-        VSIBench(Settings(data=tmp_path / "absent"))
+        VSIBench(VSIBenchOptions(data=tmp_path / "absent"))
 
 
 def test_a_name_that_is_no_folder_is_fetched_from_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +200,7 @@ def test_a_name_that_is_no_folder_is_fetched_from_the_hub(folder: Path, monkeypa
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert len(VSIBench(Settings(data=Path("nyu-visionx/VSI-Bench"))).questions()) == len(ROWS)
+    assert len(VSIBench(VSIBenchOptions(data=Path("nyu-visionx/VSI-Bench"))).questions()) == len(ROWS)
     assert asked == [("nyu-visionx/VSI-Bench", "dataset", True)]
 
     def fail(name: str, **_: Any) -> str:
@@ -207,4 +208,4 @@ def test_a_name_that_is_no_folder_is_fetched_from_the_hub(folder: Path, monkeypa
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     with pytest.raises(BenchmarkDataError, match=r"no folder nyu-visionx/VSI-Bench.*no connection at all"):
-        VSIBench(Settings(data=Path("nyu-visionx/VSI-Bench")))
+        VSIBench(VSIBenchOptions(data=Path("nyu-visionx/VSI-Bench")))

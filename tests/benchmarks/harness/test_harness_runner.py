@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import __main__ as command
-from benchmarks.harness import registry, runner
+from benchmarks.harness import run, runner
 from benchmarks.harness.runner import VLMRunner
 from benchmarks.harness.task import Message, Request
 from vldac.engines.transformers import TransformersEngine
@@ -161,12 +161,20 @@ def test_what_is_no_directory_is_tried_as_a_hub_id_and_named(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--batch-size", "0"), "--batch-size: '0' is no whole number of at least 1"),
-        (("--limit", "0"), "--limit: '0' is no whole number of at least 1"),
+        (("--batch-size", "0"), "--batch-size: should be greater than or equal to 1, but is '0'"),
+        (("--limit", "0"), "--limit: should be greater than or equal to 1, but is '0'"),
         (("--max-new-tokens", "-1"), "--max-new-tokens"),
         (("--threads", "-1"), "--threads"),
-        (("--frames", "many"), "--frames: 'many' is no whole number"),
-        (("--min-pixels", "9", "--max-pixels", "8"), "--min-pixels 9 is above --max-pixels 8; lower it"),
+        (
+            ("--frames", "many"),
+            "--frames: should be a valid integer, unable to parse string as an integer, but is 'many'",
+        ),
+        (("--profile", "long"), "--profile: should be 'short' or 'full', but is 'long'"),
+        (("--min-pixels", "9", "--max-pixels", "8"), "--min-pixels 9 exceeds --max-pixels 8; lower it"),
+        (("--options", '{"frames": "9"}'), "--options: frames: should be a valid integer, but is '9'"),
+        (("--options", '{"frame": 9}'), "--options: unknown key 'frame'; did you mean 'frames'?"),
+        (("--options", "{"), "--options: Invalid JSON"),
+        (("--agent", "cot"), "unrecognized arguments: --agent cot"),
         (("--revision", "v2"), "--revision is for a model of a hub, and . is a directory; leave it out"),
     ],
 )
@@ -230,7 +238,7 @@ def test_the_base_of_a_policy_is_benchmarked_as_the_policy_was_trained(
         return vlm
 
     monkeypatch.setattr(model, "load", load)
-    monkeypatch.setattr(registry, "run_benchmark", lambda *_, **_options: benchmarks_summary())
+    monkeypatch.setattr(run, "run_benchmark", lambda *_, **_options: benchmarks_summary())
     policy = policy_on("org/a", tmp_path / "policy", revision="v1", dtype="bfloat16")
     options = [
         "--benchmark",
@@ -269,7 +277,7 @@ def test_a_model_of_a_hub_is_told_from_its_other_commits(vlm: VLM) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_benchmarks_a_directory_and_goes_on(tiny_base: Path, tmp_path: Path) -> None:
+def test_the_command_benchmarks_a_directory_and_resumes(tiny_base: Path, tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "benchmarks", "--benchmark", "understanding", "--base", str(tiny_base)),
         *("--out", str(tmp_path / "benchmark"), "--style", "terse", "--limit", "2", "--min-pixels", "256"),

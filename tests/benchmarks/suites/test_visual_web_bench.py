@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from benchmarks.harness.records import Record, Records
-from benchmarks.harness.task import Question, Request, Settings
+from benchmarks.harness.task import Question, Request
 from benchmarks.suites.visual_web_bench.benchmark import VisualWebBench
 from benchmarks.suites.visual_web_bench.example import CHOICE_TASKS, LETTERS, TASKS
 from benchmarks.suites.visual_web_bench.page import PixelBox, _length, _Line, draw, lay_out
 from benchmarks.suites.visual_web_bench.sites import sites
+from benchmarks.suites.visual_web_bench.suite import VisualWebBenchOptions
 from benchmarks.suites.visual_web_bench.synthetic import examples
 
 SIZES = [(448, 336), (1280, 720)]
@@ -43,7 +44,7 @@ def run_benchmark(benchmark: VisualWebBench, answers: Sequence[str], directory: 
 
 @pytest.mark.parametrize("parser", ["original", "lmms-eval"])
 def test_an_expert_has_everything_right_and_silence_nothing(parser: Any, tmp_path: Path) -> None:
-    benchmark = VisualWebBench(Settings(parser=parser))
+    benchmark = VisualWebBench(VisualWebBenchOptions(parser=parser))
     summary = run_benchmark(benchmark, [gold(question) for question in benchmark.questions()], tmp_path / "expert")
     assert list(summary["tasks"]) == list(TASKS)
     # ROUGE of equal texts is 1 - 5e-9; ROUGE-2 of a text of one word is 0
@@ -59,7 +60,7 @@ def test_an_expert_has_everything_right_and_silence_nothing(parser: Any, tmp_pat
 
 
 def test_a_random_choice_has_what_chance_gives(tmp_path: Path) -> None:
-    benchmark, rng = VisualWebBench(Settings(profile="full")), random.Random(0)
+    benchmark, rng = VisualWebBench(VisualWebBenchOptions(profile="full")), random.Random(0)
     right = [
         benchmark.score(question, rng.choice(LETTERS)).score
         for question in benchmark.questions()
@@ -78,24 +79,27 @@ def test_no_letter_is_right_much_more_often_than_another() -> None:
 
 
 def test_the_profile_and_the_parser_decide_size_and_length() -> None:
-    short, full = VisualWebBench(Settings()), VisualWebBench(Settings(profile="full", parser="lmms-eval"))
+    short, full = (
+        VisualWebBench(VisualWebBenchOptions()),
+        VisualWebBench(VisualWebBenchOptions(profile="full", parser="lmms-eval")),
+    )
     assert short.synthetic
     assert (len(short.questions()), len(full.questions())) == (42, 210)
     assert (short.max_new_tokens, full.max_new_tokens) == (512, 16)
     assert short.questions()[0].load()[0].images[0].shape == (336, 448, 3)
     assert full.questions()[0].load()[0].images[0].shape == (720, 1280, 3)
     assert all("synthetic" in question.id and "synthetic" in question.images[0] for question in full.questions())
-    assert VisualWebBench(Settings(limit=2, max_new_tokens=7)).max_new_tokens == 7
-    assert len(VisualWebBench(Settings(limit=2)).questions()) == 14
+    assert VisualWebBench(VisualWebBenchOptions(limit=2, max_new_tokens=7)).max_new_tokens == 7
+    assert len(VisualWebBench(VisualWebBenchOptions(limit=2)).questions()) == 14
     assert len({question.id for question in full.questions()}) == 210
 
 
 def test_the_synthetic_set_is_always_the_same() -> None:
-    first = VisualWebBench(Settings())
+    first = VisualWebBench(VisualWebBenchOptions())
     random.seed(1)
     np.random.seed(1)
     state = random.getstate()
-    second = VisualWebBench(Settings(seed=5))
+    second = VisualWebBench(VisualWebBenchOptions(seed=5))
     assert random.getstate() == state
     assert first.identity()["data"] == second.identity()["data"]
     assert first.identity() != second.identity()
@@ -111,7 +115,7 @@ def record(task: str, number: int, score: float, **metrics: float) -> Record:
 
 
 def test_the_summary_by_hand() -> None:
-    summary = VisualWebBench(Settings()).summarise(
+    summary = VisualWebBench(VisualWebBenchOptions()).summarise(
         [
             record("action_ground", 0, 1.0, accuracy=1.0),
             record("action_ground", 1, 0.0, accuracy=0.0),
@@ -137,7 +141,7 @@ def test_the_summary_by_hand() -> None:
 
 
 def test_webqa_answered_by_full_stops_only_is_wrong() -> None:
-    summary = VisualWebBench(Settings()).summarise([record("webqa", 0, 0.0), record("webqa", 1, 0.0)])
+    summary = VisualWebBench(VisualWebBenchOptions()).summarise([record("webqa", 0, 0.0), record("webqa", 1, 0.0)])
     assert (summary["score"], summary["count"]) == (0.0, 2)
 
 

@@ -1,0 +1,93 @@
+"""The section `benchmarks` of a params file: every option in its place, and wrong ones named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks.harness import registry, section
+from benchmarks.harness.options import Options
+from benchmarks.suites.balrog.suite import BalrogOptions
+from benchmarks.suites.vsi_bench.suite import VSIBenchOptions
+from vldac.config import ConfigError
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def test_the_defaults_of_the_section_are_those_of_the_classes() -> None:
+    parsed = section.parse({})
+    for name, entry in registry.entries().items():
+        assert parsed.options(name, style="full") == entry.options()
+    published = Options()
+    assert (published.frames, published.max_pixels, published.min_pixels) == (32, 200_704, 3_136)
+    assert (published.batch_size, published.max_new_tokens, published.profile) == (16, None, "short")
+
+
+def test_shared_options_reach_every_benchmark_and_own_ones_their_own() -> None:
+    values = {"frames": 9, "data": "d", "balrog": {"environments": ["babyai"]}, "vsi_bench": {"parser": "lmms-eval"}}
+    parsed = section.parse(values)
+    assert parsed.data == Path("d")
+    balrog = parsed.options("balrog", style="terse")
+    assert balrog == BalrogOptions(frames=9, environments=("babyai",), style="terse")
+    vsi_bench = parsed.options("vsi_bench", style="full", data=Path("d/vsi_bench"))
+    assert vsi_bench == VSIBenchOptions(frames=9, parser="lmms-eval", data=Path("d/vsi_bench"))
+    assert VSIBenchOptions.model_validate_json(vsi_bench.model_dump_json()) == vsi_bench
+    other: Any = parsed.options("visual_web_bench", style="full")
+    assert other.parser == "original"
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"frame": 9}, "unknown key 'benchmarks.frame'; did you mean 'benchmarks.frames'?"),
+        ({"balrog": {"agnt": "cot"}}, "unknown key 'benchmarks.balrog.agnt'; did you mean 'benchmarks.balrog.agent'?"),
+        ({"balrok": {}}, "unknown key 'benchmarks.balrok'; did you mean 'benchmarks.balrog'?"),
+        ({"vsi_bench": {"frames": 9}}, "unknown key 'benchmarks.vsi_bench.frames'; did you mean 'benchmarks.frames'?"),
+        ({"agent": "cot"}, "benchmarks.agent is benchmarks.balrog.agent now"),
+        ({"environments": []}, "benchmarks.environments is benchmarks.balrog.environments now"),
+        (
+            {"parser": "original"},
+            "benchmarks.parser is benchmarks.vsi_bench.parser and benchmarks.visual_web_bench.parser now",
+        ),
+        ({"style": "full"}, "unknown key 'benchmarks.style'"),
+        ({"frames": "9"}, "benchmarks.frames: should be a valid integer, but is '9'"),
+        ({"frames": True}, "benchmarks.frames: should be a valid integer, but is True"),
+        ({"frames": 257}, "benchmarks.frames: should be less than or equal to 256, but is 257"),
+        ({"profile": "long"}, "benchmarks.profile: should be 'short' or 'full', but is 'long'"),
+        ({"min_pixels": 9, "max_pixels": 8}, "benchmarks: min_pixels 9 exceeds max_pixels 8; lower it"),
+        ({"balrog": {"agent": "chain"}}, "benchmarks.balrog.agent: should be 'naive' or 'cot', but is 'chain'"),
+        (
+            {"balrog": {"environments": ["babyia"]}},
+            "benchmarks.balrog.environments: BALROG has no environment 'babyia'; choose from babyai",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_told_in_one_line_with_its_key(values: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        section.parse(values)
+    assert str(caught.value).startswith(line)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        section.parse({"frames": 0, "balrog": {"agent": "x"}, "limit": 0})
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_the_sizes_of_params_yaml_are_for_a_laptop_and_the_preset_is_the_published_protocol() -> None:
+    written = section.parse(yaml.safe_load((REPOSITORY / "params.yaml").read_text())["benchmarks"])
+    assert (written.profile, written.frames, written.max_pixels, written.min_pixels) == ("short", 8, 50_176, 1_024)
+    preset = section.parse(yaml.safe_load((REPOSITORY / "conf/benchmarks/published.yaml").read_text()))
+    assert preset.model_dump() == section.parse({"profile": "full"}).model_dump()
+
+
+def test_options_of_speed_decide_no_record_and_all_others_do() -> None:
+    assert BalrogOptions(batch_size=3, tokens_at_once=9).deciding() == BalrogOptions().deciding()
+    assert BalrogOptions(agent="cot").deciding() != BalrogOptions().deciding()
+    everything = set(BalrogOptions.model_fields)
+    assert BalrogOptions().deciding().keys() == everything - {"batch_size", "tokens_at_once"}
