@@ -51,7 +51,7 @@ def resolve(directory: str | Path) -> tuple[str, str | None]:
             f"{directory} is a trained policy, no base; name the base that it was trained on, and {directory} as its "
             f"policy: --base models/base --policy {directory}"
         )
-    raise FileNotFoundError(f"{directory} holds no model; make it with: python -m vldac.warm_start --out {directory}")
+    raise FileNotFoundError(f"{directory} holds no model; make it with: vldac warm-start --out {directory}")
 
 
 def digest(directory: Path) -> str:

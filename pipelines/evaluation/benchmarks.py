@@ -1,12 +1,12 @@
-"""Sits benchmarks with a registered version, a directory or a model of a hub: `make evaluate MODEL=... BENCH=...`.
+"""Benchmarks a registered version, a directory or a model of a hub: `vldac benchmark`.
 
-    python -m pipelines.evaluation.benchmarks models:/NAME@champion --benchmark balrog --profile full --agent cot
-    python -m pipelines.evaluation.benchmarks models/policy --benchmark understanding
-    python -m pipelines.evaluation.benchmarks Qwen/Qwen2-VL-7B-Instruct --benchmark vsi_bench --data /data/VSI-Bench
+    vldac benchmark models:/NAME@champion --benchmark balrog --profile full --agent cot
+    vldac benchmark models/policy --benchmark understanding
+    vldac benchmark Qwen/Qwen2-VL-7B-Instruct --benchmark vsi_bench --data /data/VSI-Bench
 
 Whatever `python -m benchmarks` takes may follow. Results of a registered version are kept with it; those of any model
-lie in .local/runs. A killed benchmark goes on where it was: type the same command again, with another --batch-size or
---threads if need be.
+lie in .local/runs. A killed benchmark resumes: type the same command again, with another --batch-size or --threads if
+need be.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core import errors, processes
+from pipelines.core import processes
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import content_hash, home, read_json
 from pipelines.core.sources import closure
@@ -104,7 +104,7 @@ def base_of(root: Path, policy: Path) -> str:
         return named
     if (root / BASE).is_dir():  # of a policy of models/checkpoints, or of a run of this project
         return str(root / BASE)
-    raise PipelineError(f"{policy} needs the base model that was built with it; name it: ARGS='--base DIRECTORY'")
+    raise PipelineError(f"{policy} needs the base model that was built with it; name it: --base DIRECTORY")
 
 
 def run_benchmark(
@@ -189,37 +189,34 @@ def _code(root: Path, benchmark: str) -> str:
     return content_hash(*sorted(closure(root, ["benchmarks.__main__", module])))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """See the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.evaluation.benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,  # --p is for `python -m benchmarks`
-    )
-    parser.add_argument("model", help="models:/NAME@champion, NAME/3, a directory, or a hub id")
-    parser.add_argument(
-        "--benchmark",
-        nargs="+",
-        choices=benchmark_scores.NAMES,
-        default=benchmark_scores.STAGES,
-        help="(default: the first four)",
-    )
-    parser.add_argument("--base", help="of a policy's directory (default: `base` beside it, or what it names)")
-    parser.add_argument("--params", type=Path, help="take the settings of this params file, such as params.yaml")
-    options, rest = parser.parse_known_args(argv)
+def run_benchmarks(
+    model: str, benchmarks: Sequence[str], options: Sequence[str] = (), *, base: str | None, params: Path | None
+) -> int:
+    """Benchmarks a model, one benchmark after the other; one that fails does not hide the others.
+
+    Args:
+        model: models:/NAME@champion, NAME/3, a directory, or a hub id.
+        benchmarks: their names.
+        options: of `python -m benchmarks`.
+        base: of a policy's directory; None: `base` beside it, or what it names.
+        params: params file that decides how; None: that of a registered version, or the defaults.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        PipelineError: a name is unknown, or benchmarks failed, each of which has been said.
+    """
+    if unknown := sorted(set(benchmarks) - set(benchmark_scores.NAMES)):
+        raise PipelineError(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(benchmark_scores.NAMES)}")
     root, failed = Path.cwd(), []
-    with opened(root, options.model, base=options.base, params=options.params) as subject:
-        for benchmark in options.benchmark:
+    with opened(root, model, base=base, params=params) as subject:
+        for benchmark in benchmarks:
             try:
-                run_benchmark(root, subject, benchmark, rest, lambda line: print(line, flush=True))
-            except PipelineError as error:  # one benchmark must not hide the others
+                run_benchmark(root, subject, benchmark, options, lambda line: print(line, flush=True))
+            except PipelineError as error:
                 print(f"error: {error}", file=sys.stderr)
                 failed.append(benchmark)
     if failed:
         raise PipelineError(f"not benchmarked: {', '.join(failed)}")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(errors.run(main))

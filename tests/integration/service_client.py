@@ -1,4 +1,4 @@
-"""`pipelines.commands.serve` for tests: started on free ports, talked to through Prefect's API, killed in parts."""
+"""`vldac serve` for tests: started on free ports, talked to through Prefect's API, killed in parts."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def _answer(request: urllib.request.Request) -> bytes | None:
 
 
 class Served:
-    """`python -m pipelines.commands.serve` in a project."""
+    """`vldac serve` in a project."""
 
     def __init__(self, root: Path, env: dict[str, str]) -> None:
         self.root = root
         self.prefect_port, self.mlflow_port = free_port(), free_port()
         self.output = root / "serve.out"
         self.env = env
-        command = [sys.executable, "-m", "pipelines.commands.serve"]
+        command = [sys.executable, "-m", "vldac", "serve"]
         command += ["--prefect-port", str(self.prefect_port), "--mlflow-port", str(self.mlflow_port)]
         with self.output.open("wb") as out:
             self.process = subprocess.Popen(command, cwd=root, env=env, stdout=out, stderr=subprocess.STDOUT)

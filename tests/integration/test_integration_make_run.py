@@ -54,7 +54,7 @@ def test_make_run_trains_registers_and_benchmarks_and_dvc_alone_gives_the_same_w
 ) -> None:
     params = tiny_config().model_dump(mode="json")  # DVC wants every parameter that a stage names written out
     root = clone(tmp_path / "project", params)
-    printed = call(root, sys.executable, "-m", "pipelines.commands.run", env=watched(tmp_path, root))
+    printed = call(root, sys.executable, "-m", "vldac", "run", env=watched(tmp_path, root))
     assert "127.0.0.1" in (tmp_path / "connections").read_text()  # its own Prefect server
     assert outside(tmp_path) == []
 
@@ -104,7 +104,7 @@ print("ANSWER", json.dumps(model.predict([json.loads(sys.argv[1])])[0]))
     assert set(json.loads(answer.splitlines()[0])) == {"action", "thoughts", "text"}
 
     # A second run finds everything done.
-    again = call(root, sys.executable, "-m", "pipelines.commands.run")
+    again = call(root, sys.executable, "-m", "vldac", "run")
     for stage in (
         "environment",
         "base",

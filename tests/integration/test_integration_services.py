@@ -1,4 +1,4 @@
-"""The services as their user has them: `pipelines.commands.serve`, runs by schedule and by hand, what may go wrong."""
+"""The services as their user has them: `vldac serve`, runs by schedule and by hand, what may go wrong."""
 
 from __future__ import annotations
 

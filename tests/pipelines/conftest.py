@@ -91,7 +91,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def shared_server(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of this test go to that server; without this fixture, `pipelines.commands.run` starts one of its own."""
+    """Runs of this test go to that server; without this fixture, `vldac run` starts one of its own."""
     monkeypatch.setenv("PREFECT_API_URL", prefect_server)
 
 

@@ -19,7 +19,7 @@ from pipelines.tracking import runs
 from tests.pipelines.conftest import call, commit, dvc
 from vldac.config import ConfigError, load
 
-RUN = (sys.executable, "-m", "pipelines.commands.run", "--steps", "environment", "base", "train")
+RUN = (sys.executable, "-m", "vldac", "run", "--steps", "environment", "base", "train")
 REGISTERED = ("register", "evaluate", "promote")
 
 

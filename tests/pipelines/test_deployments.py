@@ -13,7 +13,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from pipelines.core import errors
+from pipelines.commands import cli
 from pipelines.orchestration import deployments, flows
 from tests.pipelines.conftest import REPOSITORY
 
@@ -93,7 +93,7 @@ def test_silence_after_a_sign_of_life_is_a_crash_unless_the_run_has_ended() -> N
 
 
 def test_without_a_server_it_says_what_to_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert errors.run(lambda: deployments.main([])) == 1
-    assert capsys.readouterr().err.startswith("error: PREFECT_API_URL names no server; start one with `make serve`")
-    assert errors.run(lambda: deployments.main(["--devices", "0"])) == 1
+    assert cli.call(["deployments"]) == 1
+    assert capsys.readouterr().err.startswith("error: PREFECT_API_URL names no server; start one with `vldac serve`")
+    assert cli.call(["deployments", "--devices", "0"]) == 1
     assert "--devices 0" in capsys.readouterr().err

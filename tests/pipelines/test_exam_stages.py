@@ -14,7 +14,7 @@ from vldac.config import load
 
 pytestmark = pytest.mark.slow
 
-RUN = (sys.executable, "-m", "pipelines.commands.run")
+RUN = (sys.executable, "-m", "vldac", "run")
 EVALUATE = """
 import os, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`make evaluate`: what a model's name stands for, where its records lie, and what becomes of what was fetched."""
+"""`vldac benchmark`: what a model's name stands for, where its records lie, and what becomes of what was fetched."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pipelines.commands import cli
 from pipelines.core.errors import PipelineError
 from pipelines.evaluation import benchmarks
 from pipelines.evaluation.benchmarks import Subject, out_of
@@ -75,7 +77,7 @@ def policy(directory: Path, base: str) -> Path:
 def test_a_directory_of_a_policy_is_benchmarked_on_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     policy(Path("models/policy"), "tiny")
-    with pytest.raises(PipelineError, match="needs the base model that was built with it; name it: ARGS='--base DIR"):
+    with pytest.raises(PipelineError, match="needs the base model that was built with it; name it: --base DIR"):
         benchmarks.base_of(tmp_path, Path("models/policy"))
     Path("models/base").mkdir()
     with benchmarks.opened(tmp_path, "models/policy") as subject:
@@ -93,25 +95,25 @@ def test_a_directory_of_a_policy_is_benchmarked_on_its_base(tmp_path: Path, monk
 
 
 def test_every_benchmark_can_be_asked_for_and_four_are_the_default(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     asked: list[tuple[str, list[str], bool]] = []
 
     def run_benchmark(
-        _root: Path, subject: Subject, benchmark: str, options: list[str], _say: object
+        _root: Path, subject: Subject, benchmark: str, options: Sequence[str], _say: object
     ) -> dict[str, Any]:
-        asked.append((benchmark, options, subject.config is not None))
+        asked.append((benchmark, list(options), subject.config is not None))
         if benchmark == "vsi_bench":
             raise PipelineError("no data")
         return {}
 
-    monkeypatch.setattr(benchmarks, "sit", run_benchmark)
+    monkeypatch.setattr(benchmarks, "run_benchmark", run_benchmark)
     (tmp_path / "params.yaml").write_text("{}")
-    assert benchmarks.main(["a/b", "--benchmark", "erqa", "--profile", "full", "--params", "params.yaml"]) == 0
+    assert cli.call(["benchmark", "a/b", "--benchmark", "erqa", "--profile", "full", "--params", "params.yaml"]) == 0
     assert asked == [("erqa", ["--profile", "full"], True)]
-    with pytest.raises(PipelineError, match="not benchmarked: vsi_bench"):  # and the two after it were
-        benchmarks.main(["a/b"])
+    assert cli.call(["benchmark", "a/b"]) == 1  # and the two after it were benchmarked
+    assert capsys.readouterr().err.splitlines()[-1] == "error: not benchmarked: vsi_bench"
     assert [name for name, _, _ in asked[1:]] == list(benchmark_scores.STAGES)
 
 
@@ -138,8 +140,8 @@ def test_a_version_is_fetched_once_for_all_of_its_benchmarks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmarks, "sit", lambda *_: {})
-    assert benchmarks.main(["models:/n/1", "--benchmark", "balrog", "understanding"]) == 0
+    monkeypatch.setattr(benchmarks, "run_benchmark", lambda *_: {})
+    assert cli.call(["benchmark", "models:/n/1", "--benchmark", "balrog", "understanding"]) == 0
     assert len(version.downloads) == 1
     assert not list(tmp_path.glob(".local/benchmarked.*"))
 

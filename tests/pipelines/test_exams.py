@@ -15,8 +15,8 @@ from pipelines.tracking import benchmark_scores, exports, registry, runs
 from tests.pipelines.conftest import call, dvc
 from vldac.config import load
 
-EXAMINE = (sys.executable, "-m", "pipelines.evaluation.benchmarks")
-MODELS = (sys.executable, "-m", "pipelines.commands.models")
+EXAMINE = (sys.executable, "-m", "vldac", "benchmark")
+MODELS = (sys.executable, "-m", "vldac", "models")
 SUMMARY = {
     "benchmark": "balrog",
     "title": "BALROG",

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.commands import models
-from pipelines.core import errors
+from pipelines.commands import cli
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import content_hash
 from pipelines.tracking import exports, registry, runs
@@ -92,7 +91,7 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
 ) -> None:
     def run(*arguments: str, code: int = 0) -> str:
         capfd.readouterr()
-        assert errors.run(lambda: models.main(arguments)) == code
+        assert cli.call(["models", *arguments]) == code
         return "".join(capfd.readouterr())
 
     project, config = keeping, load("params.yaml")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.commands import serve
+from pipelines.commands import cli, serve
 from pipelines.core import errors
 from pipelines.orchestration import services
 from pipelines.orchestration.services import Service
@@ -145,7 +145,7 @@ def test_a_taken_port_and_no_device_are_said_with_the_cure(capsys: pytest.Captur
         other.listen()
         port = other.getsockname()[1]
         arguments = ["--prefect-port", str(port)]
-        assert errors.run(lambda: serve.main(arguments)) == 1
+        assert cli.call(["serve", *arguments]) == 1
     assert capsys.readouterr().err.rstrip().endswith(f"choose another: --prefect-port {port + 1}")
 
 
