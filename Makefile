@@ -41,6 +41,9 @@ lint: setup $(VENV)/.dev ## ruff and mypy
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
+lock: ## write constraints.txt anew: nothing moves that need not (ARGS=--upgrade moves all; UV=/path/to/uv)
+	@UV="$(UV)" scripts/lock $(ARGS)
+
 serve: setup ## Prefect, MLflow and a worker together until Ctrl-C (ARGS='--prefect-port 4300')
 	@vldac serve $(ARGS)
 
