@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def test_without_its_servers_for_a_while_a_training_ends_as_if_they_had_been_the
     os.kill(served.service("prefect server"), signal.SIGKILL)
     os.kill(served.service("mlflow server"), signal.SIGKILL)
     for name in ("prefect", "mlflow"):
-        until(lambda name=name: f"{name} is started again" in served.said(), 30, f"serve starts {name} again")
+        until(partial(_has_said, served, f"{name} is started again"), 30, f"serve starts {name} again")
     until((_newest_run(served.root) / "complete.json").exists, 240, "training's result")
     until(lambda: served.service("prefect server") and served.state(run) in {"Completed"}, 120, "the run's own end")
 
@@ -153,6 +154,10 @@ def test_without_its_servers_for_a_while_a_training_ends_as_if_they_had_been_the
     (found,) = client.search_runs([experiment.experiment_id], f"tags.`vldac.run_key` = '{key}'")
     history = client.get_metric_history(found.info.run_id, "environment_steps")
     assert sorted(metric.value for metric in history) == [16 * update for update in range(1, 41)]
+
+
+def _has_said(served: Served, words: str) -> bool:
+    return words in served.said()
 
 
 def _newest_run(root: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.schemas.automations import EventTrigger
 from prefect.exceptions import ParameterTypeError
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
@@ -28,7 +29,9 @@ def deployment(name: str) -> dict[str, Any]:
 
 def test_every_flow_has_one_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    loaded = [load_flow_from_entrypoint(each["entrypoint"]) for each in PREFECT_YAML["deployments"]]
+    loaded: list[Flow[Any, Any]] = [
+        load_flow_from_entrypoint(each["entrypoint"]) for each in PREFECT_YAML["deployments"]
+    ]
     assert sorted(flow.name for flow in loaded) == sorted(flow.name for flow in FLOWS)
     assert all(each["tags"] and each["description"] for each in PREFECT_YAML["deployments"])
 
@@ -83,6 +86,7 @@ def _others(flow: Flow[..., Any], given: dict[str, Any]) -> dict[str, Any]:
 
 def test_silence_after_a_sign_of_life_is_a_crash_unless_the_run_has_ended() -> None:
     trigger = deployments.crash_automation().trigger
+    assert isinstance(trigger, EventTrigger)
     assert trigger.after == {"prefect.flow-run.heartbeat"}
     assert trigger.expect == trigger.after | {
         f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")

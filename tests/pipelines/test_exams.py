@@ -17,7 +17,7 @@ from vldac.config import load
 
 EXAMINE = (sys.executable, "-m", "vldac", "benchmark")
 MODELS = (sys.executable, "-m", "vldac", "models")
-SUMMARY = {
+SUMMARY: dict[str, Any] = {
     "benchmark": "balrog",
     "title": "BALROG",
     "synthetic": False,

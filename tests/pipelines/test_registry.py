@@ -9,6 +9,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def png(red: int) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def predict(name: str, observation: dict[str, object], **parameters: float) -> list[dict[str, str | None]]:
+def predict(name: str, observation: Mapping[str, object], **parameters: float) -> list[dict[str, str | None]]:
     """Loads a version by its alias in a process of its own, which finds the code only where it was logged."""
     program = (
         "import json, sys, mlflow; uri, name, x, p = sys.argv[1:]; mlflow.set_tracking_uri(uri)\n"

@@ -40,7 +40,12 @@ def test_what_dies_is_named_with_its_log_and_started_again(tmp_path: Path) -> No
     made, said = service(tmp_path, SLEEPER), list[str]()
     first = printed_pids(made)
     os.kill(first[0], signal.SIGKILL)
-    until(lambda: made.look_after(said.append) or len(said) == 2, 30, "it is started again")
+
+    def started_again() -> bool:
+        made.look_after(said.append)
+        return len(said) == 2
+
+    until(started_again, 30, "it is started again")
     assert said[0] == f"thing died (SIGKILL); its log is {tmp_path / 'thing.log'}; starting it again in 0 s"
     assert said[1] == "thing is started again"
     assert gone(*first)  # its own child as well

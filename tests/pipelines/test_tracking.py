@@ -304,6 +304,7 @@ def test_a_real_server_that_goes_and_comes_back_has_every_step_once(
     assert forwarder.close("FINISHED")
     client = runs.client(tmp_path)
     run = runs.find_run(client, IDENTITY.run_key)
+    assert run is not None
     history = client.get_metric_history(run.info.run_id, "a/b")
     assert sorted(metric.step for metric in history) == [10, 20, 30, 40]
     _kill(server)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vldac.parsing import MAX_CHARACTERS, ParsedResponse, parse, render
+from vldac.parsing import MAX_CHARACTERS, ParsedResponse, parse_response, render_response
 
 DEEP = '{"action": ' + "[" * 20_000 + "]" * 20_000 + "}"
 DEEP_OBJECTS = '{"a":' * 9_000 + "1" + "}" * 9_000
@@ -62,19 +62,19 @@ DEEP_OBJECTS = '{"a":' * 9_000 + "1" + "}" * 9_000
     ids=lambda value: repr(value)[:40],
 )
 def test_examples(text: str, answer: ParsedResponse | None) -> None:
-    assert parse(text) == answer
+    assert parse_response(text) == answer
 
 
 @given(thoughts=st.text(), action=st.text())
 def test_what_is_rendered_is_read_back(thoughts: str, action: str) -> None:
-    if len(text := render(ParsedResponse(thoughts, action))) <= MAX_CHARACTERS:
-        assert parse(text) == ParsedResponse(thoughts, action.strip())
+    if len(text := render_response(ParsedResponse(thoughts, action))) <= MAX_CHARACTERS:
+        assert parse_response(text) == ParsedResponse(thoughts, action.strip())
 
 
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
 def test_no_text_at_all_makes_it_raise(text: str) -> None:
-    parse(text)
-    parse('{"action": ' + text)
+    parse_response(text)
+    parse_response('{"action": ' + text)
 
 
 def mutate(text: str, rng: random.Random) -> str:
@@ -133,7 +133,7 @@ def test_ten_thousand_mutated_answers_never_raise_and_agree_with_strict_json() -
     readable = strict = 0
     for _ in range(10_000):
         text = mutate(rng.choice(valid), rng)
-        answer = parse(text)
+        answer = parse_response(text)
         assert answer is None or (type(answer.action) is str and type(answer.thoughts) is str)
         readable += answer is not None
         try:

@@ -75,7 +75,12 @@ def test_the_module_answers_itself(words: list[str], said: str) -> None:
 
 def test_what_is_typed_reaches_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(run, "run", lambda *args, **named: calls.append((*args, named)) or 0)
+
+    def record(*args: Any, **named: Any) -> int:
+        calls.append((*args, named))
+        return 0
+
+    monkeypatch.setattr(run, "run", record)
     typed = ["--params", "p.yaml", "--set", "seed=3", "--set", "env={preset: a, frames: 2}", "--steps", "base", "train"]
     assert cli.call(["run", *typed, "--force"]) == 0
     assert cli.call(["run"]) == 0
