@@ -20,6 +20,7 @@ import yaml
 
 from pipelines.commands import new
 from pipelines.core.errors import PipelineError
+from pipelines.core.project import package_directory
 from vldac.config import load, presets
 
 REPOSITORY = Path(__file__).parents[1]
@@ -196,7 +197,7 @@ def test_a_policy_is_trained_where_there_is_no_checkout(installed: Any, tmp_path
     version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
     assert installed(tmp_path, "vldac", "version") == f"vldac {version}\n"
     assert "numberline" in installed(tmp_path, "vldac", "envs", "list", "--presets").splitlines()
-    assert "Open the shop" in installed(tmp_path, "vldac", "envs", "--help")
+    assert "type this in a checkout" in installed(tmp_path, "vldac", "perf", "train", code=1)
 
 
 @pytest.mark.slow
@@ -209,6 +210,18 @@ def test_the_pipeline_runs_in_a_new_project(installed: Any, tmp_path: Path) -> N
     installed(root, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "start")
     params = load(root / "params.yaml", TINY).model_dump(mode="json")
     (root / "params.yaml").write_text(yaml.safe_dump(params))
-    installed(root, "python", "-m", "dvc", "repro", "train")
+    said = installed(root, "vldac", "run", "--steps", "environment", "base", "train", "register")
     assert (root / "models/policy/vldac.json").is_file()
+    assert "vldac-gymcards-numberline-v0-qwen2_vl version 1 @candidate" in said
     assert "'train'" not in installed(root, "python", "-m", "dvc", "status", "train")
+    assert "vldac-gymcards-numberline-v0-qwen2_vl/1" in installed(root, "vldac", "models", "list")
+    installed(root, "vldac", "models", "fetch", "vldac-gymcards-numberline-v0-qwen2_vl/1", "out")
+    assert (root / "out/policy/vldac.json").is_file()
+
+
+def test_the_code_of_a_package_is_the_projects_own_where_it_has_one(tmp_path: Path) -> None:
+    assert package_directory(tmp_path, "vldac") == REPOSITORY / "vldac"
+    (tmp_path / "vldac").mkdir()
+    assert package_directory(tmp_path, "vldac") == tmp_path / "vldac"
+    with pytest.raises(PipelineError, match="the package nowhere is not installed"):
+        package_directory(tmp_path, "nowhere")

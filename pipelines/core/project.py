@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,20 @@ def workspace(root: Path) -> Path:
 def home(root: Path) -> Path:
     """Where servers keep their state (`.local`), which all experiments share."""
     return workspace(root) / ".local"
+
+
+def package_directory(root: Path, name: str) -> Path:
+    """Where the code of a package of ours is: in the project if that is a checkout, else where it is installed.
+
+    Raises:
+        PipelineError: it is in neither place.
+    """
+    if (root / name).is_dir():
+        return root / name
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise PipelineError(f"the package {name} is not installed; install vldac again")
+    return Path(spec.origin).parent
 
 
 def params_file(root: Path, name: str) -> Path:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core import processes
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import content_hash, home, read_json
+from pipelines.core.project import content_hash, home, package_directory, read_json
 from pipelines.core.sources import closure
 from pipelines.stages import repro
 from pipelines.stages.benchmark import data_flags, flags
@@ -186,7 +186,7 @@ def _code(root: Path, benchmark: str) -> str:
     from benchmarks.harness.registry import BENCHMARKS  # noqa: PLC0415  # takes seconds
 
     module = BENCHMARKS[benchmark].partition(":")[0]
-    return content_hash(*sorted(closure(root, ["benchmarks.__main__", module])))
+    return content_hash(*sorted(closure(package_directory(root, "benchmarks").parent, ["benchmarks.__main__", module])))
 
 
 def run_benchmarks(
