@@ -1,6 +1,6 @@
 """The registered models, from a terminal.
 
-python -m pipelines.commands.models list [--checkpoints] [--environment MiniWorld-Hallway-v0]
+python -m pipelines.commands.models list [--checkpoints] [--env MiniWorld-Hallway-v0]
 python -m pipelines.commands.models compare NAME@champion NAME/3
 python -m pipelines.commands.models report NAME@champion NAME/3 --out DIRECTORY
 python -m pipelines.commands.models promote NAME@candidate [--dry-run]
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("list", help="versions with their aliases and scores")
     command.add_argument("--checkpoints", action="store_true", help="every logged policy, the best first")
     command.add_argument("--env", help="of this environment only, such as MiniWorld-Hallway-v0")
-    command = commands.add_parser("compare", help="two versions side by side, and in what their parameters differ")
+    command = commands.add_parser("compare", help="two versions side by side, and how their parameters differ")
     command.add_argument("a", help="NAME@champion, NAME/3, or NAME for its candidate")
     command.add_argument("b")
     command = commands.add_parser("report", help="a page with the benchmarks of two versions side by side")
@@ -109,7 +109,7 @@ def _checkpoints(client: MlflowClient, environment: str | None) -> list[str]:
         success = exports.success(model)
         rows.append((f"{success:.3f}", steps, tags.get("env", "-"), tags.get("seed", "-"), model.source_run_id or "-",
                      f"models:/{model.model_id}"))  # fmt: skip
-    return _table(("success", "environment steps", "world", "seed", "MLflow run", "model"), rows)
+    return _table(("success", "environment steps", "environment", "seed", "MLflow run", "model"), rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -172,13 +172,13 @@ def _report(client: MlflowClient, versions: Sequence[ModelVersion], out: Path) -
         for home in homes:
             home.mkdir(parents=True)
         for benchmark in benchmark_scores.NAMES:
-            sat = benchmark_scores.comparable([version.tags for version in versions], benchmark)
-            for version, kept, home in zip(versions, sat, homes, strict=True):
+            found = benchmark_scores.comparable([version.tags for version in versions], benchmark)
+            for version, kept, home in zip(versions, found, homes, strict=True):
                 if kept is not None:
                     benchmark_scores.download(client, version, kept, home / benchmark)
         for name, home in zip(names, homes, strict=True):
             if not any(home.iterdir()):
-                raise errors.PipelineError(f"{name} has sat no benchmark; make evaluate MODEL=models:/{name}")
+                raise errors.PipelineError(f"{name} has no benchmark results; make evaluate MODEL=models:/{name}")
         command = [sys.executable, "-m", "benchmarks.report", *map(str, homes), "--out", str(out), "--names", *names]
         return call("the report", command, cwd=Path.cwd(), env=environment())
 

@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(name).addHandler(terminal)
     _tie_server()
     outcome = flows.train_pipeline(
-        preset=options.params, settings=options.set, steps=options.steps or list(flows.STEPS), force=options.force
+        params_file=options.params, overrides=options.set, steps=options.steps or list(flows.STEPS), force=options.force
     )
     print(closing(root, outcome))
     if outcome.registry_error:

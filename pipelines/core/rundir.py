@@ -1,10 +1,10 @@
 """The working directory of one training run, and what identifies the run.
 
-`runs/<fingerprint>/` is named by everything that decides the weights, so the same command finds the same directory
-again and goes on from its checkpoints. It is not an output of DVC, which deletes outputs before a stage: a run that
+`runs/<fingerprint>/` is named after everything that decides the weights, so the same command finds the same directory
+again and resumes from its checkpoints. It is not an output of DVC, which deletes outputs before a stage: a run that
 was killed keeps all it had. It lies in the project even where DVC runs an experiment in a directory of its own, which
-it deletes: an experiment that was killed there goes on too. Once the stage has delivered its results the directory is
-marked complete, and the next run of the same fingerprint (`dvc repro --force`) starts from nothing.
+it deletes: an experiment that was killed there is resumed too. Once the stage has delivered its results the directory
+is marked complete, and the next run of the same fingerprint (`dvc repro --force`) starts from nothing.
 """
 
 from __future__ import annotations

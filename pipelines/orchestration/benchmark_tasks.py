@@ -47,7 +47,7 @@ def finished(root: Path, failed: Mapping[str, str]) -> dict[str, list[dict[str, 
     """By model, the summaries of the benchmarks of the pipeline that did not fail; see `run_stages`."""
     names = [name for name in benchmark_scores.STAGES if not {"benchmark-data", f"benchmark@{name}"} & set(failed)]
     found = {model: benchmark_scores.summaries(root / home) for model, home in benchmark_scores.HOMES.items()}
-    return {model: [sat[name] for name in names if name in sat] for model, sat in found.items()}
+    return {model: [results[name] for name in names if name in results] for model, results in found.items()}
 
 
 def run_each(
@@ -69,7 +69,7 @@ def run_each(
 
 @task(task_run_name="{benchmark} of {subject.name}", retries=1, retry_condition_fn=resumable, persist_result=False)
 def run_benchmark(subject: benchmarks.Subject, benchmark: str, profile: str) -> dict[str, Any]:
-    """See `benchmarks.sit`. A second attempt goes on from the records of the first."""
+    """See `benchmarks.run_benchmark`. A second attempt resumes from the records of the first."""
     log = get_run_logger()
     options = ["--profile", profile] if profile else []
     return benchmarks.run_benchmark(Path.cwd(), subject, benchmark, options, lambda line: log.info("%s", line))
@@ -82,7 +82,7 @@ def not_done(failed: Mapping[str, str]) -> PipelineError:
 
 @contextmanager
 def _noted(failed: dict[str, str], name: str) -> Iterator[None]:
-    """An expected failure within it is kept in `failed` by that name, and what follows goes on."""
+    """An expected failure within it is kept in `failed` by that name, and what follows continues."""
     try:
         yield
     except PipelineError as error:

@@ -72,7 +72,7 @@ class LiveProgress:
                 self._silent = False
             except Exception as error:  # noqa: BLE001  # no failure of a server, of whatever kind, may reach training
                 if not self._silent:
-                    self._say(f"progress is not shown for now: {reason(error)}; training goes on")
+                    self._say(f"progress is not shown for now: {reason(error)}; training continues")
                 self._silent = True
             if stopping:
                 return

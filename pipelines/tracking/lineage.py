@@ -165,7 +165,7 @@ def trace(root: Path, version: ModelVersion) -> list[tuple[str, str]]:
         ("content", f"sha256 {tags.get(CONTENT, 'unknown')}"),
         ("weights", check_cache(root, tags)),
         ("base", f"{tags.get('model.base')} {tags.get('model.revision', '')}".strip()),
-        ("world", tags.get("env", "unknown")),
+        ("environment", tags.get("env", "unknown")),
         ("seed", tags.get("seed", "unknown")),
         ("MLflow run", version.run_id or "unknown"),
         *((f"{name} policy", _said(tags[f"evaluate.{name}"])) for name in ("random", "base", "trained")

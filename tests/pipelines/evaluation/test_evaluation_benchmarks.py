@@ -51,7 +51,7 @@ def test_records_of_other_models_benchmarks_and_options_lie_elsewhere(tmp_path: 
     [["--batch-size", "4"], ["--batch-size=4", "--threads", "0"], ["--overwrite"], ["--tokens-at-once", "9"]],
     ids=lambda options: options[0],
 )
-def test_a_benchmark_goes_on_with_other_options_of_speed(tmp_path: Path, faster: list[str]) -> None:
+def test_a_benchmark_resumes_with_other_options_of_speed(tmp_path: Path, faster: list[str]) -> None:
     subject = Subject("a", "x", ())
     options = ["--profile", "full"]
     assert out_of(tmp_path, subject, "balrog", [*options, *faster]) == out_of(tmp_path, subject, "balrog", options)
@@ -106,7 +106,7 @@ def test_every_benchmark_can_be_asked_for_and_four_are_the_default(
             raise PipelineError("no data")
         return {}
 
-    monkeypatch.setattr(benchmarks, "sit", run_benchmark)
+    monkeypatch.setattr(benchmarks, "run_benchmark", run_benchmark)
     (tmp_path / "params.yaml").write_text("{}")
     assert benchmarks.main(["a/b", "--benchmark", "erqa", "--profile", "full", "--params", "params.yaml"]) == 0
     assert asked == [("erqa", ["--profile", "full"], True)]
@@ -138,10 +138,10 @@ def test_a_version_is_fetched_once_for_all_of_its_benchmarks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmarks, "sit", lambda *_: {})
+    monkeypatch.setattr(benchmarks, "run_benchmark", lambda *_: {})
     assert benchmarks.main(["models:/n/1", "--benchmark", "balrog", "understanding"]) == 0
     assert len(version.downloads) == 1
-    assert not list(tmp_path.glob(".local/benchmarked.*"))
+    assert not list(tmp_path.glob(".local/fetched.*"))
 
 
 def test_what_a_killed_process_has_fetched_is_removed_and_what_is_in_use_stays(tmp_path: Path, version: Any) -> None:
