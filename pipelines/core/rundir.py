@@ -75,7 +75,7 @@ def find(runs: Path, fingerprint: str) -> RunDirectory | None:
 
 
 @contextmanager
-def opened(runs: Path, fingerprint: str) -> Iterator[RunDirectory]:
+def open_run(runs: Path, fingerprint: str) -> Iterator[RunDirectory]:
     """The directory to train in: the unfinished run of this fingerprint, or a fresh one.
 
     It stays locked until the context ends *and* every child that inherited `lock_descriptor` has ended, so that a

@@ -30,15 +30,15 @@ def run_stages(stage: Callable[..., bool], root: Path, config: Config, *, force:
         By stage, why it failed.
     """
     failed: dict[str, str] = {}
-    with _noted(failed, "benchmark-data"):
+    with _collect_failure(failed, "benchmark-data"):
         stage("benchmark-data", force=data_listing.changed(root, config))
     if failed:
         return failed  # without data there is nothing to benchmark on
     for name in (f"benchmark@{name}" for name in benchmark_scores.STAGES):
-        with _noted(failed, name):
+        with _collect_failure(failed, name):
             stage(name, force=force)
     if len(failed) < len(benchmark_scores.STAGES):
-        with _noted(failed, "report"):
+        with _collect_failure(failed, "report"):
             stage("report", force=force)
     return failed
 
@@ -62,7 +62,7 @@ def run_each(
     failed: dict[str, str] = {}
     with benchmarks.opened(root, version) as subject:
         for name in names:
-            with _noted(failed, name):
+            with _collect_failure(failed, name):
                 results.append(run_benchmark(subject, name, profile))
     return results, failed
 
@@ -75,13 +75,13 @@ def run_benchmark(subject: benchmarks.Subject, benchmark: str, profile: str) -> 
     return benchmarks.run_benchmark(Path.cwd(), subject, benchmark, options, lambda line: log.info("%s", line))
 
 
-def not_done(failed: Mapping[str, str]) -> PipelineError:
+def failure_of(failed: Mapping[str, str]) -> PipelineError:
     """What a flow ends with when some of its benchmarks failed."""
     return PipelineError("failed: " + ", ".join(f"{name} ({error})" for name, error in failed.items()))
 
 
 @contextmanager
-def _noted(failed: dict[str, str], name: str) -> Iterator[None]:
+def _collect_failure(failed: dict[str, str], name: str) -> Iterator[None]:
     """An expected failure within it is kept in `failed` by that name, and what follows continues."""
     try:
         yield

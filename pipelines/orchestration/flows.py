@@ -66,14 +66,14 @@ class Outcome:
     root: Path = Path()
 
 
-def _begin() -> None:
+def _die_with_worker() -> None:
     """Ties a run that a worker started to that worker: once it is gone, nobody could cancel the run any more."""
     if "PREFECT__FLOW_RUN_ID" in os.environ:
         processes.die_with_parent()
 
 
 @contextmanager
-def _shown() -> Iterator[None]:
+def _tolerate_server_errors() -> Iterator[None]:
     """What is within is only shown: a Prefect server that cannot take it is a line in the log."""
     try:
         yield
@@ -136,8 +136,8 @@ def train_pipeline(
         steps: Steps to take. They run in the order of the default, whatever the order here.
         force: Run the stages among them even if they are up to date.
     """
-    _begin()
-    with worktrees.entered(Path.cwd(), params_file or "params.yaml", overrides) as root:  # a wrong key stops here
+    _die_with_worker()
+    with worktrees.enter(Path.cwd(), params_file or "params.yaml", overrides) as root:  # a wrong key stops here
         return _train(root, steps, force=force)
 
 
@@ -148,7 +148,7 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
     registered = promotion = error = None
     failed: dict[str, str] = {}
     if not set(steps) <= {"register", "promote"}:
-        stage("code", force=code.changed(root, config))  # DVC does not see the versions of installed packages
+        stage("code", force=code.has_changed(root, config))  # DVC does not see the versions of installed packages
     for step in (name for name in STEPS if name in steps):
         try:
             if step == "register":
@@ -167,7 +167,7 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
     summary = read_json(Path("metrics/summary.json")) if "evaluate" in steps else None
     scores = benchmark_tasks.finished(root, failed) if "benchmark" in steps else None
     outcome = Outcome(summary, scores, registered, promotion, error, root)
-    with _shown():
+    with _tolerate_server_errors():
         if scores is not None:
             artifacts.table("benchmarks", tables.benchmark_rows(scores), f"{config.env.id}, seed {config.seed}")
             artifacts.picture(root / "plots/benchmarks.png", "benchmarks")
@@ -177,7 +177,7 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
     if failed:
         if summary is not None:
             log.info("%s", tables.text(summary, warm_started=config.model.base == "tiny"))
-        raise benchmark_tasks.not_done(failed)
+        raise benchmark_tasks.failure_of(failed)
     return outcome
 
 
@@ -190,7 +190,7 @@ def evaluate(version: versions.Version, params_file: str, episodes: int) -> Path
     return versions.evaluate(root, version, config, lambda line: log.info("%s", line))
 
 
-def _selected(model: str | None, version: str) -> versions.Version:
+def _find_version(model: str | None, version: str) -> versions.Version:
     root = Path.cwd()
     return versions.find(root, model or registry.model_name(root, load("params.yaml")), version)
 
@@ -218,23 +218,23 @@ def evaluate_model(
         benchmarks: Benchmarks besides the simulator.
         profile: Of these benchmarks. Empty: the version's own.
     """
-    _begin()
-    found = _selected(model, version)
+    _die_with_worker()
+    found = _find_version(model, version)
     directory = evaluate(found, params_file, episodes)
     summary = versions.read_summary(directory)
     warm_started = found.config.model.base == "tiny"
-    with _shown():
+    with _tolerate_server_errors():
         artifacts.table("evaluation", artifacts.comparison(summary, warm_started=warm_started), str(found))
         artifacts.picture(directory / "filmstrip.png", "filmstrip")
         _link(found)
     get_run_logger().info("%s\n%s", found, tables.text(summary, warm_started=warm_started))
     if benchmarks:
         results, failed = benchmark_tasks.run_each(Path.cwd(), f"{found.name}/{found.number}", benchmarks, profile)
-        with _shown():
+        with _tolerate_server_errors():
             if results:
                 artifacts.table("benchmarks", tables.benchmark_rows({"trained": results}), str(found))
         if failed:
-            raise benchmark_tasks.not_done(failed)
+            raise benchmark_tasks.failure_of(failed)
     return summary
 
 
@@ -253,11 +253,11 @@ def promote_model(model: Model = "", version: Selector = "candidate", dry_run: b
         version: Number of a version, or an alias such as candidate.
         dry_run: Only say what would happen.
     """
-    _begin()
-    found = _selected(model, version)
+    _die_with_worker()
+    found = _find_version(model, version)
     done = registry.promote_version(Path.cwd(), found.name, found.number, dry_run=dry_run)
     _log_promotion(done, dry_run=dry_run)
-    with _shown():
+    with _tolerate_server_errors():
         verdict = "is promoted" if done.decision.promote else "is not promoted"
         mode = " (dry run: nothing was changed)" if dry_run else ""
         artifacts.markdown("promotion", f"{found} {verdict}: {done.decision.reason}{mode}", str(found))
@@ -272,7 +272,7 @@ def nightly(episodes: Episodes = 0) -> list[dict[str, str]]:
     Args:
         episodes: Episodes of each policy. 0: as many as each version's own parameters say.
     """
-    _begin()
+    _die_with_worker()
     log = get_run_logger()
     rows, failed = [], []
     for version in versions.champions(Path.cwd()):
@@ -283,9 +283,9 @@ def nightly(episodes: Episodes = 0) -> list[dict[str, str]]:
             failed.append(str(version))
             continue
         now = registry.Score.of(versions.read_summary(directory)["trained"])
-        rows.append(_compared(version, now))
+        rows.append(_compare(version, now))
         log.info("%s", ", ".join(f"{key} {value}" for key, value in rows[-1].items()))
-    with _shown():
+    with _tolerate_server_errors():
         if rows:
             artifacts.table("champions", rows, "success on unseen episodes [95% interval]")
     if failed:
@@ -295,7 +295,7 @@ def nightly(episodes: Episodes = 0) -> list[dict[str, str]]:
     return rows
 
 
-def _compared(version: versions.Version, now: registry.Score) -> dict[str, str]:
+def _compare(version: versions.Version, now: registry.Score) -> dict[str, str]:
     """A row of the nightly table."""
     then = version.score
     if then is None:

@@ -1,7 +1,7 @@
 """Stage `code`: the files and the installed packages that each other stage's result depends on.
 
 Each other stage depends on its own manifest, so that an edit makes again exactly what imports the edited file. DVC runs
-this stage when a file of the project has changed; `make run` also when an installed version has (`changed`).
+this stage when a file of the project has changed; `make run` also when an installed version has (`has_changed`).
 """
 
 from __future__ import annotations
@@ -66,22 +66,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write(root: Path, config: Config) -> None:
-    """Writes down what each stage depends on; see `found`."""
-    manifests = found(root, config)
+    """Writes down what each stage depends on; see `build_manifests`."""
+    manifests = build_manifests(root, config)
     shutil.rmtree(root / DIRECTORY, ignore_errors=True)
     for name, value in manifests.items():
         write_json(root / DIRECTORY / f"{name}.json", value)
 
 
-def changed(root: Path, config: Config) -> bool:
+def has_changed(root: Path, config: Config) -> bool:
     """Whether a stage depends on other things than `write` has written down; False where it has not yet."""
     if not (root / DIRECTORY).is_dir():
         return False
     written = {path.stem: read_json(path) for path in (root / DIRECTORY).glob("*.json")}
-    return written != found(root, config)
+    return written != build_manifests(root, config)
 
 
-def found(root: Path, config: Config) -> dict[str, dict[str, Any]]:
+def build_manifests(root: Path, config: Config) -> dict[str, dict[str, Any]]:
     """The manifest of each stage, by its name, that of a benchmark as `benchmark-NAME`.
 
     Raises:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.processes import GRACE, die_with_parent, tied
+from pipelines.core.processes import GRACE, die_with_parent, tie_to_parent
 
 #: Exit code of a command that a signal ended, as a shell reports it: 128 + the signal's number.
 SIGNALLED = 128
@@ -46,7 +46,9 @@ def run_module(module: str, *options: str | Path, root: Path, env: Mapping[str, 
     Raises:
         SystemExit: it failed and has said why, or a signal ended it, which is said here.
     """
-    process = subprocess.Popen(tied([sys.executable, "-m", module, *map(str, options)]), cwd=root, env=dict(env))
+    process = subprocess.Popen(
+        tie_to_parent([sys.executable, "-m", module, *map(str, options)]), cwd=root, env=dict(env)
+    )
     try:
         code = process.wait()
     except BaseException:

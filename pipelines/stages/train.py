@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv, __doc__)
     root: Path = options.root
     config = load(root / options.params)
-    with rundir.opened(workspace(root) / "runs", fingerprint(root, config)) as run:
+    with rundir.open_run(workspace(root) / "runs", fingerprint(root, config)) as run:
         carrier = _forwarder(root, config, run)
         carrier.start()
         status = "FAILED"

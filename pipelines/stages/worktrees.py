@@ -27,7 +27,7 @@ from vldac.config import Config, load
 
 
 @contextmanager
-def entered(root: Path, params: str = "params.yaml", overrides: Sequence[str] = ()) -> Iterator[Path]:
+def enter(root: Path, params: str = "params.yaml", overrides: Sequence[str] = ()) -> Iterator[Path]:
     """A context whose current directory is a project with these parameters.
 
     Args:

@@ -128,12 +128,12 @@ def test_a_params_file_outside_the_project_and_damaged_parameters_are_refused(tm
 
 
 def test_the_nightly_verdict_is_by_the_intervals() -> None:
-    from pipelines.orchestration.flows import _compared  # noqa: PLC0415
+    from pipelines.orchestration.flows import _compare  # noqa: PLC0415
 
     for now, verdict in (
         (registry.Score(0.3, 0.2, 0.4), "WORSE"),
         (registry.Score(0.48, 0.4, 0.6), "as before"),
         (registry.Score(0.8, 0.7, 0.9), "better"),
     ):
-        assert _compared(version(), now)["verdict"].startswith(verdict)
-    assert _compared(Version(NAME, "1", (), {}, None), now)["verdict"] == "was never scored"
+        assert _compare(version(), now)["verdict"].startswith(verdict)
+    assert _compare(Version(NAME, "1", (), {}, None), now)["verdict"] == "was never scored"

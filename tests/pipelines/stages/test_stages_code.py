@@ -77,9 +77,9 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(
 
     # Another version of a package, which DVC does not see and `make run` does.
     config, version = load("params.yaml"), metadata.version
-    assert not code.changed(real_imports, config)
+    assert not code.has_changed(real_imports, config)
     monkeypatch.setattr(metadata, "version", lambda name: "0.0" if name == "deepspeed" else version(name))
-    assert code.changed(real_imports, config)
+    assert code.has_changed(real_imports, config)
     code.write(real_imports, config)
     assert set(json.loads(dvc("status", "--json"))) == {"code", "train"}  # the file of `code` is not what it made
 

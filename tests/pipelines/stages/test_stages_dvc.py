@@ -28,7 +28,7 @@ REINFORCEMENT = {"train", "learner", "rollout", "objectives", "advantages", "sco
 @pytest.fixture(scope="module")
 def manifests() -> dict[str, set[str]]:
     """The files of each stage's manifest, by the stage's name."""
-    found = code.found(REPOSITORY, load(REPOSITORY / "params.yaml"))
+    found = code.build_manifests(REPOSITORY, load(REPOSITORY / "params.yaml"))
     return {name: set(manifest["files"]) for name, manifest in found.items()}
 
 

@@ -25,7 +25,7 @@ REGISTERED = ("register", "evaluate", "promote")
 
 @pytest.mark.slow
 def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> None:
-    with worktrees.entered(project, overrides=["seed=3"]) as checkout:
+    with worktrees.enter(project, overrides=["seed=3"]) as checkout:
         assert Path.cwd() == checkout
         assert checkout.parent == project / ".local/checkouts"
         assert checkout.name.startswith("GymCards-NumberLine-v0-seed-3-")
@@ -44,7 +44,7 @@ def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> 
     (project / "vldac/parsing.py").write_text("answers = 1\n")
     (checkout / "dvc.lock").write_text("kept")
     (project / "dvc.lock").write_text("not this one")
-    with worktrees.entered(project, overrides=["seed=3"]) as again:
+    with worktrees.enter(project, overrides=["seed=3"]) as again:
         assert again == checkout
         assert (again / "vldac/more.py").exists()
         assert not (again / "vldac/losses.py").exists()
@@ -52,16 +52,16 @@ def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> 
         assert (again / "dvc.lock").read_text() == "kept"
         assert revision(again).dirty
     commit("changed")
-    with worktrees.entered(project, overrides=["seed=3"]) as again:
+    with worktrees.enter(project, overrides=["seed=3"]) as again:
         assert revision(again).commit == revision(project).commit
         assert not revision(again).dirty
     shutil.rmtree(checkout)
-    with worktrees.entered(project, overrides=["seed=3"]) as again:
+    with worktrees.enter(project, overrides=["seed=3"]) as again:
         assert (again / "vldac/more.py").exists()
 
 
 def test_what_params_yaml_says_already_runs_in_the_project_itself(project: Path) -> None:
-    with worktrees.entered(project, overrides=["seed=0"]) as root:
+    with worktrees.enter(project, overrides=["seed=0"]) as root:
         assert root == project
     assert not (project / ".local").exists()
 
@@ -72,7 +72,7 @@ def test_a_wrong_parameter_leaves_no_checkout(project: Path) -> None:
         ("conf/none.yaml", [], ConfigError, "No such file"),
         ("../params.yaml", [], PipelineError, "is outside the project"),
     ):
-        with pytest.raises(error, match=message), worktrees.entered(project, params, overrides):
+        with pytest.raises(error, match=message), worktrees.enter(project, params, overrides):
             pass
     assert not (project / ".local").exists()
 
