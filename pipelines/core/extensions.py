@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import PipelineError
+from pipelines.core.sources import SourceTree
 from vldac.config import Config
 
 #: Packages of the project, on which the stage `code` depends as a whole.
@@ -102,9 +103,9 @@ def _check(root: Path, config: Config, key: str, value: str) -> None:
 
 
 def _below(root: Path, config: Config, module: str) -> bool:
-    own, path = (root / config.extensions).resolve(), search_path(root, config).joinpath(*module.split("."))
-    files = (path.with_name(f"{path.name}.py"), path / "__init__.py")
-    return any(file.is_file() and file.is_relative_to(own) for file in files)
+    own = (root / config.extensions).resolve()
+    file = SourceTree((root.resolve(), search_path(root, config))).find(module)
+    return file is not None and file.is_relative_to(own)
 
 
 def _installed(top: str) -> bool:

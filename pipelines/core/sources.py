@@ -82,10 +82,10 @@ class SourceTree:
                 if top not in sys.stdlib_module_names:
                     libraries.add(top)
                 continue
-            for path in self._files(module):
+            for path, package in self._files(module):
                 if path not in files:
                     files.add(path)
-                    waiting += self._modules_reached_by(path)
+                    waiting += self._modules_reached_by(path, package)
             waiting += self._beside(module)
         return Closure(frozenset(files | {data for path in files for data in self._data(path)}), frozenset(libraries))
 
@@ -113,15 +113,15 @@ class SourceTree:
     def _is_own(self, top: str) -> bool:
         return any((root / top).is_dir() or (root / f"{top}.py").is_file() for root in self._roots)
 
-    def _files(self, module: str) -> Iterator[Path]:
-        """The file of a module, and of each package around it that does more than to exist."""
+    def _files(self, module: str) -> Iterator[tuple[Path, list[str]]]:
+        """The file of a module and of each package around it that holds code, each with its package's parts."""
         parts = module.split(".")
-        for length in range(1, len(parts)):
-            package = self.find(".".join(parts[:length]))
-            if package is not None and _has_code(package):
-                yield package
-        if (path := self.find(module)) is not None and (path.name != "__init__.py" or _has_code(path)):
-            yield path
+        for length in range(1, len(parts) + 1):
+            path = self.find(".".join(parts[:length]))
+            if path is not None and path.name != "__init__.py":
+                yield path, parts[: length - 1]
+            elif path is not None and _has_code(path):
+                yield path, parts[:length]
 
     def _beside(self, module: str) -> list[str]:
         package = next((name for name in self._whole if module == name or module.startswith(f"{name}.")), None)
@@ -131,9 +131,8 @@ class SourceTree:
         paths = (path.relative_to(folder).with_suffix("") for folder in folders for path in folder.rglob("*.py"))
         return [f"{package}.{'.'.join(path.parts)}" for path in paths if path.name != "__init__"]
 
-    def _modules_reached_by(self, path: Path) -> list[str]:
+    def _modules_reached_by(self, path: Path, package: Sequence[str]) -> list[str]:
         if path not in self._reached:
-            package = self._package(path)
             tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
             self._reached[path] = [name for node in _executed(tree) for name in self._of_node(node, package)]
         return self._reached[path]
@@ -152,10 +151,6 @@ class SourceTree:
                 yield self._names[node.value]
             elif _MODULE.fullmatch(node.value) and self.find(node.value) is not None:
                 yield node.value
-
-    def _package(self, path: Path) -> tuple[str, ...]:
-        root = next(root for root in reversed(self._roots) if path.is_relative_to(root))
-        return path.relative_to(root).parent.parts
 
     def _data(self, path: Path) -> Iterator[Path]:
         """Files beside a module that are no modules, and those of folders there that hold none."""

@@ -85,10 +85,17 @@ def build_manifests(root: Path, config: Config) -> dict[str, dict[str, Any]]:
     """The manifest of each stage, by its name, that of a benchmark as `benchmark-NAME`.
 
     Raises:
-        PipelineError: the configuration names code that DVC would not see; see `extensions.check`.
+        PipelineError: the configuration names code that DVC would not see (`extensions.check`), or a file is no Python.
     """
     extensions.check(root, config)
     tree = source_tree(root, config)
+    try:
+        return _build_manifests(tree, config)
+    except SyntaxError as error:
+        raise errors.PipelineError(f"{error.filename}:{error.lineno}: {error.msg}; correct it and run again") from None
+
+
+def _build_manifests(tree: SourceTree, config: Config) -> dict[str, dict[str, Any]]:
     closures = {"environment": _environment_closure(tree, config)}
     for name, source in SOURCES.items():
         own = _own_modules(config, source.sections)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
@@ -56,6 +57,10 @@ def manifest(root: Path, config: Config) -> dict[str, Any]:
         env = registry.make(config.env.id, **config.env.make_options)
     except (SimulatorError, ModuleNotFoundError, ValueError) as error:
         raise errors.PipelineError(f"env.id {config.env.id}: {error}") from error
+    except AttributeError as error:
+        if not isinstance(error.obj, ModuleType):  # a bug of the environment keeps its traceback
+            raise
+        raise errors.PipelineError(f"env.id {config.env.id}: {error}; name one of its classes") from error
     try:
         unwrapped = cast("Env", env.unwrapped)
         pictures = cast(gym.spaces.Dict, env.observation_space)["frames"]

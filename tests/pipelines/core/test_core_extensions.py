@@ -32,7 +32,14 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "env_id",
-    ["MiniWorld-Hallway-v0", "inside:Own", "package.deep:Own", "envs.pictures:Pictures", "gymnasium.envs.classic:X"],
+    [
+        "MiniWorld-Hallway-v0",
+        "inside:Own",
+        "package.deep:Own",
+        "extensions.inside:Own",
+        "envs.pictures:Pictures",
+        "gymnasium.envs.classic:X",
+    ],
 )
 def test_what_dvc_or_a_version_tells_apart_is_accepted(root: Path, env_id: str) -> None:
     extensions.check(root, config(env_id))

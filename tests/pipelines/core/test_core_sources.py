@@ -56,6 +56,14 @@ def test_a_closure_follows_imports_names_ids_and_packages_and_not_what_only_a_ty
     assert libraries == {"numpy", "tqdm", "PIL", "yaml"}
 
 
+def test_a_folder_may_be_on_the_path_itself_or_be_imported_as_a_package_of_the_project(root: Path) -> None:
+    for module in ("a.inside", "inside"):
+        found = SourceTree((root, root / "a")).closure([module])
+        assert "a/inside.py" in {path.relative_to(root).as_posix() for path in found.files}
+    found = SourceTree((root, root / "a")).closure(["a.inside"])
+    assert {"a/near.py", "a/far.py"} <= {path.relative_to(root).as_posix() for path in found.files}
+
+
 def test_what_is_left_out_takes_along_what_only_it_imports(root: Path) -> None:
     files, _ = names(root, "a.start", "d.neutral", without=("d", "c.worker"))
     assert not {"d/neutral.py", "a/unused.py", "c/worker.py", "c/plugins/find.py"} & files

@@ -100,8 +100,18 @@ def test_an_environment_of_the_users_own_is_found_by_every_stage_and_its_edit_re
     assert dvc("status", "evaluate").strip() == "Data and pipelines are up to date."
 
     Path("extensions/own.py").write_text(OWN.replace("-0.1", "-0.2"))
-    assert {"code", "environment"} <= set(json.loads(dvc("status", "--json", "evaluate")))
+    assert {"code", "environment"} <= set(json.loads(dvc("status", "--json")))
     assert "Running stage 'train'" in dvc("repro", "evaluate")
+
+    # What is wrong with it is one line.
+    Path("extensions/own.py").write_text("class Other: ...\n")
+    printed = dvc("repro", "evaluate", code=255)
+    assert "error: env.id own:Own: module 'own' has no attribute 'Own'; name one of its classes" in printed
+    Path("extensions/own.py").write_text("class Own(:\n")
+    printed = dvc("repro", "evaluate", code=255)
+    assert f"error: {project / 'extensions/own.py'}:1: invalid syntax; correct it and run again" in printed
+    assert "Traceback" not in printed
+    Path("extensions/own.py").write_text(OWN)
 
     # Outside of `extensions` DVC would not see it.
     Path("extensions/own.py").rename("own.py")
@@ -110,5 +120,5 @@ def test_an_environment_of_the_users_own_is_found_by_every_stage_and_its_edit_re
     assert "Traceback" not in printed
     values["extensions"] = "own.py"
     Path("params.yaml").write_text(yaml.safe_dump(values))
-    dvc("repro", "evaluate")
+    dvc("repro", "environment")
     assert "own.py" in json.loads(Path("data/environment/manifest.json").read_text())["files"]
