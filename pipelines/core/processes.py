@@ -31,7 +31,7 @@ def die_with_parent(parent: int | None = None) -> None:
 
 
 def tie_to_parent(command: Sequence[str]) -> list[str]:
-    """`command`, to be started by this process and killed with it.
+    """The command line that starts `command` so that it is killed with this process.
 
     The request to the kernel is made by a small interpreter that then becomes the command: a `preexec_fn` could
     deadlock in a process with threads. The kernel ties the child to the *thread* that started it.

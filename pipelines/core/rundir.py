@@ -61,7 +61,7 @@ class RunDirectory:
         return self.path / "exports"
 
     def mark_complete(self, environment_steps: int) -> None:
-        """To be called after the last result is written."""
+        """Marks the run as finished; call it after the last result is written."""
         write_json(self.path / "complete.json", {"environment_steps": environment_steps})
         shutil.rmtree(self.exports, ignore_errors=True)  # DVC has them
 
@@ -76,7 +76,7 @@ def find(runs: Path, fingerprint: str) -> RunDirectory | None:
 
 @contextmanager
 def open_run(runs: Path, fingerprint: str) -> Iterator[RunDirectory]:
-    """The directory to train in: the unfinished run of this fingerprint, or a fresh one.
+    """Opens the directory to train in: that of the unfinished run of this fingerprint, or a new one.
 
     It stays locked until the context ends *and* every child that inherited `lock_descriptor` has ended, so that a
     training process that lost its parent cannot meet a second one over the same checkpoints.

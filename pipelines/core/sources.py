@@ -49,12 +49,18 @@ class SourceTree:
         roots: directories that are on `sys.path`.
         names: module by the text that stands for it, such as the id of an environment.
         whole: packages whose modules find each other by name: if one of them counts, all do.
+        places: directory by the name of each package that is followed although it lies in none of `roots`.
     """
 
     def __init__(
-        self, roots: Sequence[Path], *, names: Mapping[str, str] | None = None, whole: Collection[str] = ()
+        self,
+        roots: Sequence[Path],
+        *,
+        names: Mapping[str, str] | None = None,
+        whole: Collection[str] = (),
+        places: Mapping[str, Path] | None = None,
     ) -> None:
-        self._roots, self._names, self._whole = roots, names or {}, tuple(whole)
+        self._roots, self._names, self._whole, self._places = roots, names or {}, tuple(whole), places or {}
         self._reached: dict[Path, list[str]] = {}
         self._digests: dict[Path, str] = {}
         self._owners: Mapping[str, Sequence[str]] | None = None
@@ -90,7 +96,7 @@ class SourceTree:
         return Closure(frozenset(files | {data for path in files for data in self._data(path)}), frozenset(libraries))
 
     def manifest(self, closure: Closure) -> dict[str, Any]:
-        """A closure as it is written down: SHA-256 of each file by its name below the first root, and versions.
+        """A closure as it is written down: SHA-256 of each file by its name below its root, and versions.
 
         Files and installed packages are looked at once in the life of this object.
         """
@@ -98,20 +104,29 @@ class SourceTree:
             self._owners = metadata.packages_distributions()
         for path in closure.files - self._digests.keys():
             self._digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
-        files = {path.relative_to(self._roots[0]).as_posix(): self._digests[path] for path in closure.files}
+        files = {self._name(path): self._digests[path] for path in closure.files}
         return {"files": dict(sorted(files.items())), "packages": versions(closure.libraries, self._owners)}
 
     def find(self, module: str) -> Path | None:
         """The file of a module, None where no root has it."""
-        for root in self._roots:
-            path = root.joinpath(*module.split("."))
+        for path in self._paths(module):
             for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
                 if file.is_file():
                     return file
         return None
 
     def _is_own(self, top: str) -> bool:
-        return any((root / top).is_dir() or (root / f"{top}.py").is_file() for root in self._roots)
+        return any(path.is_dir() or path.with_name(f"{top}.py").is_file() for path in self._paths(top))
+
+    def _paths(self, module: str) -> list[Path]:
+        """Where a module may be, without the suffix of its file."""
+        parts = module.split(".")
+        roots = [self._places[parts[0]]] if parts[0] in self._places else self._roots
+        return [root.joinpath(*parts) for root in roots]
+
+    def _name(self, path: Path) -> str:
+        root = next(root for root in (*self._roots, *self._places.values()) if path.is_relative_to(root))
+        return path.relative_to(root).as_posix()
 
     def _files(self, module: str) -> Iterator[tuple[Path, list[str]]]:
         """The file of a module and of each package around it that holds code, each with its package's parts."""
@@ -127,7 +142,7 @@ class SourceTree:
         package = next((name for name in self._whole if module == name or module.startswith(f"{name}.")), None)
         if package is None:
             return []
-        folders = (root.joinpath(*package.split(".")) for root in self._roots)
+        folders = self._paths(package)
         paths = (path.relative_to(folder).with_suffix("") for folder in folders for path in folder.rglob("*.py"))
         return [f"{package}.{'.'.join(path.parts)}" for path in paths if path.name != "__init__"]
 

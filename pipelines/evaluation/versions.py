@@ -102,7 +102,7 @@ def evaluate(root: Path, version: Version, config: Config, say: Callable[[str], 
     Args:
         root: the project.
         version: what is evaluated; its files are fetched from MLflow.
-        config: environment, episodes and temperature of the evaluation.
+        config: of the evaluation: its environment, episodes and temperature.
         say: takes every line that the evaluation prints.
 
     Returns:
@@ -147,7 +147,7 @@ def evaluation_config(root: Path, version: Version, params: str | None, episodes
 
     Args:
         root: the project.
-        version: what is benchmarked.
+        version: what is evaluated.
         params: a params file below the project, of which the sections `EVALUATION_SECTIONS` count.
         episodes: None keeps the number that the parameters give.
 

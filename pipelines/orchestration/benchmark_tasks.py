@@ -1,4 +1,4 @@
-"""Benchmarks in a flow: each by itself, so that one that fails costs neither the others nor what comes after them."""
+"""Benchmarks in a flow: each on its own, so that one that fails stops neither the others nor later steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vldac.config import Config
 
 
 def run_stages(stage: Callable[..., bool], root: Path, config: Config, *, force: bool) -> dict[str, str]:
-    """The stages of the benchmarks and of their report.
+    """Runs the stages of the benchmarks and of their report.
 
     Args:
         stage: runs one, such as `flows.stage`.
@@ -53,7 +53,7 @@ def finished(root: Path, failed: Mapping[str, str]) -> dict[str, list[dict[str, 
 def run_each(
     root: Path, version: str, names: Iterable[str], profile: str
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Benchmarks of a registered version, whose files are fetched once.
+    """Runs benchmarks of a registered version, whose files are fetched once.
 
     Returns:
         The summaries of those that succeeded, and by benchmark why the others failed.
@@ -82,7 +82,7 @@ def failure_of(failed: Mapping[str, str]) -> PipelineError:
 
 @contextmanager
 def _collect_failure(failed: dict[str, str], name: str) -> Iterator[None]:
-    """An expected failure within it is kept in `failed` by that name, and what follows continues."""
+    """A context that adds an expected failure to `failed`, by that name, and lets what follows run."""
     try:
         yield
     except PipelineError as error:

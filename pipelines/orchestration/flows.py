@@ -50,8 +50,8 @@ class Outcome:
     """What a run of `train_pipeline` came to.
 
     Attributes:
-        summary: metrics/summary.json, if the run evaluated.
-        benchmarks: by model, the summaries of its benchmarks, if the run benchmarked.
+        summary: metrics/summary.json, if the run took that step.
+        benchmarks: by model, the summaries of its benchmarks, if the run took that step.
         registered: the version of these weights, if the run registered them.
         promotion: what became of the candidate, if the run promoted.
         registry_error: why the registry could not be used; nothing else depends on it.
@@ -67,14 +67,14 @@ class Outcome:
 
 
 def _die_with_worker() -> None:
-    """Ties a run that a worker started to that worker: once it is gone, nobody could cancel the run any more."""
+    """Ties a run that a worker started to that worker: once the worker is gone, nobody could cancel the run."""
     if "PREFECT__FLOW_RUN_ID" in os.environ:
         processes.die_with_parent()
 
 
 @contextmanager
 def _tolerate_server_errors() -> Iterator[None]:
-    """What is within is only shown: a Prefect server that cannot take it is a line in the log."""
+    """A context for what only Prefect's pages show: a server that cannot be reached is a line in the log."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  # whatever the client raises, the results are there
@@ -127,7 +127,7 @@ def train_pipeline(
     steps: Annotated[list[Step], Field(min_length=1)] = list(STEPS),  # noqa: B006  # likewise
     force: bool = False,
 ) -> Outcome:
-    """From the environment to registration, evaluation, benchmarks and promotion; what is up to date is kept.
+    """Runs the pipeline from the environment to promotion; what is up to date is kept.
 
     Args:
         params_file: Params file of the project, such as conf/numberline.yaml. Empty: params.yaml.
@@ -246,7 +246,7 @@ def _link(version: versions.Version) -> None:
 
 @flow(name="promote-model", persist_result=False, validate_parameters=True)
 def promote_model(model: Model = "", version: Selector = "candidate", dry_run: bool = False) -> registry.Promotion:
-    """Lets a version become @champion if it beats the present one beyond doubt; a second run changes nothing more.
+    """Promotes a version to @champion if it beats the present one beyond doubt; a second run changes nothing.
 
     Args:
         model: Registered model, such as vldac-miniworld-onerooms6fast-v0-qwen2_vl. Empty: the one of params.yaml.

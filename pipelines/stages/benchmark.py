@@ -1,8 +1,8 @@
 """Stage `benchmark`: one benchmark of the base and of the trained model.
 
-DVC keeps the outputs of this stage, so that a killed benchmark resumes from its records. What it keeps is not always
-wanted: a summary says that a benchmark is finished, and a stage that begins has not finished; and a benchmark that DVC
-runs although it is finished has changed, or is forced.
+DVC keeps the outputs of this stage, so that a killed benchmark resumes from its records. Some of them must go first:
+the summary, which says that a benchmark is finished; and the records of a finished benchmark, which DVC only runs again
+if something has changed or the stage is forced.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = data_flags(root, config, benchmark)
     if config.benchmarks.data is not None and not data and benchmark != "understanding":  # which has no published data
         print(
-            f"{benchmark}: no folder {benchmark} in {config.benchmarks.data}; the synthetic set is benchmarked",
+            f"{benchmark}: no folder {benchmark} in {config.benchmarks.data}; the synthetic set is used",
             flush=True,
         )
     base, trained = begin(root, benchmark)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import vldac
 from pipelines.core import errors, extensions
 from pipelines.core.project import read_json, write_json
 from pipelines.core.sources import Closure, SourceTree
@@ -105,12 +106,14 @@ def _build_manifests(tree: SourceTree, config: Config) -> dict[str, dict[str, An
 
 
 def source_tree(root: Path, config: Config) -> SourceTree:
-    """The project's modules and those of `extensions`."""
+    """The project's modules and those of `extensions`; packages that are not there count as they are installed."""
     from envs import registry  # noqa: PLC0415  # takes half a second
 
     named = {name: registry.spec(name).entry_point.partition(":")[0] for name in registry.registered()}
     roots = (root.resolve(), extensions.search_path(root, config))
-    return SourceTree(roots, names=named, whole=REGISTRIES)
+    installed = Path(vldac.__file__).parents[1]
+    places = {name: installed for name in extensions.PACKAGES if not (root / name).is_dir()}
+    return SourceTree(roots, names=named, whole=REGISTRIES, places=places)
 
 
 def _environment_closure(tree: SourceTree, config: Config) -> Closure:

@@ -28,7 +28,7 @@ from vldac.config import Config, load
 
 @contextmanager
 def enter(root: Path, params: str = "params.yaml", overrides: Sequence[str] = ()) -> Iterator[Path]:
-    """A context whose current directory is a project with these parameters.
+    """Enters a context whose current directory is a project with these parameters.
 
     Args:
         root: the project.
@@ -112,5 +112,5 @@ def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise PipelineError(f"parameters of a run's own need the project in git, with a commit ({said})")
+        raise PipelineError(f"a run with its own parameters needs the project in git, with a commit ({said})")
     return done.stdout

@@ -257,7 +257,7 @@ def score_of(version: ModelVersion | None, policy: str = "trained") -> Score | N
 
 
 def score_in(tags: Mapping[str, str], policy: str = "trained") -> Score | None:
-    """The score that a version's tags hold, with its general understanding where that was benchmarked."""
+    """The score that a version's tags hold, with its general understanding where that was measured."""
     text = tags.get(f"evaluate.{policy}")
     return (
         Score.of(json.loads(text), benchmark_scores.benchmark_runs(tags, "understanding", policy).values())

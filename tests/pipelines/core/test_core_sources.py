@@ -64,6 +64,16 @@ def test_a_folder_may_be_on_the_path_itself_or_be_imported_as_a_package_of_the_p
     assert {"a/near.py", "a/far.py"} <= {path.relative_to(root).as_posix() for path in found.files}
 
 
+def test_packages_that_lie_elsewhere_are_followed_and_their_neighbors_are_libraries(root: Path) -> None:
+    (root / "project/own").mkdir(parents=True)
+    (root / "project/own/start.py").write_text("import a.start\n")
+    tree = SourceTree((root / "project",), places={"a": root})
+    found = tree.closure(["own.start"])
+    expected = {"own/start.py", "a/start.py", "a/inside.py", "a/near.py", "a/far.py", "a/text.html"}
+    assert set(tree.manifest(found)["files"]) == expected | {"a/templates/page.html"}
+    assert found.libraries == {"numpy", "b"}
+
+
 def test_what_is_left_out_takes_along_what_only_it_imports(root: Path) -> None:
     files, _ = names(root, "a.start", "d.neutral", without=("d", "c.worker"))
     assert not {"d/neutral.py", "a/unused.py", "c/worker.py", "c/plugins/find.py"} & files

@@ -78,6 +78,14 @@ def test_a_manifest_holds_nothing_that_its_result_does_not_depend_on(manifests: 
     assert "benchmarks/harness/video.py" not in manifests["benchmark-balrog"]
 
 
+def test_a_project_without_code_depends_on_that_which_is_installed(
+    tmp_path: Path, manifests: dict[str, set[str]]
+) -> None:
+    (tmp_path / "extensions").mkdir()
+    found = code.build_manifests(tmp_path, load(REPOSITORY / "params.yaml"))
+    assert {name: set(manifest["files"]) for name, manifest in found.items()} == manifests
+
+
 def test_every_benchmark_of_the_pipeline_can_be_asked_for_by_name() -> None:
     assert tuple(BENCHMARKS) == benchmark_scores.STAGES
     assert tuple(registry.BENCHMARKS) == benchmark_scores.NAMES
