@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,8 +20,10 @@ from safetensors.torch import save_file
 from vldac import parsing
 from vldac.config import ModelConfig
 from vldac.parsing import ParsedResponse
-from vldac.value_head import ValueHead
 from vldac.vlm import VLM
+
+if TYPE_CHECKING:
+    from vldac.value_head import ValueHead
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import gymnasium as gym
@@ -11,7 +12,9 @@ import numpy as np
 
 from envs import registry
 from envs.base import SimulatorError
+from pipelines.core import extensions
 from pipelines.core.errors import PipelineError
+from vldac.config import Config, load
 
 if TYPE_CHECKING:
     from envs.base import Env
@@ -33,6 +36,10 @@ def check(env_id: str, steps: int, seed: int) -> list[str]:
     """
     if steps < 1:
         raise PipelineError(f"--steps {steps}: at least one step is needed; give 1 or more")
+    root = Path.cwd()
+    if ":" in env_id:  # of the user's own
+        config = load(root / "params.yaml") if (root / "params.yaml").is_file() else Config()
+        extensions.make_importable(root, config)
     try:
         env = registry.make(env_id, width=64, height=48)
     except SimulatorError as error:

@@ -94,7 +94,7 @@ def _checkpoints(client: MlflowClient, environment: str | None) -> list[str]:
         success = exports.success(model)
         rows.append((f"{success:.3f}", steps, tags.get("env", "-"), tags.get("seed", "-"), model.source_run_id or "-",
                      f"models:/{model.model_id}"))  # fmt: skip
-    return _table(("success", "environment steps", "world", "seed", "MLflow run", "model"), rows)
+    return _table(("success", "environment steps", "environment", "seed", "MLflow run", "model"), rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -157,13 +157,13 @@ def _report(client: MlflowClient, versions: Sequence[ModelVersion], out: Path) -
         for home in homes:
             home.mkdir(parents=True)
         for benchmark in benchmark_scores.NAMES:
-            sat = benchmark_scores.comparable([version.tags for version in versions], benchmark)
-            for version, kept, home in zip(versions, sat, homes, strict=True):
+            found = benchmark_scores.comparable([version.tags for version in versions], benchmark)
+            for version, kept, home in zip(versions, found, homes, strict=True):
                 if kept is not None:
                     benchmark_scores.download(client, version, kept, home / benchmark)
         for name, home in zip(names, homes, strict=True):
             if not any(home.iterdir()):
-                raise errors.PipelineError(f"{name} has sat no benchmark; vldac benchmark models:/{name}")
+                raise errors.PipelineError(f"{name} has no benchmark results; vldac benchmark models:/{name}")
         command = [sys.executable, "-m", "benchmarks.report", *map(str, homes), "--out", str(out), "--names", *names]
         return call("the report", command, cwd=Path.cwd(), env=environment())
 

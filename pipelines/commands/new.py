@@ -24,11 +24,12 @@ _STAGES = "# What depends on what. `dvc repro` runs whatever is out of date; `vl
 _DEPLOYMENTS = "# What can be started from Prefect's pages; `vldac serve` creates it.\n"
 _EXTENSIONS = """# Extensions
 
-Environments of your own. A class `Maze` in maze.py beside this file, derived from `envs.base.Env`, is
+Code of your own: this folder is on the `sys.path` of every stage, and DVC runs again what depends on a file that has
+changed. A class `Maze` in maze.py beside this file, derived from `envs.base.Env`, is
 
-    env: {id: "extensions.maze:Maze"}
+    env: {id: "maze:Maze"}
 
-in params.yaml; `vldac envs check extensions.maze:Maze` tries it.
+in params.yaml; `vldac envs check maze:Maze` tries it.
 """
 
 

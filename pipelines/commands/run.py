@@ -82,7 +82,7 @@ def run(params: str = "", overrides: Sequence[str] = (), steps: Sequence[str] = 
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addHandler(terminal)
     _tie_server()
-    outcome = flows.train_pipeline(preset=params, settings=list(overrides), steps=wanted, force=force)
+    outcome = flows.train_pipeline(params_file=params, overrides=list(overrides), steps=wanted, force=force)
     print(closing(root, outcome))
     if outcome.registry_error:
         raise errors.PipelineError(outcome.registry_error)

@@ -43,5 +43,5 @@ def run(main: Callable[[], int]) -> int:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("error: interrupted; the same command continues where this one stopped", file=sys.stderr)
+        print("error: interrupted; the same command resumes where this one stopped", file=sys.stderr)
         return 130

@@ -120,7 +120,7 @@ def stage_inputs(root: Path, stage: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class Revision:
-    """The commit that the working tree stands on.
+    """The commit that is checked out.
 
     Attributes:
         commit: 40 hex digits, or "none" outside git and before the first commit.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core import processes
+from pipelines.core import extensions, processes
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import content_hash, home, package_directory, read_json
-from pipelines.core.sources import closure
-from pipelines.stages import repro
+from pipelines.core.project import content_hash, home, read_json
+from pipelines.stages import code, repro
 from pipelines.stages.benchmark import data_flags, flags
 from pipelines.tracking import benchmark_scores, fetched, lineage, runs
 from pipelines.tracking.exports import CONTENT
@@ -45,7 +45,7 @@ class Subject:
         name: of the directory of its records.
         content: tells its files from others that had the same name.
         paths: the options of `python -m benchmarks` that name it.
-        config: whose settings of the benchmarks hold; None takes the defaults of the command.
+        config: whose section `benchmarks` holds; None takes the defaults of the command.
         version: with which the results are kept, if it is registered.
     """
 
@@ -63,13 +63,13 @@ def registered(text: str) -> bool:
 
 @contextmanager
 def opened(root: Path, model: str, *, base: str | None = None, params: Path | None = None) -> Iterator[Subject]:
-    """A model, ready to sit any number of benchmarks; files of a registered version are there as long as this lasts.
+    """A model, ready for any number of benchmarks; files of a registered version are there as long as this lasts.
 
     Args:
         root: the project.
         model: `models:/NAME@champion` or `NAME/3`, a directory of a model or of a trained policy, or a hub id.
         base: of a policy's directory; None finds it, see `base_of`.
-        params: a params file whose settings of the benchmarks hold; None takes those of a registered version.
+        params: a params file whose section `benchmarks` holds; None takes that of a registered version.
 
     Raises:
         PipelineError: the version cannot be found or fetched, or a policy's base is not known.
@@ -110,7 +110,7 @@ def base_of(root: Path, policy: Path) -> str:
 def run_benchmark(
     root: Path, subject: Subject, benchmark: str, options: Sequence[str], say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Benchmarks a model and, where it is a registered version, keeps the result with it.
+    """Benchmarks a model; the result of a registered version is kept with it.
 
     Args:
         root: the project.
@@ -132,15 +132,8 @@ def run_benchmark(
         options = [*flags(subject.config, benchmark), *data, *options]
     out = out_of(root, subject, benchmark, options)
     command = [
-        sys.executable,
-        "-m",
-        "benchmarks",
-        "--benchmark",
-        benchmark,
-        *subject.paths,
-        *options,
-        "--out",
-        str(out),
+        *(sys.executable, "-m", "benchmarks", "--benchmark", benchmark),
+        *(*subject.paths, *options, "--out", str(out)),
     ]
     lines: list[str] = []
 
@@ -149,8 +142,11 @@ def run_benchmark(
             lines.append(line)
             say(line)
 
-    if code := processes.stream(command, on_line, cwd=root, env=repro.environment()):
-        raise repro.failure(f"benchmark {benchmark}", code, lines)
+    env = repro.environment()
+    if subject.config is not None:
+        env = extensions.environment(root, subject.config, env)
+    if exit_code := processes.stream(command, on_line, cwd=root, env=env):
+        raise repro.failure(f"benchmark {benchmark}", exit_code, lines)
     summary = read_json(out / benchmark_scores.SUMMARY)
     if subject.version is not None:
         with runs.reachable(root):
@@ -164,7 +160,7 @@ def out_of(root: Path, subject: Subject, benchmark: str, options: Sequence[str])
     """Where the records are of a benchmark of these files by these options and this code; others are elsewhere."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", subject.name).strip("-.")
     _, deciding = _WITHOUT_EFFECT.parse_known_args(options)
-    parts = [subject.name, subject.content, *deciding, _code(root, benchmark)]
+    parts = [subject.name, subject.content, *deciding, _code(root, subject.config, benchmark)]
     told_apart = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
     return home(root) / "runs" / name / f"{benchmark}-{told_apart}"
 
@@ -181,12 +177,12 @@ def _without_effect() -> argparse.ArgumentParser:
 _WITHOUT_EFFECT = _without_effect()
 
 
-def _code(root: Path, benchmark: str) -> str:
+def _code(root: Path, config: Config | None, benchmark: str) -> str:
     """Hash of the code of a benchmark: what an older one has scored is not the answer of this one."""
-    from benchmarks.harness.registry import BENCHMARKS  # noqa: PLC0415  # takes seconds
-
-    module = BENCHMARKS[benchmark].partition(":")[0]
-    return content_hash(*sorted(closure(package_directory(root, "benchmarks").parent, ["benchmarks.__main__", module])))
+    config = config or Config()
+    tree = code.source_tree(root, config)
+    files = tree.manifest(code.benchmark_closure(tree, config, benchmark))["files"]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def run_benchmarks(

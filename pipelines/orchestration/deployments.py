@@ -143,7 +143,7 @@ def crash_automation() -> AutomationCore:
                 name=None,
                 force=False,
                 state=StateType.CRASHED,
-                message=f"No sign of life for {SILENCE} s. Run it again: training goes on from its last checkpoint.",
+                message=f"No sign of life for {SILENCE} s. Run it again: training resumes from its last checkpoint.",
             )
         ],
     )

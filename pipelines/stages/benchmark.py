@@ -1,8 +1,8 @@
 """Stage `benchmark`: one benchmark of the base and of the trained model.
 
-DVC keeps the outputs of this stage, so that a killed benchmark goes on from its records. What it keeps is not always
-wanted: a summary says that a benchmark is finished, and a stage that begins has not finished; and a benchmark that DVC
-runs although it is finished has changed, or is forced.
+DVC keeps the outputs of this stage, so that a killed benchmark resumes from its records. Some of them must go first:
+the summary, which says that a benchmark is finished; and the records of a finished benchmark, which DVC only runs again
+if something has changed or the stage is forced.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.core import errors
+from pipelines.core import errors, extensions
 from pipelines.core.project import content_hash, read_lock, stage_inputs
 from pipelines.stages.common import arguments, require, run_module
 from pipelines.stages.data_listing import published
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = data_flags(root, config, benchmark)
     if config.benchmarks.data is not None and not data and benchmark != "understanding":  # which has no published data
         print(
-            f"{benchmark}: no folder {benchmark} in {config.benchmarks.data}; the synthetic set is benchmarked",
+            f"{benchmark}: no folder {benchmark} in {config.benchmarks.data}; the synthetic set is used",
             flush=True,
         )
     base, trained = begin(root, benchmark)
@@ -39,13 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         *data,
         *flags(config, benchmark),
         root=root,
+        env=extensions.environment(root, config),
     )
     require(trained / SUMMARY)
     return 0
 
 
 def begin(root: Path, benchmark: str) -> tuple[Path, Path]:
-    """Takes away what DVC kept and is not to be gone on from, and returns where the base's and the policy's records go.
+    """Removes what DVC kept and must not be resumed; returns where the records of base and policy go.
 
     Records of the base stay when only the policy has changed: `python -m benchmarks` knows whose they are.
     """

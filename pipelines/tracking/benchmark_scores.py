@@ -1,6 +1,6 @@
 """The benchmarks of registered versions: what they scored, kept where a version is looked at.
 
-A version may sit a benchmark more than once: short and full, on synthetic and on published data. Each run has a tag
+A version may run a benchmark more than once: short and full, on synthetic and on published data. Each run has a tag
 `benchmark.<name>.<digest>`, of everything that decides the benchmark besides the model, and its records in the run. The
 tag `benchmark.<name>` and the metrics `benchmarks/<name>` of the run and of the logged model are those of the run that
 says most: published data before synthetic, full before short, more records before fewer.
@@ -29,7 +29,7 @@ Name = Literal[
 ]  # fmt: skip
 #: Those of `benchmarks.harness.registry`, whose import takes seconds.
 NAMES: tuple[Name, ...] = get_args(Name)
-#: Those of the stage `benchmark`: each has a synthetic set, so that it can be sat without published data.
+#: Those of the stage `benchmark`: each has a synthetic set, so that it runs without published data.
 STAGES: tuple[Name, ...] = ("understanding", "vsi_bench", "visual_web_bench", "balrog")
 
 TAG = "benchmark."
@@ -47,7 +47,7 @@ def recorded(tags: Mapping[str, str], benchmark: str, policy: str = "trained") -
         policy: the version itself, or the `base` that it was trained from.
 
     Returns:
-        score, standard_error, count, synthetic, profile, digest, and where the records lie; None if it sat none.
+        score, standard_error, count, synthetic, profile, digest, and where the records lie; None if there is none.
     """
     text = tags.get(_tag(benchmark, policy))
     return None if text is None else dict(json.loads(text))
@@ -61,18 +61,18 @@ def benchmark_runs(tags: Mapping[str, str], benchmark: str, policy: str = "train
 
 
 def comparable(versions: Sequence[Mapping[str, str]], benchmark: str) -> list[dict[str, Any] | None]:
-    """The runs by which versions are compared: of the same benchmark, if all sat one, or else what each is known by.
+    """The runs by which versions are compared: of one benchmark that all have run, or else what each is known by.
 
     Args:
         versions: their tags.
         benchmark: its name.
     """
     found = [benchmark_runs(tags, benchmark) for tags in versions]
-    common = set.intersection(*(set(sat) for sat in found))
+    common = set.intersection(*(set(kept) for kept in found))
     if not common:
         return [recorded(tags, benchmark) for tags in versions]
     best = max(common, key=lambda digest: (_rank(found[0][digest]), digest))
-    return [sat[best] for sat in found]
+    return [kept[best] for kept in found]
 
 
 def kind(kept: Mapping[str, Any]) -> str:
@@ -90,7 +90,7 @@ def _tag(benchmark: str, policy: str) -> str:
 
 
 def summaries(directory: Path) -> dict[str, dict[str, Any]]:
-    """The summary of each benchmark that was sat in a directory, by the benchmark's name."""
+    """The summary of each finished benchmark in a directory, by the benchmark's name."""
     return {path.parent.name: read_json(path) for path in sorted(directory.glob(f"*/{SUMMARY}"))}
 
 
@@ -112,9 +112,9 @@ def record_present(client: MlflowClient, root: Path, version: ModelVersion, lock
     finished = {policy: summaries(root / home) for policy, home in HOMES.items()}
     for name in finished["trained"]:
         if lock.dep(f"benchmark@{name}", "models/policy") == weights:
-            for policy, sat in finished.items():
-                if name in sat:
-                    record(client, version, sat[name], root / HOMES[policy] / name, policy=policy)
+            for policy, results in finished.items():
+                if name in results:
+                    record(client, version, results[name], root / HOMES[policy] / name, policy=policy)
 
 
 def record(

@@ -104,6 +104,6 @@ def _unmeasured(candidate: Score, version: str) -> str:
         return f"the champion's general understanding was measured and its own was not; {evaluate}, then promote again"
     champion = f"models:/{version.rpartition('/')[0]}@champion"
     return (
-        "general understanding was measured by other settings than the champion's; measure the champion's by these: "
+        "general understanding was measured with other options than the champion's; measure the champion's with these: "
         f"vldac benchmark {champion} --benchmark understanding --params params.yaml, then promote again"
     )

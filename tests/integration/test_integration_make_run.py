@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def call(root: Path, *command: str, env: dict[str, str] | None = None) -> str:
-    """Runs a command in a project as its user would, with that user's own settings out of the way."""
+    """Runs a command in a project as its user would, without this user's own environment variables."""
     env = env or clean_environment(root)  # the packages of the copy, not those of the installation
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -106,6 +106,7 @@ print("ANSWER", json.dumps(model.predict([json.loads(sys.argv[1])])[0]))
     # A second run finds everything done.
     again = call(root, sys.executable, "-m", "vldac", "run")
     for stage in (
+        "code",
         "environment",
         "base",
         "train",

@@ -84,15 +84,15 @@ def test_a_scheduled_run_starts_by_itself_registers_and_promotes(served: Served)
     assert client.get_run(version.run_id).data.metrics["environment_steps"] == 64
 
 
-def test_a_version_is_benchmarked_compared_and_held_against_the_rule(served: Served) -> None:
-    benchmark = served.run("evaluate-model/evaluate", version="1", episodes=3, benchmarks=["understanding"])
+def test_a_version_is_evaluated_compared_and_held_against_the_rule(served: Served) -> None:
+    evaluation = served.run("evaluate-model/evaluate", version="1", episodes=3, benchmarks=["understanding"])
     rule = served.run("promote-model/promote", version="candidate", dry_run=True)
     night = served.run("nightly/nightly", episodes=3)
     wrong = served.run("evaluate-model/evaluate", version="99")
-    assert served.ended(benchmark) == "Completed", served.logs(benchmark)
-    (row, *_) = json.loads(served.artifacts(benchmark)["benchmark"]["data"])
+    assert served.ended(evaluation) == "Completed", served.logs(evaluation)
+    (row, *_) = json.loads(served.artifacts(evaluation)["evaluation"]["data"])
     assert row["episodes"] == "3"
-    assert "General understanding" in served.artifacts(benchmark)["benchmarks"]["data"]
+    assert "General understanding" in served.artifacts(evaluation)["benchmarks"]["data"]
     assert served.ended(rule) == "Completed", served.logs(rule)
     assert "it is the champion already" in served.artifacts(rule)["promotion"]["data"]
     assert served.ended(night) == "Completed", served.logs(night)
@@ -118,7 +118,7 @@ def test_a_cancelled_run_is_gone_and_the_next_goes_on_from_its_checkpoint(served
     assert checkpoint.newest(newest.parent) == newest  # whole by its manifest
 
     run = served.run("train-pipeline/train", steps=["train"])
-    until(lambda: f"going on from update {checkpoint.update_of(newest)} " in served.logs(run), 120, "it resumes")
+    until(lambda: f" from update {checkpoint.update_of(newest)} of " in served.logs(run), 120, "it resumes")
     served.api("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
     assert served.ended(run, 60) == "Cancelled"
 

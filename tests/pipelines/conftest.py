@@ -46,7 +46,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "project"
     root.mkdir()
     ignore = shutil.ignore_patterns("__pycache__")
-    for package in ("vldac", "envs", "benchmarks", "pipelines", "conf"):
+    for package in ("vldac", "envs", "benchmarks", "pipelines", "conf", "extensions"):
         shutil.copytree(REPOSITORY / package, root / package, ignore=ignore)
     for name, target in FAKES.items():
         shutil.copy(REPOSITORY / "tests/pipelines/fakes" / name, root / target)

@@ -195,6 +195,7 @@ class Config(_Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     benchmarks: BenchmarksConfig = BenchmarksConfig()
+    extensions: str = "extensions"
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Config:
@@ -239,7 +240,13 @@ class Config(_Section):
         """Every value that decides the weights, as JSON values."""
         return self.model_dump(
             mode="json",
-            exclude={"evaluate": True, "benchmarks": True, "checkpoint": True, "env": {"step_deadline"}},
+            exclude={
+                "evaluate": True,
+                "benchmarks": True,
+                "checkpoint": True,
+                "extensions": True,
+                "env": {"step_deadline"},
+            },
         )
 
     def fingerprint(self, *extra: str) -> str:

@@ -145,6 +145,17 @@ def test_environments_are_listed_and_checked(capsys: pytest.CaptureFixture[str])
     assert "12 steps" in said
 
 
+def test_an_environment_of_the_users_own_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("extensions").mkdir()
+    Path("extensions/own_line.py").write_text("from envs.gym_cards import NumberLine\n\nclass Own(NumberLine): ...\n")
+    assert cli.call(["envs", "check", "own_line:Own", "--steps", "3"]) == 0
+    assert capsys.readouterr().out.startswith("own_line:Own works here\n")
+
+
 def test_an_environment_that_breaks_the_interface_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     from envs.gym_cards import NumberLine  # noqa: PLC0415
 

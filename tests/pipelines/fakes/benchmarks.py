@@ -33,7 +33,7 @@ def run_benchmark(model: Path, out: Path, score: float) -> None:
         (out / "summary.json").unlink(missing_ok=True)
     (out / "benchmark.json").write_text(json.dumps(wanted))
     lines = records.read_text().splitlines(keepends=True) if records.exists() else []
-    print(f"{options.benchmark}: {out.parent.name} goes on from {len(lines)}", flush=True)
+    print(f"{options.benchmark}: {out.parent.name} resumes from {len(lines)}", flush=True)
     for number in range(len(lines) + 1, 3):
         line: dict[str, object] = {
             "id": f"q{number}",

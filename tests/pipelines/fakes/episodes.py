@@ -1,4 +1,4 @@
-"""Stands in for `vldac.evaluation.episodes`: same command line, files; `scores` in the project replaces its result."""
+"""Stands in for `vldac.evaluation.episodes`: same files; the file `success` replaces its result."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ def score(success: float) -> dict[str, object]:
     return {"success": success, "success_ci": interval, "return": success, "steps_to_goal": steps, "episodes": 200}
 
 
-trained = float(Path("scores").read_text()) if Path("scores").exists() else 0.97
+trained = float(Path("success").read_text()) if Path("success").exists() else 0.97
 summary = {"env": config.env.id, "seed": config.seed}
 summary |= {"random": score(0.55), "base": score(0.5), "trained": score(trained)}
 options.episodes_dir.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ def test_the_form_of_a_flow_has_a_plain_field_a_default_and_a_word_for_each_para
         (flows.train_pipeline, {"steps": []}),
         (flows.evaluate_model, {"episodes": -1}),
         (flows.evaluate_model, {"model": "somebody/else"}),
-        (flows.evaluate_model, {"preset": "conf/x.yaml; rm -r ."}),
+        (flows.evaluate_model, {"params_file": "conf/x.yaml; rm -r ."}),
         (flows.promote_model, {"version": "0"}),
         (flows.promote_model, {"version": "../1"}),
     ],

@@ -53,7 +53,7 @@ def test_records_of_other_models_benchmarks_and_options_lie_elsewhere(tmp_path: 
     [["--batch-size", "4"], ["--batch-size=4", "--threads", "0"], ["--overwrite"], ["--tokens-at-once", "9"]],
     ids=lambda options: options[0],
 )
-def test_a_benchmark_goes_on_with_other_options_of_speed(tmp_path: Path, faster: list[str]) -> None:
+def test_a_benchmark_resumes_with_other_options_of_speed(tmp_path: Path, faster: list[str]) -> None:
     subject = Subject("a", "x", ())
     options = ["--profile", "full"]
     assert out_of(tmp_path, subject, "balrog", [*options, *faster]) == out_of(tmp_path, subject, "balrog", options)
@@ -143,7 +143,7 @@ def test_a_version_is_fetched_once_for_all_of_its_benchmarks(
     monkeypatch.setattr(benchmarks, "run_benchmark", lambda *_: {})
     assert cli.call(["benchmark", "models:/n/1", "--benchmark", "balrog", "understanding"]) == 0
     assert len(version.downloads) == 1
-    assert not list(tmp_path.glob(".local/benchmarked.*"))
+    assert not list(tmp_path.glob(".local/fetched.*"))
 
 
 def test_what_a_killed_process_has_fetched_is_removed_and_what_is_in_use_stays(tmp_path: Path, version: Any) -> None:

@@ -46,7 +46,7 @@ def predict(name: str, observation: Mapping[str, object], **parameters: float) -
 @pytest.fixture
 def fake_actor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Logging a model tries it in this process, where the real `vldac` is imported."""
-    spec = importlib.util.spec_from_file_location("vldac.policy", Path(__file__).parent / "fakes/policy.py")
+    spec = importlib.util.spec_from_file_location("vldac.policy", Path(__file__).parents[1] / "fakes/policy.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -98,7 +98,7 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
     project, config = keeping, load("params.yaml")
     with pytest.raises(PipelineError, match="run `dvc repro`"):
         registry.register(project, config)
-    Path("scores").write_text("0.75")
+    Path("success").write_text("0.75")
     dvc("repro")
     commit("results")
 
@@ -155,7 +155,7 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
     # Other weights that are better beyond doubt: a new candidate, then a new champion.
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text(params.replace("gamma: 0.95", "gamma: 0.9"))
-    Path("scores").write_text("0.96")
+    Path("success").write_text("0.96")
     dvc("repro", "train")
     config = load("params.yaml")
     second = registry.register(project, config)

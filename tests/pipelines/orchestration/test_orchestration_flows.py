@@ -107,7 +107,7 @@ def test_the_whole_run_then_a_cached_one(project: Path) -> None:
 
     printed = call(*RUN)
     assert "update" not in printed
-    assert len(re.findall(r": up to date$", printed, re.MULTILINE)) == 10
+    assert len(re.findall(r": up to date$", printed, re.MULTILINE)) == 11  # ten stages and `code`
     assert "version 1 holds these weights" in printed
 
     call("git", "add", "-A")
@@ -138,7 +138,7 @@ def test_without_its_servers_everything_is_trained_and_the_metrics_arrive_later(
     steps = ("--steps", "environment", "base", "train", "register", "evaluate", "promote")
     printed = call(*RUN, *steps, code=1, env=away)
     assert re.search(r"^trained model +0\.970", printed, re.MULTILINE)
-    assert "is away: it cannot be reached. Training goes on" in printed
+    assert "is away: it cannot be reached. Training continues" in printed
     assert printed.rstrip().splitlines()[-1].startswith("error: MLflow at http://127.0.0.1:1 cannot be used")
 
     printed = call(*RUN, *steps)

@@ -1,4 +1,4 @@
-"""The benchmarks of `make run` and of plain DVC: made again when something has changed, gone on with when killed."""
+"""The benchmarks of `make run` and of plain DVC: made again when something has changed, resumed when killed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ RUN = (sys.executable, "-m", "vldac", "run")
 EVALUATE = """
 import os, sys
 from pathlib import Path
-from pipelines import cli, run
+from pipelines.commands import run
+from pipelines.core import errors
 os.environ.update(run.environment(Path.cwd()))
-from pipelines import flows
-sys.exit(cli.run(lambda: flows.evaluate_model(benchmarks=["balrog", "erqa"]) and 0))
+from pipelines.orchestration import flows
+sys.exit(errors.run(lambda: flows.evaluate_model(benchmarks=["balrog", "erqa"]) and 0))
 """
 
 
@@ -39,13 +40,13 @@ def test_a_benchmark_is_made_again_when_forced_or_changed_and_goes_on_when_kille
     assert "didn't change" in benchmark(52)
 
     printed = benchmark(53, "--single-item", "--force")
-    assert "base goes on from 0" in printed
+    assert "base resumes from 0" in printed
     assert score() == 53
 
     with Path("benchmarks/suites/balrog/benchmark.py").open("a") as code:
         code.write("# other rules\n")
     printed = benchmark(54)
-    assert "base goes on from 0" in printed
+    assert "base resumes from 0" in printed
     assert score() == 54
 
     # Killed at its first question: what is there is kept, and no summary says that it is finished.
@@ -53,16 +54,16 @@ def test_a_benchmark_is_made_again_when_forced_or_changed_and_goes_on_when_kille
     benchmark(55, "--single-item", "--force", code=255)
     assert not Path("scores/trained/balrog/summary.json").exists()
     printed = benchmark(56)
-    assert "base goes on from 2" in printed
-    assert "trained goes on from 1" in printed
+    assert "base resumes from 2" in printed
+    assert "trained resumes from 1" in printed
     assert score() == 55
 
     # Another policy on the same base: the base has answered.
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text(params.replace("gamma: 0.95", "gamma: 0.9"))
     printed = benchmark(57)
-    assert "base goes on from 2" in printed
-    assert "trained goes on from 0" in printed
+    assert "base resumes from 2" in printed
+    assert "trained resumes from 0" in printed
     assert score() == 57
 
 
@@ -87,8 +88,8 @@ def test_a_benchmark_that_fails_costs_neither_the_others_nor_the_promotion(proje
     Path("maps").mkdir()
     printed = call(*RUN, "--steps", "benchmark", "promote", env={"BOXOBAN_MAPS": "maps"})
     assert "benchmark@understanding: up to date" in printed
-    assert "balrog: trained goes on from 0" in printed
-    assert "vsi_bench: trained goes on from 0" in printed
+    assert "balrog: trained resumes from 0" in printed
+    assert "vsi_bench: trained resumes from 0" in printed
 
     Path("failing").write_text("balrog")
     printed = call(sys.executable, "-c", EVALUATE, code=1)
@@ -100,5 +101,5 @@ def test_a_benchmark_that_fails_costs_neither_the_others_nor_the_promotion(proje
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text(params.replace("  data: null", "  data: nowhere"))
     printed = call(*RUN, "--steps", "benchmark", "promote", code=1)
-    assert "error: failed: benchmark-data (benchmark_scores.data: " in printed.rstrip().splitlines()[-1]
+    assert "error: failed: benchmark-data (benchmarks.data: " in printed.rstrip().splitlines()[-1]
     assert "balrog: trained" not in printed
