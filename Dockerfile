@@ -40,7 +40,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false \
     MLFLOW_DISABLE_TELEMETRY=true \
     DO_NOT_TRACK=1
-# A worker is of use as long as it reaches its server; that it lives is seen to by pipelines.commands.serve.
+# A worker is of use as long as it reaches its server; that it lives is seen to by `vldac serve`.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(os.environ['PREFECT_API_URL'] + '/health', timeout=5)"]
-CMD ["python", "-m", "pipelines.commands.serve", "--only", "worker"]
+CMD ["vldac", "serve", "--only", "worker"]

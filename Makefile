@@ -1,7 +1,8 @@
-# Two commands: `make run` and `make test`. Both set up what is missing first; everything else is one line each.
+# Two commands: `make run` and `make test`. Both set up what is missing first; everything else is one line each, and most of
+# it a command of `vldac`, which `source .venv/bin/activate` puts on PATH.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test perf study evaluate gallery serve environments lint prefect mlflow setup system
+.PHONY: help run test perf study benchmark gallery serve envs lint lock prefect mlflow setup system
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -15,39 +16,42 @@ help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/' | expand -t 16
 
 run: setup ## set up, then train, evaluate and register a policy; a second run finds everything cached
-	@$(PYTHON) -m pipelines.commands.run $(ARGS)
+	@vldac run $(ARGS)
 
 test: setup $(VENV)/.dev ## set up, then run every test (`make test ARGS='-m "not slow"'` leaves the long ones out)
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-perf: environments ## measure speed: training, benchmarks and each environment; steps/s, tokens/s, shares of time, memory
-	@$(PYTHON) -m perf $(ARGS)
-	@$(PYTHON) -m perf.benchmarks
-	@$(PYTHON) -m perf.environments --episodes 0 --seconds 3
+perf: envs ## measure speed: training, benchmarks and each environment; steps/s, tokens/s, shares of time, memory
+	@vldac perf train $(ARGS)
+	@vldac perf benchmarks
+	@vldac perf envs --episodes 0 --seconds 3
 
 study: setup ## several seeds from the base model to the table (ARGS='--params conf/numberline.yaml --seeds 0 1 2')
-	@$(PYTHON) -m vldac.evaluation.study $(ARGS)
+	@vldac study $(ARGS)
 
-evaluate: setup ## benchmark a model (MODEL=models:/NAME@champion BENCH=balrog ARGS='--profile full'); without BENCH: all
-	@test -n "$(MODEL)" || { echo "error: name a model: make evaluate MODEL=models:/NAME@champion" >&2; exit 1; }
-	@$(PYTHON) -m pipelines.evaluation.benchmarks $(MODEL) $(if $(BENCH),--benchmark $(BENCH)) $(ARGS)
+benchmark: setup ## benchmark a model (MODEL=models:/NAME@champion BENCH=balrog ARGS='--profile full'); without BENCH: all
+	@test -n "$(MODEL)" || { echo "error: name a model: make benchmark MODEL=models:/NAME@champion" >&2; exit 1; }
+	@vldac benchmark $(MODEL) $(if $(BENCH),--benchmark $(BENCH)) $(ARGS)
 
-gallery: environments ## draw a page with a filmstrip of each environment: gallery/index.html
-	@$(PYTHON) -m vldac.evaluation.gallery $(ARGS)
+gallery: envs ## draw a page with a filmstrip of each environment: gallery/index.html
+	@vldac gallery $(ARGS)
 
 lint: setup $(VENV)/.dev ## ruff and mypy
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
+lock: ## write constraints.txt anew: nothing moves that need not (ARGS=--upgrade moves all; UV=/path/to/uv)
+	@UV="$(UV)" scripts/lock $(ARGS)
+
 serve: setup ## Prefect, MLflow and a worker together until Ctrl-C (ARGS='--prefect-port 4300')
-	@$(PYTHON) -m pipelines.commands.serve $(ARGS)
+	@vldac serve $(ARGS)
 
 prefect: setup ## open the pages of past runs (PORT=4200)
-	@$(PYTHON) -m pipelines.commands.pages prefect $(if $(PORT),--port $(PORT))
+	@vldac prefect $(if $(PORT),--port $(PORT))
 
 mlflow: setup ## open metrics and the model registry (PORT=5000)
-	@$(PYTHON) -m pipelines.commands.pages mlflow $(if $(PORT),--port $(PORT))
+	@vldac mlflow $(if $(PORT),--port $(PORT))
 
 setup: system $(VENV)/.ready ## system libraries and .venv, without running anything
 

@@ -7,9 +7,12 @@ environment's documented penalty. Nothing here knows of models.
 
 from __future__ import annotations
 
+import re
 import string
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypedDict, cast
 
 import gymnasium as gym
@@ -38,6 +41,24 @@ class UnknownOptionError(SimulatorError, ValueError):
 
 class MissingSimulatorError(ModuleNotFoundError, SimulatorError):
     """The package of an environment is not installed; the message names the command that installs it."""
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs the packages of an extra of this project, here.
+
+    In a checkout it is a target of its Makefile. Elsewhere it names the packages themselves, since the project is on no
+    package index and pip could not find its extras.
+    """
+    if (Path(__file__).parents[1] / "Makefile").is_file():
+        return "make envs" if extra in {"alfworld", "webshop"} else "make setup"
+    try:
+        required = metadata.requires("vldac") or []
+    except metadata.PackageNotFoundError:
+        required = []
+    found = [
+        line.partition(";") for line in required if re.search(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""", line)
+    ]
+    return "pip install " + " ".join(f"'{requirement.strip()}'" for requirement, _, _ in found)
 
 
 class Observation(TypedDict):

@@ -15,7 +15,15 @@ from typing import Any
 
 import gymnasium as gym
 
-from envs.base import Env, MissingSimulatorError, Observation, PromptStyle, UnknownEnvError, UnknownOptionError
+from envs.base import (
+    Env,
+    MissingSimulatorError,
+    Observation,
+    PromptStyle,
+    UnknownEnvError,
+    UnknownOptionError,
+    how_to_install,
+)
 from envs.miniworld.tasks import TASKS as MINIWORLD_TASKS
 from envs.wrappers import FrameWindow, RewardScale, TimeLimit
 
@@ -112,9 +120,9 @@ def make(
     try:
         env_class = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        package = "vldac" if found.extra is None else f"vldac[{found.extra}]"
+        cure = f"; install it with: {how_to_install(found.extra)}" if found.extra else ""
         raise MissingSimulatorError(
-            f"{env_id} needs the package {error.name!r}, which is not installed: pip install '{package}'",
+            f"{env_id} needs the package {error.name!r}, which is not installed{cure}",
             name=error.name,
         ) from error
     _check_options(env_id, env_class, found, options or {})

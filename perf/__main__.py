@@ -1,6 +1,6 @@
 """`make perf`: how fast this machine collects and learns, in one run, so that the ratios can be trusted.
 
-    python -m perf [--steps 8] [--base models/base]
+    vldac perf train [--steps 8] [--base models/base]
 
 Compares N batched simulators with one simulator at a time on the same model, and prints the shares of time.
 """
@@ -89,7 +89,7 @@ def one_at_a_time(config: Config) -> Config:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m perf", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="vldac perf train", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
     parser.add_argument("--base", type=Path, default=Path("models/base"))

@@ -1,6 +1,6 @@
 """How fast a model answers the questions of a benchmark: in batches, and one at a time.
 
-python -m perf.benchmarks [--base models/base] [--questions 64] [--batch-size 32]
+vldac perf benchmarks [--base models/base] [--questions 64] [--batch-size 32]
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def seconds(runner: VLMRunner, requests: Sequence[Request], batch_size: int) -> 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m perf.benchmarks", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="vldac perf benchmarks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--base", type=Path, default=Path("models/base"))
     parser.add_argument("--questions", type=int, default=64, help="(default: %(default)s)")

@@ -1,6 +1,6 @@
 """Environments measured: success of a random player and of the environment's expert, episode lengths, speed.
 
-    python -m perf.environments [--episodes 100] [--environments GymCards-NumberLine-v0 "WebShop-v0 pictures=drawn" ...]
+    vldac perf envs [--episodes 100] [--environments GymCards-NumberLine-v0 "WebShop-v0 pictures=drawn" ...]
 
 Prints Markdown tables. Success is over the first evaluation seeds, one episode each; speed is of random play, resets
 included. With `--episodes 0`, speed alone.
@@ -209,7 +209,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m perf.environments", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="vldac perf envs", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--envs", nargs="+", default=ENVIRONMENTS, metavar="WORLD", help="ids, each with options")
     parser.add_argument(
         "--episodes", type=int, default=100, help="of each player; 0: speed alone (default: %(default)s)"

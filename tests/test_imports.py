@@ -109,3 +109,57 @@ def test_no_suite_imports_another() -> None:
             module.split(".")[2] for module in imported(path.read_text()) if module.startswith("benchmarks.suites.")
         }
         assert used & suites <= {own}, path
+
+
+#: The storeys of pipelines, lowest first: a module imports from its own and from those below it.
+STOREYS = ("core", "tracking", "stages", "evaluation", "orchestration", "commands")
+#: What a storey leaves to those above it. Prefect belongs to orchestration and to the commands that start it.
+LEFT_ALONE = {
+    "core": {"mlflow", "prefect", "dvc"},
+    "tracking": {"prefect", "dvc"},
+    "stages": {"mlflow", "prefect", "dvc"},
+    "evaluation": {"prefect", "dvc"},
+}
+
+
+def upward_imports(sources: dict[str, str]) -> list[str]:
+    """Every import of a module of pipelines from a storey above its own, or of a package that its storey leaves alone.
+
+    Args:
+        sources: text by dotted name, such as pipelines.core.project.
+    """
+    found = []
+    for name, source in sources.items():
+        storey = name.split(".")[1]
+        above = STOREYS[STOREYS.index(storey) + 1 :]
+        for module in sorted(imported(source)):
+            package, _, rest = module.partition(".")
+            if package == "pipelines" and rest.partition(".")[0] in above:
+                found.append(f"{name} imports {module}")
+            if package in LEFT_ALONE.get(storey, ()):
+                found.append(f"{name} imports {module}")
+    return found
+
+
+def test_the_storeys_of_the_pipelines_import_downwards() -> None:
+    paths = [path for path in files("pipelines") if path.parent != REPOSITORY / "pipelines"]
+    assert {path.relative_to(REPOSITORY).parts[1] for path in paths} == set(STOREYS)
+    names = {path: ".".join(path.relative_to(REPOSITORY).with_suffix("").parts) for path in paths}
+    assert upward_imports({names[path]: path.read_text() for path in paths}) == []
+
+
+def test_an_import_of_a_higher_storey_is_found_in_whatever_form() -> None:
+    planted = {
+        "pipelines.core.a": "def f():\n    from pipelines.tracking import runs\n",
+        "pipelines.tracking.b": "import pipelines.stages.train as t\nimport mlflow\n",
+        "pipelines.stages.c": "from pipelines import commands\nfrom prefect import task\n",
+        "pipelines.orchestration.d": "import prefect\nfrom pipelines.core import errors\n",
+    }
+    assert upward_imports(planted) == [
+        "pipelines.core.a imports pipelines.tracking",
+        "pipelines.core.a imports pipelines.tracking.runs",
+        "pipelines.tracking.b imports pipelines.stages.train",
+        "pipelines.stages.c imports pipelines.commands",
+        "pipelines.stages.c imports prefect",
+        "pipelines.stages.c imports prefect.task",
+    ]

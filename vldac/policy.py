@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
@@ -21,6 +21,9 @@ from torch import Tensor
 from vldac.config import ConfigError, ModelConfig, presets
 from vldac.models.vlm import VLM, WeightsError
 from vldac.utils.files import content_hash, write_json
+
+if TYPE_CHECKING:
+    pass
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
@@ -50,7 +53,7 @@ def resolve(directory: str | Path) -> tuple[str, str | None]:
             f"{directory} is a trained policy, no base; name the base that it was trained on, and {directory} as its "
             f"policy: --base models/base --policy {directory}"
         )
-    raise FileNotFoundError(f"{directory} holds no model; make it with: python -m vldac.warm_start --out {directory}")
+    raise FileNotFoundError(f"{directory} holds no model; make it with: vldac warm-start --out {directory}")
 
 
 def digest(directory: Path) -> str:

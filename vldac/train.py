@@ -1,6 +1,6 @@
 """Reinforcement learning from start to end: collect, score, update, until the steps are spent.
 
-    python -m vldac.train --params params.yaml --base models/base --run-dir runs/mine --out models/policy
+    vldac train --params params.yaml --base models/base --run-dir runs/mine --out models/policy
 
 The same command resumes from the last checkpoint of --run-dir, to the same weights as a run that was never stopped.
 Under torchrun or the deepspeed launcher it is one rank; by itself it starts `deepspeed.ranks` of them.
@@ -285,8 +285,8 @@ def _gather(episodes: list[dict[str, Any]], runtime: Runtime) -> list[dict[str, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="python -m vldac.train", description=__doc__.splitlines()[0])
-    parser.add_argument("--params", default="params.yaml", help="configuration (default: %(default)s)")
+    parser = argparse.ArgumentParser(prog="vldac train", description=__doc__.splitlines()[0])
+    parser.add_argument("--params", help="configuration (default: params.yaml, or the defaults where there is none)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
     parser.add_argument("--base", type=Path, help="directory of model.base (default: models/base, if it holds that)")
     parser.add_argument("--run-dir", type=Path, default=Path("runs/default"), help="checkpoints and metrics")

@@ -5,7 +5,7 @@ in JSON, and plays like the random policy; from there only reinforcement learnin
 examples are questions about other pictures with their right answers: the general understanding that training in one
 environment must not undo (`benchmarks.suites.understanding` asks the same kind of question from seeds of its own).
 
-    python -m vldac.warm_start --params params.yaml --out models/base --metrics metrics/base.json
+    vldac warm-start --params params.yaml --out models/base --metrics metrics/base.json
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ def _schedule(update: int, updates: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m vldac.warm_start", description=__doc__.splitlines()[0])
-    parser.add_argument("--params", default="params.yaml", help="configuration (default: %(default)s)")
+    parser = argparse.ArgumentParser(prog="vldac warm-start", description=__doc__.splitlines()[0])
+    parser.add_argument("--params", help="configuration (default: params.yaml, or the defaults where there is none)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
     parser.add_argument("--out", type=Path, default=Path("models/base"), help="directory of the base model")
     parser.add_argument("--metrics", type=Path, help="where to write what the base model can do, as JSON")

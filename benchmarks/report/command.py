@@ -1,6 +1,6 @@
 """The benchmarks of two models side by side: one page, one figure, one file of numbers.
 
-    python -m benchmarks.report scores/base scores/trained --out report --names "base model" "trained model"
+    vldac report scores/base scores/trained --out report --names "base model" "trained model"
 
 Each directory holds a folder for each benchmark, as `python -m benchmarks --out DIR/NAME` writes them. Makes
 report.html, which needs no other file, report.png and report.json.
@@ -103,7 +103,7 @@ def _numbers(row: Row, comparison: Comparison) -> dict[str, Any]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
-        prog="python -m benchmarks.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="vldac report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("before", type=Path, help="directory with the benchmarks of the one model")
     made.add_argument("after", type=Path, help="directory with the benchmarks of the other")

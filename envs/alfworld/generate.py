@@ -1,4 +1,4 @@
-"""Makes games ahead of time: `python -m envs.alfworld.generate --split train --tasks all --games 100 --workers 2`.
+"""Makes games ahead of time: `vldac envs games --split train --tasks all --games 100 --workers 2`.
 
 Environments make the games that they lack by themselves; a game of a whole room then takes a second or so at its first
 reset.
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m envs.alfworld.generate", description="Makes games ahead of time.")
+    parser = argparse.ArgumentParser(prog="vldac envs games", description="Makes games ahead of time.")
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="train")
     parser.add_argument("--tasks", nargs="+", choices=(*TASKS, "all"), default=["all"], metavar="TASK")
     parser.add_argument("--rooms", choices=tuple(STEP_LIMITS), default="all")

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from envs.base import Observation
-from envs.gym_cards.drawing import SUITS, Card, draw_row, fit_font, table
+from envs.fonts import fit_font
+from envs.gym_cards.drawing import SUITS, Card, draw_row, table
 from envs.gym_cards.game import Game
 
 

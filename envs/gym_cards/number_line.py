@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from envs.base import Observation
-from envs.gym_cards.drawing import fit_font
+from envs.fonts import fit_font
 from envs.gym_cards.game import Game
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from envs.base import Observation, PromptStyle
+from envs.fonts import fit_font
 from envs.gym_cards.arithmetic import FormulaError, evaluate, solvable, solve
-from envs.gym_cards.drawing import SUITS, Card, draw_row, fit_font, table
+from envs.gym_cards.drawing import SUITS, Card, draw_row, table
 from envs.gym_cards.game import Game
 
 _NUMBERS = tuple(str(number) for number in range(1, 11))

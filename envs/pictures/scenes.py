@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from envs.gym_cards.drawing import fit_font
+from envs.fonts import fit_font
 
 #: Any two of them, and each of them and the white ground, are at least 100 apart in RGB.
 COLORS: dict[str, tuple[int, int, int]] = {

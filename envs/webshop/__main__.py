@@ -1,4 +1,4 @@
-"""Opens the shop for people: `python -m envs.webshop`."""
+"""Opens the shop for people: `vldac envs shop`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envs.webshop.shop import open_shop
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until it is interrupted; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m envs.webshop", description="Opens the shop in a browser near you.")
+    parser = argparse.ArgumentParser(prog="vldac envs shop", description="Opens the shop in a browser near you.")
     parser.add_argument(
         "--catalogue", default="default", help='"default", "small" or a directory of the released files'
     )

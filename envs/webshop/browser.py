@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from envs.base import MissingSimulatorError, SimulatorError
+from envs.base import MissingSimulatorError, SimulatorError, how_to_install
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright
@@ -146,8 +146,8 @@ class _Chromium:
             from playwright.sync_api import Error, sync_playwright  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise MissingSimulatorError(
-                "pictures from the browser need the package 'playwright', which is not installed: "
-                "pip install 'vldac[webshop]'",
+                "pictures from the browser need the package 'playwright', which is not installed; install it with: "
+                f"{how_to_install('webshop')}",
                 name="playwright",
             ) from error
         executable = find_executable()

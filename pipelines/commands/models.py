@@ -1,17 +1,10 @@
-"""The registered models, from a terminal.
+"""`vldac models`: the registered models, from a terminal.
 
-python -m pipelines.commands.models list [--checkpoints] [--environment MiniWorld-Hallway-v0]
-python -m pipelines.commands.models compare NAME@champion NAME/3
-python -m pipelines.commands.models report NAME@champion NAME/3 --out DIRECTORY
-python -m pipelines.commands.models promote NAME@candidate [--dry-run]
-python -m pipelines.commands.models rollback NAME --reason "it turns left for ever"
-python -m pipelines.commands.models fetch models:/NAME@champion DIRECTORY
-python -m pipelines.commands.models trace models:/NAME/3
+What each command takes is declared in `pipelines.commands.cli`; here it returns the lines that are printed.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -28,62 +21,54 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """See the module's docstring."""
-    options = _parser().parse_args(argv)
-    root = Path.cwd()
-    if options.command == "rollback":
-        gone, back = registry.rollback(root, options.name, options.reason)
-        print(f"{options.name}: version {back} is @{registry.CHAMPION} again, version {gone} is not any more")
-        return 0
-    with runs.reachable(root):
-        client = runs.client(root)
-        if options.command == "list":
-            lines = _checkpoints(client, options.env) if options.checkpoints else _models(client, options.env)
-        elif options.command in {"compare", "report"}:
-            pair = [lineage.find(client, text) for text in (options.a, options.b)]
-            lines = _compare(pair) if options.command == "compare" else _report(client, pair, options.out)
-        else:
-            version = lineage.find(client, options.version)
-            lines = [f"{name:<16} {value}" for name, value in lineage.trace(root, version)]
-    if options.command == "promote":
-        lines = _promote(root, version, dry_run=options.dry_run)
-    elif options.command == "fetch":
-        lineage.fetch(root, version, options.directory)
-        lines = _next_steps(options.directory)
-    print("\n".join(lines))
-    return 0
+def list_versions(env: str | None, *, checkpoints: bool) -> list[str]:
+    """Versions with their aliases and scores, or every logged policy, the best first; `env` narrows both down."""
+    with runs.reachable(Path.cwd()):
+        client = runs.client(Path.cwd())
+        return _checkpoints(client, env) if checkpoints else _models(client, env)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.commands.models",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    command = commands.add_parser("list", help="versions with their aliases and scores")
-    command.add_argument("--checkpoints", action="store_true", help="every logged policy, the best first")
-    command.add_argument("--env", help="of this environment only, such as MiniWorld-Hallway-v0")
-    command = commands.add_parser("compare", help="two versions side by side, and in what their parameters differ")
-    command.add_argument("a", help="NAME@champion, NAME/3, or NAME for its candidate")
-    command.add_argument("b")
-    command = commands.add_parser("report", help="a page with the benchmarks of two versions side by side")
-    command.add_argument("a", help="NAME@champion, NAME/3, or NAME for its candidate")
-    command.add_argument("b")
-    command.add_argument("--out", type=Path, default=Path("report"), help="(default: %(default)s)")
-    command = commands.add_parser("promote", help="make a version the champion, if the rule says so")
-    command.add_argument("version", help="NAME@candidate or NAME/3")
-    command.add_argument("--dry-run", action="store_true", help="only say what would happen")
-    command = commands.add_parser("rollback", help="make the champion before the present one champion again")
-    command.add_argument("name")
-    command.add_argument("--reason", required=True, help="kept with the version that stops being champion")
-    command = commands.add_parser("fetch", help="download a version, verified")
-    command.add_argument("version")
-    command.add_argument("directory", type=Path, help="must not exist")
-    command = commands.add_parser("trace", help="from a version back to what made it")
-    command.add_argument("version")
-    return parser
+def compare(a: str, b: str) -> list[str]:
+    """Two versions side by side, and in what their parameters differ."""
+    with runs.reachable(Path.cwd()):
+        client = runs.client(Path.cwd())
+        return _compare([lineage.find(client, text) for text in (a, b)])
+
+
+def report(a: str, b: str, out: Path) -> list[str]:
+    """Draws a page with the benchmarks of two versions side by side."""
+    with runs.reachable(Path.cwd()):
+        client = runs.client(Path.cwd())
+        return _report(client, [lineage.find(client, text) for text in (a, b)], out)
+
+
+def promote(version: str, *, dry_run: bool) -> list[str]:
+    """Makes a version the champion, if the rule says so."""
+    return _promote(Path.cwd(), _found(version), dry_run=dry_run)
+
+
+def rollback(name: str, reason: str) -> list[str]:
+    """Makes the champion before the present one champion again."""
+    gone, back = registry.rollback(Path.cwd(), name, reason)
+    return [f"{name}: version {back} is @{registry.CHAMPION} again, version {gone} is not any more"]
+
+
+def fetch(version: str, directory: Path) -> list[str]:
+    """Downloads a version, verified, into a directory that must not exist."""
+    lineage.fetch(Path.cwd(), _found(version), directory)
+    return _next_steps(directory)
+
+
+def trace(version: str) -> list[str]:
+    """From a version back to what made it."""
+    with runs.reachable(Path.cwd()):
+        found = lineage.find(runs.client(Path.cwd()), version)
+        return [f"{name:<16} {value}" for name, value in lineage.trace(Path.cwd(), found)]
+
+
+def _found(version: str) -> ModelVersion:
+    with runs.reachable(Path.cwd()):
+        return lineage.find(runs.client(Path.cwd()), version)
 
 
 def _models(client: MlflowClient, environment: str | None) -> list[str]:
@@ -109,7 +94,7 @@ def _checkpoints(client: MlflowClient, environment: str | None) -> list[str]:
         success = exports.success(model)
         rows.append((f"{success:.3f}", steps, tags.get("env", "-"), tags.get("seed", "-"), model.source_run_id or "-",
                      f"models:/{model.model_id}"))  # fmt: skip
-    return _table(("success", "environment steps", "world", "seed", "MLflow run", "model"), rows)
+    return _table(("success", "environment steps", "environment", "seed", "MLflow run", "model"), rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -172,13 +157,13 @@ def _report(client: MlflowClient, versions: Sequence[ModelVersion], out: Path) -
         for home in homes:
             home.mkdir(parents=True)
         for benchmark in benchmark_scores.NAMES:
-            sat = benchmark_scores.comparable([version.tags for version in versions], benchmark)
-            for version, kept, home in zip(versions, sat, homes, strict=True):
+            found = benchmark_scores.comparable([version.tags for version in versions], benchmark)
+            for version, kept, home in zip(versions, found, homes, strict=True):
                 if kept is not None:
                     benchmark_scores.download(client, version, kept, home / benchmark)
         for name, home in zip(names, homes, strict=True):
             if not any(home.iterdir()):
-                raise errors.PipelineError(f"{name} has sat no benchmark; make evaluate MODEL=models:/{name}")
+                raise errors.PipelineError(f"{name} has no benchmark results; vldac benchmark models:/{name}")
         command = [sys.executable, "-m", "benchmarks.report", *map(str, homes), "--out", str(out), "--names", *names]
         return call("the report", command, cwd=Path.cwd(), env=environment())
 
@@ -193,10 +178,6 @@ def _next_steps(out: Path) -> list[str]:
     options = f"--params {out}/params.yaml --base {out}/base"
     return [
         f"{out} holds policy, base and params.yaml; their hashes are those that were registered",
-        f"evaluate: python -m vldac.evaluation.episodes {options} --policy {out}/policy",
-        f"train again: python -m vldac.train {options} --run-dir runs/mine --out models/mine",
+        f"evaluate: vldac evaluate {options} --policy {out}/policy",
+        f"train again: vldac train {options} --run-dir runs/mine --out models/mine",
     ]
-
-
-if __name__ == "__main__":
-    raise SystemExit(errors.run(main))

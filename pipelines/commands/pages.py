@@ -1,15 +1,10 @@
-"""`make prefect` and `make mlflow`: the pages of this project's runs, for this machine only.
-
-python -m pipelines.commands.pages mlflow [--port 5000]
-"""
+"""`vldac prefect` and `vldac mlflow`: the pages of this project's runs, for this machine only."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.commands.run import environment
@@ -21,26 +16,31 @@ HOST = "127.0.0.1"
 PORTS = {"prefect": 4200, "mlflow": 5000}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Becomes the server. See the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.commands.pages", description=(__doc__ or "").split("\n", 1)[0]
-    )
-    parser.add_argument("page", choices=PORTS)
-    parser.add_argument("--port", type=int, help=f"default: {PORTS}")
-    options = parser.parse_args(argv)
-    root, port = Path.cwd(), options.port or PORTS[options.page]
+def open_page(page: str, port: int | None = None) -> int:
+    """Becomes the server of a page.
+
+    Args:
+        page: one of `PORTS`.
+        port: to listen on; None takes the page's own of `PORTS`.
+
+    Returns:
+        The exit status, where the pages are on a server elsewhere, which is said; else it does not return.
+
+    Raises:
+        PipelineError: the port cannot be used.
+    """
+    root, port = Path.cwd(), PORTS[page] if port is None else port
     for name, value in environment(root).items():
         os.environ.setdefault(name, value)
     os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL")
-    elsewhere = os.environ.get("PREFECT_API_URL" if options.page == "prefect" else "MLFLOW_TRACKING_URI", "")
+    elsewhere = os.environ.get("PREFECT_API_URL" if page == "prefect" else "MLFLOW_TRACKING_URI", "")
     if elsewhere.startswith("http"):
         print(f"the runs are on a server of their own: {runs.without_credentials(elsewhere)}")
         return 0
-    free(port, HOST, f"make {options.page} PORT={port + 1}")
+    free(port, HOST, f"vldac {page} --port {port + 1}")
     home(root).mkdir(parents=True, exist_ok=True)
-    print(f"http://{HOST}:{port}{'/#/models' if options.page == 'mlflow' else ''}  (Ctrl-C stops it)", flush=True)
-    command = _prefect(port) if options.page == "prefect" else _mlflow(root, port)
+    print(f"http://{HOST}:{port}{'/#/models' if page == 'mlflow' else ''}  (Ctrl-C stops it)", flush=True)
+    command = _prefect(port) if page == "prefect" else _mlflow(root, port)
     os.execv(sys.executable, [sys.executable, "-m", *command])  # noqa: S606  # becomes the server; no shell
 
 
@@ -80,7 +80,3 @@ def _mlflow(root: Path, port: int) -> list[str]:
     os.environ["MLFLOW_BACKEND_STORE_URI"] = runs.tracking_uri(root)
     os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = (home(root) / "mlartifacts").as_uri()
     return ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-
-
-if __name__ == "__main__":
-    raise SystemExit(errors.run(main))

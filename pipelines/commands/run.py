@@ -1,6 +1,4 @@
-"""`make run`: the whole pipeline on this machine, and a short table at its end.
-
-    python -m pipelines.commands.run [--params conf/numberline.yaml] [--set seed=3] [--steps train register] [--force]
+"""`vldac run`: the whole pipeline on this machine, and a short table at its end.
 
 Prefect runs without a server of its own standing by (it starts one for the time of the run) and keeps its history in
 .local/prefect; `PREFECT_API_URL` names another server.
@@ -8,7 +6,6 @@ Prefect runs without a server of its own standing by (it starts one for the time
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -16,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from benchmarks.harness import section
 from pipelines.core import errors, tables
@@ -25,7 +22,7 @@ from vldac.config import load
 from vldac.utils import processes
 
 if TYPE_CHECKING:
-    from pipelines.orchestration.flows import Outcome
+    from pipelines.orchestration.flows import Outcome, Step
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -54,18 +51,24 @@ class Terminal(logging.StreamHandler):
         self.addFilter(lambda record: record.pathname.startswith(here))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """See the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.commands.run", description=(__doc__ or "").split("\n", 1)[0]
-    )
-    parser.add_argument("--params", default="", metavar="FILE", help="of the project; default: params.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
-    parser.add_argument("--steps", nargs="+", metavar="STEP", help="default: all, in their order")
-    parser.add_argument("--force", action="store_true", help="run stages even if they are up to date")
-    options = parser.parse_args(argv)
+def run(params: str = "", overrides: Sequence[str] = (), steps: Sequence[str] = (), *, force: bool = False) -> int:
+    """Runs the pipeline and prints what came of it.
+
+    Args:
+        params: params file of the project; empty: params.yaml.
+        overrides: `section.key=value`, or a section's preset.
+        steps: of the flow; none: all, in their order.
+        force: run stages even if they are up to date.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigError: a parameter is wrong.
+        PipelineError: a step is unknown, or failed.
+    """
     root = Path.cwd()
-    section.parse(load(options.params or "params.yaml", options.set).benchmarks)  # a wrong key stops here
+    section.parse(load(params or "params.yaml", overrides).benchmarks)  # a wrong key stops here
     for name, value in environment(root).items():
         os.environ.setdefault(name, value)
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
@@ -73,16 +76,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from pipelines.orchestration import flows  # noqa: PLC0415  # Prefect reads its settings when it is imported
 
-    unknown = sorted(set(options.steps or ()) - set(flows.STEPS))
+    unknown = sorted(set(steps) - set(flows.STEPS))
     if unknown:
         raise errors.PipelineError(f"unknown step {unknown[0]!r}; choose from {', '.join(flows.STEPS)}")
+    wanted = cast("list[Step]", list(steps or flows.STEPS))
     terminal = Terminal()
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addHandler(terminal)
     _tie_server()
-    outcome = flows.train_pipeline(
-        preset=options.params, settings=options.set, steps=options.steps or list(flows.STEPS), force=options.force
-    )
+    outcome = flows.train_pipeline(params_file=params, overrides=list(overrides), steps=wanted, force=force)
     print(closing(root, outcome))
     if outcome.registry_error:
         raise errors.PipelineError(outcome.registry_error)
@@ -140,9 +142,8 @@ def closing(root: Path, outcome: Outcome) -> str:
         lines.append(f"{'registered':<15} {outcome.registered.name} version {outcome.registered.version} {aliases}")
     if outcome.promotion is not None:
         lines.append(f"{'promotion':<15} {outcome.promotion.decision.reason}")
-    lines += ["", f"{'make prefect':<15} opens the page of this run", f"{'make mlflow':<15} opens metrics and registry"]
+    lines.append("")
+    program = "make" if (root / "Makefile").is_file() else "vldac"
+    for page, shows in (("prefect", "the page of this run"), ("mlflow", "metrics and registry")):
+        lines.append(f"{f'{program} {page}':<15} opens {shows}")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    raise SystemExit(errors.run(main))

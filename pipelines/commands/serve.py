@@ -1,6 +1,4 @@
-"""`make serve`: Prefect server, MLflow server and a worker on this machine, until Ctrl-C.
-
-    python -m pipelines.commands.serve [--prefect-port 4200] [--mlflow-port 5000] [--devices 1] [--only servers]
+"""`vldac serve`: Prefect server, MLflow server and a worker on this machine, until Ctrl-C.
 
 Creates work pool, limits and deployments, prints the addresses, starts again what dies, and stops everything together.
 Both servers listen on this machine only. With `--host`, both need a password, given by the environment:
@@ -10,7 +8,6 @@ PREFECT_SERVER_API_AUTH_STRING=user:password, MLFLOW_AUTH_ADMIN_USERNAME and MLF
 
 from __future__ import annotations
 
-import argparse
 import os
 import secrets
 import signal
@@ -80,31 +77,6 @@ class Plan:
     def mlflow_url(self) -> str:
         """Address of the MLflow pages."""
         return f"http://{self.reached_at}:{self.mlflow_port}"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """See the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.commands.serve", description=(__doc__ or "").split("\n", 1)[0]
-    )
-    parser.add_argument("--host", default=pages.HOST, help="address to listen on (default: %(default)s)")
-    for name, port in pages.PORTS.items():
-        parser.add_argument(f"--{name}-port", type=int, default=port, help="default: %(default)s")
-    parser.add_argument("--devices", type=int, default=1, help="runs that may use a device at a time (default: 1)")
-    parser.add_argument("--only", choices=("servers", "worker"), help="default: all three")
-    options = parser.parse_args(argv)
-    plan = Plan(
-        root=Path.cwd(),
-        host=options.host,
-        prefect_port=options.prefect_port,
-        mlflow_port=options.mlflow_port,
-        devices=options.devices,
-        servers=options.only != "worker",
-        worker=options.only != "servers",
-    )
-    check(plan)
-    serve(plan)
-    return 0
 
 
 def check(plan: Plan) -> None:
@@ -256,8 +228,8 @@ def _service(plan: Plan, name: str, command: Sequence[str], env: dict[str, str],
 
 def _create_deployments(plan: Plan) -> None:
     """In a process of its own, since Prefect reads its settings once."""
-    command = [sys.executable, "-m", "pipelines.orchestration.deployments", "--devices", str(plan.devices)]
-    repro.call("pipelines.orchestration.deployments", command, cwd=plan.root, env=client_environment(plan))
+    command = [sys.executable, "-m", "vldac", "deployments", "--devices", str(plan.devices)]
+    repro.call("vldac deployments", command, cwd=plan.root, env=client_environment(plan))
 
 
 def ready(plan: Plan) -> str:
@@ -270,7 +242,3 @@ def ready(plan: Plan) -> str:
         lines.append(f"worker    in {plan.root}; runs on its devices: {plan.devices} at a time")
     lines += [f"logs      {plan.logs}", "Ctrl-C stops all of it"]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    raise SystemExit(errors.run(main))

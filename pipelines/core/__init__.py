@@ -1,1 +1,1 @@
-"""The project on disk, child processes, errors: what every other part of the pipeline stands on."""
+"""The project on disk, child processes, errors: what every other storey of the pipeline uses."""

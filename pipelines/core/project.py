@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,20 @@ def workspace(root: Path) -> Path:
 def home(root: Path) -> Path:
     """Where servers keep their state (`.local`), which all experiments share."""
     return workspace(root) / ".local"
+
+
+def package_directory(root: Path, name: str) -> Path:
+    """Where the code of a package of ours is: in the project if that is a checkout, else where it is installed.
+
+    Raises:
+        PipelineError: it is in neither place.
+    """
+    if (root / name).is_dir():
+        return root / name
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise PipelineError(f"the package {name} is not installed; install vldac again")
+    return Path(spec.origin).parent
 
 
 def params_file(root: Path, name: str) -> Path:
@@ -81,7 +96,7 @@ def stage_inputs(root: Path, stage: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class Revision:
-    """The commit that the working tree stands on.
+    """The commit that is checked out.
 
     Attributes:
         commit: 40 hex digits, or "none" outside git and before the first commit.

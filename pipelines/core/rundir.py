@@ -1,10 +1,10 @@
 """The working directory of one training run, and what identifies the run.
 
-`runs/<fingerprint>/` is named by everything that decides the weights, so the same command finds the same directory
-again and goes on from its checkpoints. It is not an output of DVC, which deletes outputs before a stage: a run that
+`runs/<fingerprint>/` is named after everything that decides the weights, so the same command finds the same directory
+again and resumes from its checkpoints. It is not an output of DVC, which deletes outputs before a stage: a run that
 was killed keeps all it had. It lies in the project even where DVC runs an experiment in a directory of its own, which
-it deletes: an experiment that was killed there goes on too. Once the stage has delivered its results the directory is
-marked complete, and the next run of the same fingerprint (`dvc repro --force`) starts from nothing.
+it deletes: an experiment that was killed there is resumed too. Once the stage has delivered its results the directory
+is marked complete, and the next run of the same fingerprint (`dvc repro --force`) starts from nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class RunDirectory:
         return self.path / "exports"
 
     def mark_complete(self, environment_steps: int) -> None:
-        """To be called after the last result is written."""
+        """Marks the run as finished; call it after the last result is written."""
         write_json(self.path / "complete.json", {"environment_steps": environment_steps})
         shutil.rmtree(self.exports, ignore_errors=True)  # DVC has them
 
@@ -76,8 +76,8 @@ def find(runs: Path, fingerprint: str) -> RunDirectory | None:
 
 
 @contextmanager
-def opened(runs: Path, fingerprint: str) -> Iterator[RunDirectory]:
-    """The directory to train in: the unfinished run of this fingerprint, or a fresh one.
+def open_run(runs: Path, fingerprint: str) -> Iterator[RunDirectory]:
+    """Opens the directory to train in: that of the unfinished run of this fingerprint, or a new one.
 
     It stays locked until the context ends *and* every child that inherited `lock_descriptor` has ended, so that a
     training process that lost its parent cannot meet a second one over the same checkpoints.

@@ -1,39 +1,219 @@
-"""Which files a module's result depends on: itself and all it imports from the same source tree."""
+"""Which files and which installed packages a result depends on: the import closure of the modules that make it."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable, Iterator
+import hashlib
+import re
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+#: Imported packages that decide no result: progress bars, measurements, and readers of values that are tracked as such.
+INDIFFERENT = frozenset({"psutil", "pydantic", "pyyaml", "tqdm"})
+#: Distributions that decide a result together with an imported one, although no file here imports them.
+COMPANIONS: Mapping[str, tuple[str, ...]] = {
+    "alfworld": ("fast-downward-textworld", "textworld"),
+    "miniworld": ("pyglet",),
+    "spacy": ("en-core-web-lg", "en-core-web-sm"),
+    "transformers": ("tokenizers",),
+}
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_NO_DATA = {".py", ".pyc", ".pyi"}
 
 
-def closure(root: Path, modules: Iterable[str], without: Collection[str] = ()) -> set[Path]:
-    """Files below `root` that importing `modules` can load, imports inside functions included.
+@dataclass(frozen=True)
+class Closure:
+    """What importing some modules can load.
 
-    `without` names modules to leave out, together with what only they import.
-    Modules that are not below `root` (the standard library, installed packages) are left out, and so are the
-    `__init__.py` of packages, which hold nothing here but a docstring.
+    Attributes:
+        files: modules below the roots, and the data files that lie in their packages.
+        libraries: top-level names that are imported from elsewhere, the standard library left out.
     """
-    found: set[Path] = set()
-    waiting = list(modules)
-    while waiting:
-        module = waiting.pop()
-        path = _file(root, module) if module not in without else None
-        if path is not None and path not in found:
-            found.add(path)
-            waiting.extend(_imports(path))
-    return found
+
+    files: frozenset[Path]
+    libraries: frozenset[str]
 
 
-def _file(root: Path, module: str) -> Path | None:
-    path = root.joinpath(*module.split(".")).with_suffix(".py")
-    return path if path.is_file() else None
+class SourceTree:
+    """The modules below some directories, read without being imported.
 
+    Four ways of reaching a module count: an `import` anywhere in a file (in a function too, but not under
+    `if TYPE_CHECKING`); a text that is the dotted name of a module, as in `python -m envs.vector.worker`; a text that
+    `names` maps to a module; and, in the packages of `whole`, lying beside a module that counts.
 
-def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+    Args:
+        roots: directories that are on `sys.path`.
+        names: module by the text that stands for it, such as the id of an environment.
+        whole: packages whose modules find each other by name: if one of them counts, all do.
+        places: directory by the name of each package that is followed although it lies in none of `roots`.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        *,
+        names: Mapping[str, str] | None = None,
+        whole: Collection[str] = (),
+        places: Mapping[str, Path] | None = None,
+    ) -> None:
+        self._roots, self._names, self._whole, self._places = roots, names or {}, tuple(whole), places or {}
+        self._reached: dict[Path, list[str]] = {}
+        self._digests: dict[Path, str] = {}
+        self._owners: Mapping[str, Sequence[str]] | None = None
+
+    def closure(self, modules: Iterable[str], without: Collection[str] = ()) -> Closure:
+        """What importing `modules` can load.
+
+        Args:
+            modules: dotted names.
+            without: modules and packages to leave out, together with what only they import.
+
+        Raises:
+            SyntaxError: a file is not Python.
+        """
+        files: set[Path] = set()
+        libraries: set[str] = set()
+        waiting, seen = list(modules), set[str]()
+        while waiting:
+            module = waiting.pop()
+            if module in seen or any(module == name or module.startswith(f"{name}.") for name in without):
+                continue
+            seen.add(module)
+            top = module.partition(".")[0]
+            if not self._is_own(top):
+                if top not in sys.stdlib_module_names:
+                    libraries.add(top)
+                continue
+            for path, package in self._files(module):
+                if path not in files:
+                    files.add(path)
+                    waiting += self._modules_reached_by(path, package)
+            waiting += self._beside(module)
+        return Closure(frozenset(files | {data for path in files for data in self._data(path)}), frozenset(libraries))
+
+    def manifest(self, closure: Closure) -> dict[str, Any]:
+        """A closure as it is written down: SHA-256 of each file by its name below its root, and versions.
+
+        Files and installed packages are looked at once in the life of this object.
+        """
+        if self._owners is None:
+            self._owners = metadata.packages_distributions()
+        for path in closure.files - self._digests.keys():
+            self._digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+        files = {self._name(path): self._digests[path] for path in closure.files}
+        return {"files": dict(sorted(files.items())), "packages": versions(closure.libraries, self._owners)}
+
+    def find(self, module: str) -> Path | None:
+        """The file of a module, None where no root has it."""
+        for path in self._paths(module):
+            for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
+                if file.is_file():
+                    return file
+        return None
+
+    def _is_own(self, top: str) -> bool:
+        return any(path.is_dir() or path.with_name(f"{top}.py").is_file() for path in self._paths(top))
+
+    def _paths(self, module: str) -> list[Path]:
+        """Where a module may be, without the suffix of its file."""
+        parts = module.split(".")
+        roots = [self._places[parts[0]]] if parts[0] in self._places else self._roots
+        return [root.joinpath(*parts) for root in roots]
+
+    def _name(self, path: Path) -> str:
+        root = next(root for root in (*self._roots, *self._places.values()) if path.is_relative_to(root))
+        return path.relative_to(root).as_posix()
+
+    def _files(self, module: str) -> Iterator[tuple[Path, list[str]]]:
+        """The file of a module and of each package around it that holds code, each with its package's parts."""
+        parts = module.split(".")
+        for length in range(1, len(parts) + 1):
+            path = self.find(".".join(parts[:length]))
+            if path is not None and path.name != "__init__.py":
+                yield path, parts[: length - 1]
+            elif path is not None and _has_code(path):
+                yield path, parts[:length]
+
+    def _beside(self, module: str) -> list[str]:
+        package = next((name for name in self._whole if module == name or module.startswith(f"{name}.")), None)
+        if package is None:
+            return []
+        folders = self._paths(package)
+        paths = (path.relative_to(folder).with_suffix("") for folder in folders for path in folder.rglob("*.py"))
+        return [f"{package}.{'.'.join(path.parts)}" for path in paths if path.name != "__init__"]
+
+    def _modules_reached_by(self, path: Path, package: Sequence[str]) -> list[str]:
+        if path not in self._reached:
+            tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+            self._reached[path] = [name for node in _executed(tree) for name in self._of_node(node, package)]
+        return self._reached[path]
+
+    def _of_node(self, node: ast.AST, package: Sequence[str]) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            if self._is_own(base.partition(".")[0]):
+                yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node.value in self._names:
+                yield self._names[node.value]
+            elif _MODULE.fullmatch(node.value) and self.find(node.value) is not None:
+                yield node.value
+
+    def _data(self, path: Path) -> Iterator[Path]:
+        """Files beside a module that are no modules, and those of folders there that hold none."""
+        folder = path.parent
+        if folder in self._roots and path.name != "__init__.py":
+            return  # not a package: what lies there may belong to anything
+        folders = [folder, *(sub for sub in folder.iterdir() if sub.is_dir() and not any(sub.rglob("*.py")))]
+        for place in folders:
+            for file in place.iterdir() if place == folder else place.rglob("*"):
+                hidden = file.name.startswith(".") or "__pycache__" in file.parts
+                if file.is_file() and file.suffix not in _NO_DATA and not hidden and file.name != "README.md":
+                    yield file
+
+
+def _executed(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every node but those that only a type checker reads."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        typing_only = isinstance(node, ast.If) and (
+            (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING")
+            or (isinstance(node.test, ast.Attribute) and node.test.attr == "TYPE_CHECKING")
+        )
+        waiting += node.orelse if isinstance(node, ast.If) and typing_only else ast.iter_child_nodes(node)
+
+
+def _has_code(path: Path) -> bool:
+    """Whether a package's `__init__.py` holds more than a docstring."""
+    body = ast.parse(path.read_text(encoding="utf-8"), str(path)).body
+    return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
+
+
+def versions(libraries: Iterable[str], owners: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The installed versions of the distributions that decide a result, by name.
+
+    Args:
+        libraries: top-level names of imports; what is not installed is left out.
+        owners: of `importlib.metadata.packages_distributions`.
+    """
+    names = {name.lower() for library in libraries for name in owners.get(library, ())} - INDIFFERENT
+    names |= {companion for name in names for companion in COMPANIONS.get(name, ())}
+    found = {name: _version(name) for name in sorted(names)}
+    return {name: version for name, version in found.items() if version is not None}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

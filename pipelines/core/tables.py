@@ -70,7 +70,7 @@ def benchmark_rows(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[d
 
 
 def benchmark_text(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """The benchmarks for a terminal; see `exam_rows`."""
+    """The benchmarks for a terminal; see `benchmark_rows`."""
     columns = {
         "benchmark": "benchmarks, in percent",
         **{model: f"{model} model" for model in results},

@@ -1,8 +1,8 @@
-"""Benchmarks a registered version, a directory or a model of a hub: `make evaluate MODEL=... BENCH=...`.
+"""Benchmarks a registered version, a directory or a model of a hub: `vldac benchmark`.
 
-    python -m pipelines.evaluation.benchmarks models:/NAME@champion --benchmark balrog --profile full --agent cot
-    python -m pipelines.evaluation.benchmarks models/policy --benchmark understanding
-    python -m pipelines.evaluation.benchmarks Qwen/Qwen2-VL-7B-Instruct --benchmark vsi_bench --data /data/VSI-Bench
+    vldac benchmark models:/NAME@champion --benchmark balrog --profile full --agent cot
+    vldac benchmark models/policy --benchmark understanding
+    vldac benchmark Qwen/Qwen2-VL-7B-Instruct --benchmark vsi_bench --data /data/VSI-Bench
 
 The options of the benchmarks that are named may follow. Results of a registered version are kept with it; those of any
 model are in .local/runs. A killed benchmark resumes: type the same command again, with another --batch-size if need be.
@@ -18,18 +18,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.harness import command_line, registry, section
 from benchmarks.harness.options import Options
-from pipelines.core import errors
+from pipelines.core import extensions
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import content_hash, home, read_json
-from pipelines.core.sources import closure
-from pipelines.stages import repro
+from pipelines.stages import code, repro
 from pipelines.stages.data_listing import published
 from pipelines.tracking import benchmark_scores, fetched, lineage, runs
 from pipelines.tracking.exports import CONTENT
@@ -111,7 +109,7 @@ def base_of(root: Path, policy: Path) -> str:
         return named
     if (root / BASE).is_dir():  # of a policy of models/checkpoints, or of a run of this project
         return str(root / BASE)
-    raise PipelineError(f"{policy} needs the base model that was built with it; name it: ARGS='--base DIRECTORY'")
+    raise PipelineError(f"{policy} needs the base model that was built with it; name it: --base DIRECTORY")
 
 
 def run_benchmark(
@@ -123,7 +121,7 @@ def run_benchmark(
     changes: Mapping[str, Any] = MappingProxyType({}),
     loading: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Benchmarks a model and, where it is a registered version, keeps the result with it.
+    """Benchmarks a model; the result of a registered version is kept with it.
 
     Args:
         root: the project.
@@ -157,8 +155,11 @@ def run_benchmark(
             lines.append(line)
             say(line)
 
-    if code := processes.stream(command, on_line, cwd=root, env=repro.environment()):
-        raise repro.failure(f"benchmark {benchmark}", code, lines)
+    env = repro.environment()
+    if subject.config is not None:
+        env = extensions.environment(root, subject.config, env)
+    if exit_code := processes.stream(command, on_line, cwd=root, env=env):
+        raise repro.failure(f"benchmark {benchmark}", exit_code, lines)
     summary = read_json(out / benchmark_scores.SUMMARY)
     if subject.version is not None:
         with runs.reachable(root):
@@ -206,7 +207,7 @@ def out_of(
     entry = entry_of(benchmark)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", subject.name).strip("-.")
     deciding = {key: value for key, value in loading.items() if key not in _WITHOUT_EFFECT}
-    parts = [subject.name, subject.content, options.deciding(), deciding, _code(root, entry)]
+    parts = [subject.name, subject.content, options.deciding(), deciding, _code(root, subject.config, entry)]
     told_apart = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
     return home(root) / "runs" / name / f"{entry.name}-{told_apart}"
 
@@ -215,52 +216,52 @@ def out_of(
 _WITHOUT_EFFECT = frozenset({"threads", "overwrite"})
 
 
-def _code(root: Path, entry: registry.Entry) -> str:
+def _code(root: Path, config: Config | None, entry: registry.Entry) -> str:
     """Hash of the code of a benchmark: what an older one has scored is not the answer of this one."""
-    files = closure(root, ["benchmarks.__main__", entry.module])
-    found = find_spec(entry.module)
-    if found is not None and found.origin is not None:  # of a benchmark that is not in the project
-        files.add(Path(found.origin))
-    return content_hash(*sorted(files))
+    config = config or Config()
+    tree = code.source_tree(root, config)
+    files = tree.manifest(code.benchmark_closure(tree, config, entry.name))["files"]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """See the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.evaluation.benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("model", help="models:/NAME@champion, NAME/3, a directory, or a hub id")
-    names = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for target in (parser, names):
-        target.add_argument(
-            "--benchmark",
-            nargs="+",
-            metavar="NAME",
-            default=list(benchmark_scores.STAGES),
-            help=f"{', '.join(benchmark_scores.NAMES)} (default: {', '.join(benchmark_scores.STAGES)})",
-        )
-    parser.add_argument("--base", help="of a policy's directory (default: `base` beside it, or what it names)")
-    parser.add_argument("--params", type=Path, help="take the options of this params file, such as params.yaml")
+def run_benchmarks(
+    model: str, benchmarks: Sequence[str], options: Sequence[str] = (), *, base: str | None, params: Path | None
+) -> int:
+    """Benchmarks a model, one benchmark after the other; one that fails does not hide the others.
+
+    Args:
+        model: models:/NAME@champion, NAME/3, a directory, or a hub id.
+        benchmarks: their names.
+        options: of the benchmarks that are named and of how the model is loaded, as on the command line of
+            `python -m benchmarks`.
+        base: of a policy's directory; None: `base` beside it, or what it names.
+        params: a params file whose section `benchmarks` holds; None takes that of a registered version, or the
+            defaults.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        PipelineError: a name is unknown, or benchmarks failed, each of which has been said.
+    """
+    entries = [entry_of(name) for name in benchmarks]
+    parser = argparse.ArgumentParser(prog="vldac benchmark MODEL", allow_abbrev=False)
     parser.add_argument("--overwrite", action="store_true", default=None, help="remove other records first")
     parser.add_argument("--inputs", metavar="DIGEST", help="of what else decides the records")
     command_line.add_loading(parser)
-    entries = [entry_of(name) for name in names.parse_known_args(argv)[0].benchmark]
     command_line.add_options(
         parser.add_argument_group("options of the benchmarks"), [entry.options for entry in entries]
     )
-    parsed = parser.parse_args(argv)
-    root, failed = Path.cwd(), []
+    parsed = parser.parse_args(list(options))
     loading = {name: getattr(parsed, name) for name in ("revision", "dtype", "threads", "inputs", "overwrite")}
     loading = {name: value for name, value in loading.items() if value is not None}
-    with opened(root, parsed.model, base=parsed.base, params=parsed.params) as subject:
-        for benchmark, entry in zip(parsed.benchmark, entries, strict=True):
+    root, failed = Path.cwd(), []
+    with opened(root, model, base=base, params=params) as subject:
+        for benchmark, entry in zip(benchmarks, entries, strict=True):
             changes = command_line.given(parsed, entry.options)
             try:
                 run_benchmark(root, subject, benchmark, _print, changes=changes, loading=loading)
-            except PipelineError as error:  # one benchmark must not hide the others
+            except PipelineError as error:
                 print(f"error: {error}", file=sys.stderr)
                 failed.append(benchmark)
     if failed:
@@ -270,7 +271,3 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print(line: str) -> None:
     print(line, flush=True)
-
-
-if __name__ == "__main__":
-    raise SystemExit(errors.run(main))

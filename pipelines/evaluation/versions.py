@@ -1,4 +1,4 @@
-"""Registered versions as the flows see them: found by number or alias, scored, benchmarked again."""
+"""Registered versions as the flows see them: found by number or alias, scored, evaluated again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.core import extensions
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import home, params_file, read_json
 from pipelines.stages import repro
@@ -19,8 +20,8 @@ from pipelines.tracking import lineage, registry, runs
 from vldac.config import Config, ConfigError, load, parse
 from vldac.utils import processes
 
-#: Sections of a params file that a examination may take from elsewhere; the others belong to the weights.
-EXAM_SECTIONS = ("env", "evaluate")
+#: Sections of a params file that an evaluation may take from elsewhere; the others belong to the weights.
+EVALUATION_SECTIONS = ("env", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -96,23 +97,23 @@ def champions(root: Path) -> list[Version]:
     return [find(root, name, registry.CHAMPION) for name in names]
 
 
-def run_benchmark(root: Path, version: Version, config: Config, say: Callable[[str], None]) -> Path:
-    """Benchmarks a registered version on seeds that training never saw.
+def evaluate(root: Path, version: Version, config: Config, say: Callable[[str], None]) -> Path:
+    """Evaluates a registered version on seeds that training never saw.
 
     Args:
         root: the project.
-        version: what is benchmarked; its files are fetched from MLflow.
-        config: the benchmark: its environment, episodes and temperature.
-        say: takes every line that the benchmark prints.
+        version: what is evaluated; its files are fetched from MLflow.
+        config: of the evaluation: its environment, episodes and temperature.
+        say: takes every line that the evaluation prints.
 
     Returns:
         A directory below `.local` with summary.json, filmstrip.png and the episodes.
 
     Raises:
-        StageError: the benchmark failed.
+        StageError: the evaluation failed.
         PipelineError: the version's files cannot be fetched.
     """
-    directory = home(root) / "benchmarks" / f"{version.name}-{version.number}"
+    directory = home(root) / "evaluations" / f"{version.name}-{version.number}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     params = directory / "params.yaml"
@@ -134,37 +135,38 @@ def run_benchmark(root: Path, version: Version, config: Config, say: Callable[[s
                 lines.append(line)
                 say(line)
 
-        if code := processes.stream(command, on_line, cwd=root, env=repro.environment()):
-            raise repro.failure(f"benchmark of {version}", code, lines)
+        env = extensions.environment(root, config, repro.environment())
+        if code := processes.stream(command, on_line, cwd=root, env=env):
+            raise repro.failure(f"evaluation of {version}", code, lines)
     finally:
         shutil.rmtree(directory / "model", ignore_errors=True)  # the registry has it; it may be gigabytes
     return directory
 
 
-def benchmark_config(root: Path, version: Version, preset: str | None, episodes: int | None) -> Config:
+def evaluation_config(root: Path, version: Version, params: str | None, episodes: int | None) -> Config:
     """The parameters of a benchmark: the version's own, but for what a preset and `episodes` say.
 
     Args:
         root: the project.
-        version: what is benchmarked.
-        preset: a params file below the project, of which the sections `EXAM_SECTIONS` count.
+        version: what is evaluated.
+        params: a params file below the project, of which the sections `EVALUATION_SECTIONS` count.
         episodes: None keeps the number that the parameters give.
 
     Raises:
-        PipelineError: the preset is outside the project.
+        PipelineError: `params` is outside the project.
         ConfigError: it is not a params file.
     """
     values = version.config.model_dump(mode="json")
-    if preset is not None:
-        other = load(params_file(root, preset)).model_dump(mode="json")
-        # How many simulators train is tied to the batch size of the version's own parameters; a benchmark asks neither.
+    if params is not None:
+        other = load(params_file(root, params)).model_dump(mode="json")
+        # The number of simulators in training is tied to the version's own batch size; an evaluation uses neither.
         other["env"] |= {name: values["env"][name] for name in ("num_envs", "num_workers")}
-        values |= {section: other[section] for section in EXAM_SECTIONS}
+        values |= {section: other[section] for section in EVALUATION_SECTIONS}
     if episodes is not None:
         values["evaluate"]["episodes"] = episodes
     return parse(values)
 
 
-def read_benchmark(directory: Path) -> dict[str, Any]:
-    """The summary that `benchmark` left."""
+def read_summary(directory: Path) -> dict[str, Any]:
+    """The summary that `evaluate` left."""
     return read_json(directory / "summary.json")

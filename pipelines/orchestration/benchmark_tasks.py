@@ -1,4 +1,4 @@
-"""Benchmarks in a flow: each by itself, so that one that fails costs neither the others nor what comes after them."""
+"""Benchmarks in a flow: each on its own, so that one that fails stops neither the others nor later steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vldac.config import Config
 
 
 def run_stages(stage: Callable[..., bool], root: Path, config: Config, *, force: bool) -> dict[str, str]:
-    """The stages of the benchmarks and of their report.
+    """Runs the stages of the benchmarks and of their report.
 
     Args:
         stage: runs one, such as `flows.stage`.
@@ -30,15 +30,15 @@ def run_stages(stage: Callable[..., bool], root: Path, config: Config, *, force:
         By stage, why it failed.
     """
     failed: dict[str, str] = {}
-    with _noted(failed, "benchmark-data"):
+    with _collect_failure(failed, "benchmark-data"):
         stage("benchmark-data", force=data_listing.changed(root, config))
     if failed:
         return failed  # without data there is nothing to benchmark on
     for name in (f"benchmark@{name}" for name in benchmark_scores.STAGES):
-        with _noted(failed, name):
+        with _collect_failure(failed, name):
             stage(name, force=force)
     if len(failed) < len(benchmark_scores.STAGES):
-        with _noted(failed, "report"):
+        with _collect_failure(failed, "report"):
             stage("report", force=force)
     return failed
 
@@ -47,13 +47,13 @@ def finished(root: Path, failed: Mapping[str, str]) -> dict[str, list[dict[str, 
     """By model, the summaries of the benchmarks of the pipeline that did not fail; see `run_stages`."""
     names = [name for name in benchmark_scores.STAGES if not {"benchmark-data", f"benchmark@{name}"} & set(failed)]
     found = {model: benchmark_scores.summaries(root / home) for model, home in benchmark_scores.HOMES.items()}
-    return {model: [by_name[name] for name in names if name in by_name] for model, by_name in found.items()}
+    return {model: [results[name] for name in names if name in results] for model, results in found.items()}
 
 
 def run_each(
     root: Path, version: str, names: Iterable[str], profile: str
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Benchmarks of a registered version, whose files are fetched once.
+    """Runs benchmarks of a registered version, whose files are fetched once.
 
     Returns:
         The summaries of those that succeeded, and by benchmark why the others failed.
@@ -62,7 +62,7 @@ def run_each(
     failed: dict[str, str] = {}
     with benchmarks.opened(root, version) as subject:
         for name in names:
-            with _noted(failed, name):
+            with _collect_failure(failed, name):
                 results.append(run_benchmark(subject, name, profile))
     return results, failed
 
@@ -75,14 +75,14 @@ def run_benchmark(subject: benchmarks.Subject, benchmark: str, profile: str) -> 
     return benchmarks.run_benchmark(Path.cwd(), subject, benchmark, lambda line: log.info("%s", line), changes=changes)
 
 
-def not_done(failed: Mapping[str, str]) -> PipelineError:
+def failure_of(failed: Mapping[str, str]) -> PipelineError:
     """What a flow ends with when some of its benchmarks failed."""
     return PipelineError("failed: " + ", ".join(f"{name} ({error})" for name, error in failed.items()))
 
 
 @contextmanager
-def _noted(failed: dict[str, str], name: str) -> Iterator[None]:
-    """An expected failure within it is kept in `failed` by that name, and what follows goes on."""
+def _collect_failure(failed: dict[str, str], name: str) -> Iterator[None]:
+    """A context that adds an expected failure to `failed`, by that name, and lets what follows run."""
     try:
         yield
     except PipelineError as error:

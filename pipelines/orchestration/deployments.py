@@ -1,19 +1,15 @@
 """Creates on a Prefect server what this project needs there; a second time it only brings things up to date.
 
-    python -m pipelines.orchestration.deployments [--devices 1]
-
-That is the work pool with its two queues, one of which takes as many runs at a time as there are devices; the
-automation that marks a run as crashed when it no longer says that it is alive; and the deployments of prefect.yaml.
-`PREFECT_API_URL` names the server.
+`vldac deployments` does it. That is the work pool with its two queues, one of which takes as many runs at a time as
+there are devices; the automation that marks a run as crashed when it no longer says that it is alive; and the
+deployments of prefect.yaml. `PREFECT_API_URL` names the server.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,20 +32,19 @@ SILENCE = 100
 AUTOMATION = "vldac: a run that fell silent has crashed"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """See the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.orchestration.deployments", description=(__doc__ or "").split("\n", 1)[0]
-    )
-    parser.add_argument("--devices", type=int, default=1, help="runs at a time on the queue `device` (default: 1)")
-    options = parser.parse_args(argv)
-    if options.devices < 1:
-        raise errors.PipelineError(f"--devices {options.devices}: at least one run at a time is needed; give 1 or more")
+def deploy(devices: int = 1) -> int:
+    """Brings the server that PREFECT_API_URL names up to date with the current directory; returns the exit status.
+
+    Raises:
+        PipelineError: no server is named, it cannot be used, or `devices` is less than 1.
+    """
+    if devices < 1:
+        raise errors.PipelineError(f"--devices {devices}: at least one run at a time is needed; give 1 or more")
     url = os.environ.get("PREFECT_API_URL")
     if not url:
-        raise errors.PipelineError("PREFECT_API_URL names no server; start one with `make serve`, or set it")
-    create(Path.cwd(), url, options.devices)
-    print(f"Prefect at {runs.without_credentials(url)}: work pool {POOL} ({options.devices} at a time), deployments")
+        raise errors.PipelineError("PREFECT_API_URL names no server; start one with `vldac serve`, or set it")
+    create(Path.cwd(), url, devices)
+    print(f"Prefect at {runs.without_credentials(url)}: work pool {POOL} ({devices} at a time), deployments")
     return 0
 
 
@@ -148,7 +143,7 @@ def crash_automation() -> AutomationCore:
                 name=None,
                 force=False,
                 state=StateType.CRASHED,
-                message=f"No sign of life for {SILENCE} s. Run it again: training goes on from its last checkpoint.",
+                message=f"No sign of life for {SILENCE} s. Run it again: training resumes from its last checkpoint.",
             )
         ],
     )
@@ -158,7 +153,3 @@ def _deploy(root: Path) -> None:
     """Runs `prefect deploy` on prefect.yaml, which asks nothing and needs no net."""
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     repro.call("prefect deploy", command, cwd=root, env=repro.environment())
-
-
-if __name__ == "__main__":
-    raise SystemExit(errors.run(main))

@@ -2,7 +2,7 @@
 
 DVC decides whether a stage has anything to do and what its result is; a task here wraps one `dvc repro --single-item`.
 Registration and promotion are tasks of their own, idempotent on the content of the weights. What only Prefect's pages
-need is never a reason to fail: a run goes on, and keeps its results, while the Prefect server is away.
+need is never a reason to fail: a run continues, and keeps its results, while the Prefect server is away.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipelines.core.project import read_json, workspace
 from pipelines.evaluation import versions
 from pipelines.orchestration import artifacts, benchmark_tasks, readable
 from pipelines.orchestration.live import LiveProgress
-from pipelines.stages import worktrees
+from pipelines.stages import code, worktrees
 from pipelines.stages.repro import StageError, repro, resumable
 from pipelines.tracking import registry, runs
 from pipelines.tracking.benchmark_scores import Name as Benchmark
@@ -39,11 +39,11 @@ Step = Literal["environment", "base", "train", "register", "evaluate", "benchmar
 STEPS: tuple[Step, ...] = ("environment", "base", "train", "register", "evaluate", "benchmark", "promote")
 
 # Prefect's form takes each parameter's type, default and bounds from here, its description from the docstring. "" and 0
-# stand for "not given": of `str | None` the form makes a switch between two types.
+# stand for "not given": for `str | None` the form shows a switch between two types.
 Model = Annotated[str, Field(pattern=r"^(vldac-[a-z0-9._-]+)?$")]
 Selector = Annotated[str, Field(pattern=r"^(@?[A-Za-z][A-Za-z0-9_-]*|[1-9][0-9]*)$")]
-Preset = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+\.yaml)?$")]
-Setting = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*=[^\r\n]*$")]
+ParamsFile = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+\.yaml)?$")]
+Override = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*=[^\r\n]*$")]
 Episodes = Annotated[int, Field(ge=0, le=100_000)]
 Profile = Literal["", BenchmarkProfile]
 
@@ -53,8 +53,8 @@ class Outcome:
     """What a run of `train_pipeline` came to.
 
     Attributes:
-        summary: metrics/summary.json, if the run evaluated.
-        benchmarks: by model, the summaries of its benchmarks, if the run benchmarked.
+        summary: metrics/summary.json, if the run took that step.
+        benchmarks: by model, the summaries of its benchmarks, if the run took that step.
         registered: the version of these weights, if the run registered them.
         promotion: what became of the candidate, if the run promoted.
         registry_error: why the registry could not be used; nothing else depends on it.
@@ -69,15 +69,15 @@ class Outcome:
     root: Path = Path()
 
 
-def _begin() -> None:
-    """Ties a run that a worker started to that worker: once it is gone, nobody could cancel the run any more."""
+def _die_with_worker() -> None:
+    """Ties a run that a worker started to that worker: once the worker is gone, nobody could cancel the run."""
     if "PREFECT__FLOW_RUN_ID" in os.environ:
         processes.die_with_parent()
 
 
 @contextmanager
-def _shown() -> Iterator[None]:
-    """What is within is only shown: a Prefect server that cannot take it is a line in the log."""
+def _tolerate_server_errors() -> Iterator[None]:
+    """A context for what only Prefect's pages show: a server that cannot be reached is a line in the log."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  # whatever the client raises, the results are there
@@ -125,22 +125,22 @@ def _log_promotion(done: registry.Promotion, *, dry_run: bool) -> None:
 
 @flow(name="train-pipeline", persist_result=False, validate_parameters=True)
 def train_pipeline(
-    preset: Preset = "",
-    settings: list[Setting] = [],  # noqa: B006  # shown in the form, never changed
+    params_file: ParamsFile = "",
+    overrides: list[Override] = [],  # noqa: B006  # shown in the form, never changed
     steps: Annotated[list[Step], Field(min_length=1)] = list(STEPS),  # noqa: B006  # likewise
     force: bool = False,
 ) -> Outcome:
-    """From the environment to registration, evaluation, benchmarks and promotion; what is up to date is kept.
+    """Runs the pipeline from the environment to promotion; what is up to date is kept.
 
     Args:
-        preset: Params file of the project, such as conf/numberline.yaml. Empty: params.yaml.
-        settings: Changes to it, such as seed=3 or train.gamma=0.95. With these or a preset, the run works in a checkout
-            of its own and leaves params.yaml and the results of others as they are.
+        params_file: Params file of the project, such as conf/numberline.yaml. Empty: params.yaml.
+        overrides: Changes to it, such as seed=3 or train.gamma=0.95. With these or a params file, the run works in a
+            checkout of its own and leaves params.yaml and the results of others as they are.
         steps: Steps to take. They run in the order of the default, whatever the order here.
         force: Run the stages among them even if they are up to date.
     """
-    _begin()
-    with worktrees.entered(Path.cwd(), preset or "params.yaml", settings) as root:  # a wrong key stops here
+    _die_with_worker()
+    with worktrees.enter(Path.cwd(), params_file or "params.yaml", overrides) as root:  # a wrong key stops here
         return _train(root, steps, force=force)
 
 
@@ -151,6 +151,8 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
         log.info("in %s, a checkout with parameters of its own", root.relative_to(workspace(root)))
     registered = promotion = error = None
     failed: dict[str, str] = {}
+    if not set(steps) <= {"register", "promote"}:
+        stage("code", force=code.has_changed(root, config))  # DVC does not see the versions of installed packages
     for step in (name for name in STEPS if name in steps):
         try:
             if step == "register":
@@ -167,11 +169,11 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
             error = str(failure)
             log.warning("%s: %s", step, error)
     summary = read_json(Path("metrics/summary.json")) if "evaluate" in steps else None
-    sat = benchmark_tasks.finished(root, failed) if "benchmark" in steps else None
-    outcome = Outcome(summary, sat, registered, promotion, error, root)
-    with _shown():
-        if sat is not None:
-            artifacts.table("benchmarks", tables.benchmark_rows(sat), f"{config.env.id}, seed {config.seed}")
+    scores = benchmark_tasks.finished(root, failed) if "benchmark" in steps else None
+    outcome = Outcome(summary, scores, registered, promotion, error, root)
+    with _tolerate_server_errors():
+        if scores is not None:
+            artifacts.table("benchmarks", tables.benchmark_rows(scores), f"{config.env.id}, seed {config.seed}")
             artifacts.picture(root / "plots/benchmarks.png", "benchmarks")
         artifacts.run_report(
             root, config, summary=summary, registered=registered, promotion=promotion, registry_error=error
@@ -179,20 +181,20 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
     if failed:
         if summary is not None:
             log.info("%s", tables.text(summary, warm_started=config.model.base == "tiny"))
-        raise benchmark_tasks.not_done(failed)
+        raise benchmark_tasks.failure_of(failed)
     return outcome
 
 
-@task(task_run_name="benchmark {version}", retries=1, retry_condition_fn=resumable, persist_result=False)
-def run_benchmark(version: versions.Version, preset: str, episodes: int) -> Path:
-    """See `versions.benchmark`."""
+@task(task_run_name="evaluate {version}", retries=1, retry_condition_fn=resumable, persist_result=False)
+def evaluate(version: versions.Version, params_file: str, episodes: int) -> Path:
+    """See `versions.evaluate`."""
     log, root = get_run_logger(), Path.cwd()
-    config = versions.benchmark_config(root, version, preset or None, episodes or None)
+    config = versions.evaluation_config(root, version, params_file or None, episodes or None)
     log.info("%s in %s, %d episodes a policy", version, config.env.id, config.evaluate.episodes)
-    return versions.run_benchmark(root, version, config, lambda line: log.info("%s", line))
+    return versions.evaluate(root, version, config, lambda line: log.info("%s", line))
 
 
-def _selected(model: str | None, version: str) -> versions.Version:
+def _find_version(model: str | None, version: str) -> versions.Version:
     root = Path.cwd()
     return versions.find(root, model or registry.model_name(root, load("params.yaml")), version)
 
@@ -202,41 +204,41 @@ def evaluate_model(
     model: Model = "",
     version: Selector = "champion",
     *,
-    preset: Preset = "",
+    params_file: ParamsFile = "",
     episodes: Episodes = 0,
     benchmarks: list[Benchmark] = [],  # noqa: B006  # shown in the form, never changed
     profile: Profile = "",
 ) -> dict[str, Any]:
-    """Benchmarks a registered version on episodes that training never saw, and on the benchmarks that are named.
+    """Evaluates a registered version on episodes that training never saw, and on the benchmarks that are named.
 
     Scores of benchmarks are kept with the version; episodes of the simulator change nothing in the registry.
 
     Args:
         model: Registered model, such as vldac-miniworld-onerooms6fast-v0-qwen2_vl. Empty: the one of params.yaml.
         version: Number of a version, or an alias such as champion or candidate.
-        preset: Params file of the project, such as conf/numberline.yaml, whose environment and evaluation settings take
+        params_file: Params file of the project, such as conf/numberline.yaml, whose sections `env` and `evaluate` take
             the place of the version's own. Empty: the version's own.
         episodes: Episodes of each policy. 0: as many as the parameters say.
         benchmarks: Benchmarks besides the simulator.
         profile: Of these benchmarks. Empty: the version's own.
     """
-    _begin()
-    found = _selected(model, version)
-    directory = run_benchmark(found, preset, episodes)
-    summary = versions.read_benchmark(directory)
+    _die_with_worker()
+    found = _find_version(model, version)
+    directory = evaluate(found, params_file, episodes)
+    summary = versions.read_summary(directory)
     warm_started = found.config.model.base == "tiny"
-    with _shown():
-        artifacts.table("benchmark", artifacts.comparison(summary, warm_started=warm_started), str(found))
+    with _tolerate_server_errors():
+        artifacts.table("evaluation", artifacts.comparison(summary, warm_started=warm_started), str(found))
         artifacts.picture(directory / "filmstrip.png", "filmstrip")
         _link(found)
     get_run_logger().info("%s\n%s", found, tables.text(summary, warm_started=warm_started))
     if benchmarks:
         results, failed = benchmark_tasks.run_each(Path.cwd(), f"{found.name}/{found.number}", benchmarks, profile)
-        with _shown():
+        with _tolerate_server_errors():
             if results:
                 artifacts.table("benchmarks", tables.benchmark_rows({"trained": results}), str(found))
         if failed:
-            raise benchmark_tasks.not_done(failed)
+            raise benchmark_tasks.failure_of(failed)
     return summary
 
 
@@ -248,18 +250,18 @@ def _link(version: versions.Version) -> None:
 
 @flow(name="promote-model", persist_result=False, validate_parameters=True)
 def promote_model(model: Model = "", version: Selector = "candidate", dry_run: bool = False) -> registry.Promotion:
-    """Lets a version become @champion if it beats the present one beyond doubt; a second run changes nothing more.
+    """Promotes a version to @champion if it beats the present one beyond doubt; a second run changes nothing.
 
     Args:
         model: Registered model, such as vldac-miniworld-onerooms6fast-v0-qwen2_vl. Empty: the one of params.yaml.
         version: Number of a version, or an alias such as candidate.
         dry_run: Only say what would happen.
     """
-    _begin()
-    found = _selected(model, version)
+    _die_with_worker()
+    found = _find_version(model, version)
     done = registry.promote_version(Path.cwd(), found.name, found.number, dry_run=dry_run)
     _log_promotion(done, dry_run=dry_run)
-    with _shown():
+    with _tolerate_server_errors():
         verdict = "is promoted" if done.decision.promote else "is not promoted"
         mode = " (dry run: nothing was changed)" if dry_run else ""
         artifacts.markdown("promotion", f"{found} {verdict}: {done.decision.reason}{mode}", str(found))
@@ -269,35 +271,35 @@ def promote_model(model: Model = "", version: Selector = "candidate", dry_run: b
 
 @flow(name="nightly", persist_result=False, validate_parameters=True)
 def nightly(episodes: Episodes = 0) -> list[dict[str, str]]:
-    """Benchmarks every @champion again and posts how it does beside how it did when it was registered.
+    """Evaluates every @champion again and posts how it does beside how it did when it was registered.
 
     Args:
         episodes: Episodes of each policy. 0: as many as each version's own parameters say.
     """
-    _begin()
+    _die_with_worker()
     log = get_run_logger()
     rows, failed = [], []
     for version in versions.champions(Path.cwd()):
         try:
-            directory = run_benchmark(version, "", episodes)
+            directory = evaluate(version, "", episodes)
         except (PipelineError, ConfigError) as error:  # one model must not hide the others
             log.error("%s: %s", version, explain(error))  # noqa: TRY400  # the one line is what a person needs
             failed.append(str(version))
             continue
-        now = registry.Score.of(versions.read_benchmark(directory)["trained"])
-        rows.append(_compared(version, now))
+        now = registry.Score.of(versions.read_summary(directory)["trained"])
+        rows.append(_compare(version, now))
         log.info("%s", ", ".join(f"{key} {value}" for key, value in rows[-1].items()))
-    with _shown():
+    with _tolerate_server_errors():
         if rows:
             artifacts.table("champions", rows, "success on unseen episodes [95% interval]")
     if failed:
-        raise PipelineError(f"not benchmarked: {', '.join(failed)}; see the log above")
+        raise PipelineError(f"not evaluated: {', '.join(failed)}; see the log above")
     if not rows:
         log.info("there is no @%s yet; train-pipeline makes the first", registry.CHAMPION)
     return rows
 
 
-def _compared(version: versions.Version, now: registry.Score) -> dict[str, str]:
+def _compare(version: versions.Version, now: registry.Score) -> dict[str, str]:
     """A row of the nightly table."""
     then = version.score
     if then is None:

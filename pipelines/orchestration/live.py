@@ -1,4 +1,4 @@
-"""What the page of a flow run shows while training runs: how far it is, and its learning curve so far.
+"""What the page of a flow run shows during training: its progress, and the learning curve so far.
 
 A thread of its own reads what training writes to its run directory and tells the Prefect server. Neither a slow server
 nor one that is away can hold up training.
@@ -72,7 +72,7 @@ class LiveProgress:
                 self._silent = False
             except Exception as error:  # noqa: BLE001  # no failure of a server, of whatever kind, may reach training
                 if not self._silent:
-                    self._say(f"progress is not shown for now: {reason(error)}; training goes on")
+                    self._say(f"progress is not shown for now: {reason(error)}; training continues")
                 self._silent = True
             if stopping:
                 return
@@ -109,7 +109,7 @@ class LiveProgress:
 
 
 def describe(row: Row, total: int) -> str:
-    """One line about an update: how far, how good, how fast, how long still.
+    """One line about an update: progress, success, speed and time left.
 
     Args:
         row: of metrics.jsonl.

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from pipelines.core import errors
+from pipelines.core import errors, extensions
 from pipelines.stages.common import arguments, require, run_module
+from vldac.config import load
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes models/base and metrics/base.json."""
     options = arguments(argv, __doc__)
-    out, metrics = options.root / "models/base", options.root / "metrics/base.json"
+    root: Path = options.root
+    out, metrics = root / "models/base", root / "metrics/base.json"
     for path in (out, metrics):
         path.parent.mkdir(parents=True, exist_ok=True)
-    run_module("vldac.warm_start", "--params", options.params, "--out", out, "--metrics", metrics, root=options.root)
+    run_module(
+        "vldac.warm_start",
+        *("--params", options.params, "--out", out, "--metrics", metrics),
+        root=root,
+        env=extensions.environment(root, load(root / options.params)),
+    )
     require(out)
     require(metrics)
     return 0

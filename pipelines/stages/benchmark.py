@@ -1,8 +1,8 @@
 """Stage `benchmark`: one benchmark of the base and of the trained model.
 
-DVC keeps the outputs of this stage, so that a killed benchmark resumes from its records. What it keeps is not always
-wanted: a summary says that a benchmark is finished, and a stage that begins has not finished; and a benchmark that DVC
-runs although it is finished has changed, or is forced.
+DVC keeps the outputs of this stage, so that a killed benchmark resumes from its records. Some of them must go first:
+the summary, which says that a benchmark is finished; and the records of a finished benchmark, which DVC only runs again
+if something has changed or the stage is forced.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.harness import registry, section
 from benchmarks.harness.options import Options
-from pipelines.core import errors
+from pipelines.core import errors, extensions
 from pipelines.core.project import content_hash, read_lock, stage_inputs
 from pipelines.stages.common import arguments, require, run_module
 from pipelines.stages.data_listing import published
@@ -39,13 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         *("--options", chosen.model_dump_json()),
         *("--dtype", config.model.dtype, "--threads", str(config.deepspeed.threads)),
         root=root,
+        env=extensions.environment(root, config),
     )
     require(trained / SUMMARY)
     return 0
 
 
 def begin(root: Path, benchmark: str) -> tuple[Path, Path]:
-    """Removes what DVC kept and must not be resumed, and returns where the base's and the policy's records go.
+    """Removes what DVC kept and must not be resumed; returns where the records of base and policy go.
 
     Records of the base stay when only the policy has changed: `python -m benchmarks` knows whose they are.
     """

@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from pipelines.core.errors import PipelineError
-from vldac.utils.processes import GRACE, die_with_parent, tied
+from vldac.utils.processes import GRACE, die_with_parent, tie_to_parent
 
 #: Exit code of a command that a signal ended, as a shell reports it: 128 + the signal's number.
 SIGNALLED = 128
@@ -34,13 +34,21 @@ def arguments(
     return parsed
 
 
-def run_module(module: str, *options: str | Path, root: Path) -> None:
+def run_module(module: str, *options: str | Path, root: Path, env: Mapping[str, str]) -> None:
     """Runs `python -m module` to its end, with this process's output as its own.
+
+    Args:
+        module: to run.
+        options: of its command line.
+        root: the project, where it runs.
+        env: its whole environment, such as `extensions.environment`.
 
     Raises:
         SystemExit: it failed and has said why, or a signal ended it, which is said here.
     """
-    process = subprocess.Popen(tied([sys.executable, "-m", module, *map(str, options)]), cwd=root)
+    process = subprocess.Popen(
+        tie_to_parent([sys.executable, "-m", module, *map(str, options)]), cwd=root, env=dict(env)
+    )
     try:
         code = process.wait()
     except BaseException:
@@ -52,7 +60,7 @@ def run_module(module: str, *options: str | Path, root: Path) -> None:
     if code < 0:
         name = signal.Signals(-code).name
         cause = " (out of memory?)" if -code == signal.SIGKILL else ""
-        print(f"error: {module} was ended by {name}{cause}; the same command goes on from there", file=sys.stderr)
+        print(f"error: {module} was ended by {name}{cause}; the same command resumes there", file=sys.stderr)
         raise SystemExit(SIGNALLED - code)
     if code:
         raise SystemExit(code)

@@ -1,4 +1,4 @@
-"""First half of stage `environments`: params.yaml with its presets resolved, which every other stage reads."""
+"""First half of stage `environment`: params.yaml with its presets resolved, which every other stage reads."""
 
 from __future__ import annotations
 

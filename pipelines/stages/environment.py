@@ -1,4 +1,4 @@
-"""Stage `environments`: proves that the configured simulator renders here, and writes down exactly what it renders.
+"""Stage `environment`: proves that the configured simulator renders here, and writes down exactly what it renders.
 
 The manifest holds nothing that differs between two runs on one machine, so it changes exactly when the environment
 does: its own source, its packages' versions, its spaces, its prompts or its pixels. What is trained depends on the
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
 import numpy as np
 
-from pipelines.core import errors
-from pipelines.core.sources import closure
+from pipelines.core import errors, extensions
+from pipelines.stages.code import NEUTRAL, source_tree
 from pipelines.stages.common import arguments
 from vldac.config import Config, load
 from vldac.utils.files import write_json
@@ -25,34 +25,42 @@ from vldac.utils.files import write_json
 if TYPE_CHECKING:
     from envs.base import Env
 
-#: Packages that decide what a simulator shows.
-PACKAGES = ("gymnasium", "miniworld", "pyglet", "pillow", "numpy", "alfworld", "textworld", "playwright")
 SEEDS = (0, 1, 2)
 #: Steps of each seed that are rendered, the first action of the environment again and again.
 STEPS = 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes data/environments/manifest.json."""
+    """Writes data/environment/manifest.json."""
     options = arguments(argv, __doc__)
     config = load(options.root / options.params)
-    write_json(options.root / "data/environment/manifest.json", manifest(config))
+    write_json(options.root / "data/environment/manifest.json", manifest(options.root, config))
     return 0
 
 
-def manifest(config: Config) -> dict[str, Any]:
+def manifest(root: Path, config: Config) -> dict[str, Any]:
     """Renders a few steps of a few seeds of the configured environment.
 
+    Args:
+        root: the project.
+        config: names the environment.
+
     Raises:
-        PipelineError: the environment is unknown, or cannot be rendered here.
+        PipelineError: the environment is unknown, lies where DVC would not see its changes, or cannot be rendered here.
     """
     from envs import registry  # noqa: PLC0415  # its modules start the renderer
     from envs.base import SimulatorError  # noqa: PLC0415
 
+    extensions.check(root, config)
+    extensions.make_importable(root, config)
     try:
         env = registry.make(config.env.id, **config.env.make_options)
     except (SimulatorError, ModuleNotFoundError, ValueError) as error:
         raise errors.PipelineError(f"env.id {config.env.id}: {error}") from error
+    except AttributeError as error:
+        if not isinstance(error.obj, ModuleType):  # a bug of the environment keeps its traceback
+            raise
+        raise errors.PipelineError(f"env.id {config.env.id}: {error}; name one of its classes") from error
     try:
         unwrapped = cast("Env", env.unwrapped)
         pictures = cast(gym.spaces.Dict, env.observation_space)["frames"]
@@ -61,29 +69,28 @@ def manifest(config: Config) -> dict[str, Any]:
             "id": config.env.id,
             "action_space": str(env.action_space),
             "frames": list(pictures.shape or ()),
-            "versions": {name: _version(name) for name in PACKAGES},
-            "sources": _sources(env, Path(registry.__file__).parents[1]),
+            **_sources(root, config, env),
             "seeds": traces,
         }
     finally:
         env.close()
 
 
-def _sources(env: Any, root: Path) -> dict[str, str]:
-    """SHA-256 of every file of this project that the environment is made of."""
+def _sources(root: Path, config: Config, env: Any) -> dict[str, Any]:
+    """The files and the versions of the packages that the environment is made of, its wrappers included."""
     layers = [env]
     while layers[-1] is not layers[-1].unwrapped:
         layers.append(layers[-1].env)
-    modules = {base.__module__ for layer in layers for base in type(layer).__mro__}
-    files = sorted(closure(root, modules))
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    modules = sorted({base.__module__ for layer in layers for base in type(layer).__mro__})
+    tree = source_tree(root, config)
+    return tree.manifest(tree.closure(modules, NEUTRAL))
 
 
 def _trace(env: Any, unwrapped: Env, seed: int) -> dict[str, Any]:
     """SHA-256 of frames and prompts of the first steps of one episode.
 
     Raises:
-        PipelineError: its first picture is of one colour only, so nothing was rendered.
+        PipelineError: its first picture is of one color only, so nothing was rendered.
     """
     frames, prompts = hashlib.sha256(), hashlib.sha256()
     observation, _ = env.reset(seed=seed)
@@ -100,13 +107,6 @@ def _trace(env: Any, unwrapped: Env, seed: int) -> dict[str, Any]:
         if terminated or truncated:
             break
     return {"frames_sha256": frames.hexdigest(), "prompts_sha256": prompts.hexdigest()}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 if __name__ == "__main__":

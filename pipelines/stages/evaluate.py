@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import errors, tables
+from pipelines.core import errors, extensions, tables
 from pipelines.core.project import read_json
 from pipelines.stages import plots
 from pipelines.stages.common import arguments, require, run_module
+from vldac.config import load
 from vldac.utils.files import write_json
 
 _INTERVAL = ("success", "low", "high", "episodes")
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         *("--filmstrip", root / "plots/filmstrip.png"),
         *(("--checkpoints", *checkpoints) if checkpoints else ()),
         root=root,
+        env=extensions.environment(root, load(root / options.params)),
     )
     summary = read_json(require(out))
     write_json(root / "metrics/success.json", headline(summary))
@@ -64,13 +66,13 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_policies(path: Path, summary: Mapping[str, Any]) -> None:
     """Writes success and its interval, a line a policy."""
-    names = ("world", "policy", *_INTERVAL)
-    rows = ({"world": summary["env"], "policy": name} | _interval(summary[key]) for key, name in tables.POLICIES)
+    names = ("environment", "policy", *_INTERVAL)
+    rows = ({"environment": summary["env"], "policy": name} | _interval(summary[key]) for key, name in tables.POLICIES)
     _write(path, names, rows)
 
 
 def write_checkpoints(path: Path, summary: Mapping[str, Any], environment_steps: int) -> None:
-    """Writes success and its interval against environment steps, a line a kept policy, the trained one last."""
+    """Writes success and its interval against environment steps, a line an exported policy, the trained one last."""
     scores = [*summary.get("checkpoints", ()), summary["trained"] | {"environment_steps": environment_steps}]
     rows = ({"environment_steps": score["environment_steps"]} | _interval(score) for score in scores)
     _write(path, ("environment_steps", *_INTERVAL), rows)

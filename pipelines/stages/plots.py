@@ -85,7 +85,7 @@ def _title(summary: Mapping[str, Any]) -> str:
     return "Learning curve" + (f" of {env}, seed {seed}" if env else "")
 
 
-def _series(axis: Any, steps: NDArray[np.float64], curve: Curve, name: str, colour: str) -> None:
+def _series(axis: Any, steps: NDArray[np.float64], curve: Curve, name: str, color: str) -> None:
     """One column: its raw points faint, its running mean on top."""
     if name not in curve:
         axis.text(0.5, 0.5, f"no {name} in this run", transform=axis.transAxes, ha="center", color=_GREY)
@@ -94,9 +94,9 @@ def _series(axis: Any, steps: NDArray[np.float64], curve: Curve, name: str, colo
     counts = curve.get("episode/count") if name.startswith("episode/") else None
     weights = np.ones_like(values) if counts is None else np.nan_to_num(counts)
     window = max(3, round(WINDOW * len(values)))
-    axis.plot(steps, values, "o", color=colour, alpha=0.35, markersize=4, markeredgewidth=0, label="each update")
+    axis.plot(steps, values, "o", color=color, alpha=0.35, markersize=4, markeredgewidth=0, label="each update")
     axis.plot(
-        steps, smooth(values, weights, window), color=colour, linewidth=2, label=f"mean of the last {window} updates"
+        steps, smooth(values, weights, window), color=color, linewidth=2, label=f"mean of the last {window} updates"
     )
 
 

@@ -15,7 +15,7 @@ from vldac.utils import processes
 #: What DVC prints for a person who types `dvc repro`: of no use in a pipeline's log.
 _CHATTER = re.compile(
     r"(Updating|Generating) lock file|To (track|enable) |\tgit add |\tdvc config |Use `dvc push`"
-    r"|Data and pipelines are up|Stage '[\w@]+' didn't change|WARNING: Process .* had been killed. Auto removed it"
+    r"|Data and pipelines are up|Stage '[\w@-]+' didn't change|WARNING: Process .* had been killed. Auto removed it"
 )
 _EXITED = re.compile(r"exited with (-?\d+)\s*$")
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import errors, rundir
+from pipelines.core import errors, extensions, rundir
 from pipelines.core.project import content_hash, stage_inputs, workspace
 from pipelines.stages.common import arguments, require, run_module
 from pipelines.tracking import forwarder, runs
@@ -21,10 +21,10 @@ from vldac.config import Config, load
 from vldac.utils.files import write_json
 from vldac.utils.processes import GRACE
 
-#: Columns of a learning curve, of the episodes that began in an update and of its answers. A run on the same machine
+#: Columns of a learning curve, of the episodes that began in an update and of its responses. A run on the same machine
 #: gives the same values again, so there are no timings.
 EPISODES = ("episode/count", "episode/success", "episode/return", "episode/length")
-ANSWERS = ("rollout/invalid_actions", "rollout/response_tokens")
+RESPONSES = ("rollout/invalid_actions", "rollout/response_tokens")
 #: Share of a run whose mean is reported as its end.
 TAIL = 0.1
 
@@ -34,12 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv, __doc__)
     root: Path = options.root
     config = load(root / options.params)
-    with rundir.opened(workspace(root) / "runs", fingerprint(root, config)) as run:
+    with rundir.open_run(workspace(root) / "runs", fingerprint(root, config)) as run:
         carrier = _forwarder(root, config, run)
         carrier.start()
         status = "FAILED"
         try:
-            _train(root, options.params, run)
+            _train(root, options.params, config, run)
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
@@ -72,7 +72,7 @@ def fingerprint(root: Path, config: Config) -> str:
     return config.fingerprint(content_hash(root / "models/base"), content_hash(*inputs), *extra)
 
 
-def _train(root: Path, params: Path, run: rundir.RunDirectory) -> None:
+def _train(root: Path, params: Path, config: Config, run: rundir.RunDirectory) -> None:
     policy = root / "models/policy"
     policy.parent.mkdir(parents=True, exist_ok=True)
     run_module(
@@ -82,6 +82,7 @@ def _train(root: Path, params: Path, run: rundir.RunDirectory) -> None:
         *("--run-dir", run.path),
         *("--out", policy),
         root=root,
+        env=extensions.environment(root, config),
     )
     require(policy)
 
@@ -121,13 +122,13 @@ def write_curve(path: Path, rows: Sequence[forwarder.Row], episodes: Sequence[Ma
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ("environment_steps", *EPISODES, *ANSWERS), extrasaction="ignore")
+        writer = csv.DictWriter(file, ("environment_steps", *EPISODES, *RESPONSES), extrasaction="ignore")
         writer.writeheader()
         start = 0
         for row in rows:
             end = int(row["environment_steps"])
             begun = [episode for episode in episodes if start <= episode["began"] < end]
-            line = {"environment_steps": end, **{name: row[name] for name in ANSWERS if name in row}}
+            line = {"environment_steps": end, **{name: row[name] for name in RESPONSES if name in row}}
             line["episode/count"] = len(begun)
             if begun:
                 for name in ("success", "return", "length"):
@@ -151,7 +152,7 @@ def summary(rows: Sequence[forwarder.Row]) -> dict[str, Any]:
         raise errors.PipelineError("training wrote no update; delete its directory under runs/ and run again")
     last = rows[-max(1, round(TAIL * len(rows))) :]
     means: dict[str, Any] = {"environment_steps": int(rows[-1]["environment_steps"]), "updates": len(rows)}
-    for name in (*EPISODES, *ANSWERS):
+    for name in (*EPISODES, *RESPONSES):
         values = [float(row[name]) for row in last if row.get(name) is not None]
         if values:
             means[name.replace("/", "_")] = sum(values) / len(values)

@@ -1,7 +1,7 @@
-"""A run with other parameters than those of params.yaml, in a checkout of its own: same code, cache and registry.
+"""A run with parameters other than those of params.yaml, in a checkout of its own: same code, cache and registry.
 
 The checkout is a git worktree below `.local/checkouts`, named after its parameters: whoever asks for the same ones
-again finds their results there, or a checkpoint to go on from. Files that are not committed come along as they are.
+again finds their results there, or a checkpoint to resume from. Files that are not committed come along as they are.
 Nothing in it is the only copy: DVC's cache has the weights, MLflow the versions. It may be deleted at any time.
 """
 
@@ -27,13 +27,13 @@ from vldac.config import Config, load
 
 
 @contextmanager
-def entered(root: Path, params: str = "params.yaml", settings: Sequence[str] = ()) -> Iterator[Path]:
-    """A context whose current directory is a project with these parameters.
+def enter(root: Path, params: str = "params.yaml", overrides: Sequence[str] = ()) -> Iterator[Path]:
+    """Enters a context whose current directory is a project with these parameters.
 
     Args:
         root: the project.
         params: a params file below it.
-        settings: `section.key=value`, as `--set` takes them.
+        overrides: `section.key=value`, as `--set` takes them.
 
     Yields:
         `root` itself if its params.yaml says just that, else the checkout.
@@ -43,7 +43,7 @@ def entered(root: Path, params: str = "params.yaml", settings: Sequence[str] = (
         PipelineError: `params` is outside the project, or the project is not in git.
     """
     root = root.resolve()
-    config = load(params_file(root, params), settings)
+    config = load(params_file(root, params), overrides)
     if config == load(root / "params.yaml"):
         yield root
         return
@@ -112,5 +112,5 @@ def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise PipelineError(f"parameters of a run's own need the project in git, with a commit ({said})")
+        raise PipelineError(f"a run with its own parameters needs the project in git, with a commit ({said})")
     return done.stdout

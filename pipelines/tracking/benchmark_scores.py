@@ -55,7 +55,7 @@ def recorded(tags: Mapping[str, str], benchmark: str, policy: str = "trained") -
         policy: the version itself, or the `base` that it was trained from.
 
     Returns:
-        score, standard_error, count, synthetic, profile, digest, and where the records are; None if it has none.
+        score, standard_error, count, synthetic, profile, digest, and where the records lie; None if there is none.
     """
     text = tags.get(_tag(benchmark, policy))
     return None if text is None else dict(json.loads(text))
@@ -69,18 +69,18 @@ def benchmark_runs(tags: Mapping[str, str], benchmark: str, policy: str = "train
 
 
 def comparable(versions: Sequence[Mapping[str, str]], benchmark: str) -> list[dict[str, Any] | None]:
-    """The runs by which versions are compared: of the same benchmark, if all have one, else the best known of each.
+    """The runs by which versions are compared: of one benchmark that all have run, or else what each is known by.
 
     Args:
         versions: their tags.
         benchmark: its name.
     """
     found = [benchmark_runs(tags, benchmark) for tags in versions]
-    common = set.intersection(*(set(runs) for runs in found))
+    common = set.intersection(*(set(kept) for kept in found))
     if not common:
         return [recorded(tags, benchmark) for tags in versions]
     best = max(common, key=lambda digest: (_rank(found[0][digest]), digest))
-    return [runs[best] for runs in found]
+    return [kept[best] for kept in found]
 
 
 def kind(kept: Mapping[str, Any]) -> str:
@@ -120,9 +120,9 @@ def record_present(client: MlflowClient, root: Path, version: ModelVersion, lock
     finished = {policy: summaries(root / home) for policy, home in HOMES.items()}
     for name in finished["trained"]:
         if lock.dep(f"benchmark@{name}", "models/policy") == weights:
-            for policy, summary in finished.items():
-                if name in summary:
-                    record(client, version, summary[name], root / HOMES[policy] / name, policy=policy)
+            for policy, results in finished.items():
+                if name in results:
+                    record(client, version, results[name], root / HOMES[policy] / name, policy=policy)
 
 
 def record(

@@ -35,7 +35,7 @@ def evaluation_set(root: Path, config: Config, episodes: int) -> EvaluationSet:
     seeds = evaluation_seeds(episodes, 1)
     manifest = hashlib.sha256((root / "data/environment/manifest.json").read_bytes()).hexdigest()
     description = {
-        "world": config.env.id,
+        "env": config.env.id,
         "options": config.env.make_options,
         "manifest_sha256": manifest,
         "episodes": episodes,

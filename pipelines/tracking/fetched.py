@@ -17,7 +17,7 @@ from pipelines.tracking import lineage
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-_PREFIX = "benchmarked."
+_PREFIX = "fetched."
 
 
 @contextmanager

@@ -183,8 +183,8 @@ class MetricsForwarder:
         if not self._away:
             self._away = True
             self._log(
-                f"MLflow ({self._where}) is away: {reason(error)}. Training goes on; metrics are kept in {self._path} "
-                "and sent when it is back"
+                f"MLflow ({self._where}) is away: {reason(error)}. Training continues; metrics are kept in "
+                f"{self._path} and sent when it is back"
             )
 
 

@@ -165,10 +165,10 @@ def trace(root: Path, version: ModelVersion) -> list[tuple[str, str]]:
         ("content", f"sha256 {tags.get(CONTENT, 'unknown')}"),
         ("weights", check_cache(root, tags)),
         ("base", f"{tags.get('model.base')} {tags.get('model.revision', '')}".strip()),
-        ("world", tags.get("env", "unknown")),
+        ("environment", tags.get("env", "unknown")),
         ("seed", tags.get("seed", "unknown")),
         ("MLflow run", version.run_id or "unknown"),
-        *((f"{name} policy", _said(tags[f"evaluate.{name}"])) for name in ("random", "base", "trained")
+        *((f"{name} policy", _format_score(tags[f"evaluate.{name}"])) for name in ("random", "base", "trained")
           if f"evaluate.{name}" in tags),
         ("promotion", tags.get("promotion.reason", "")),
         ("rolled back", tags.get("rollback.reason", "")),
@@ -177,7 +177,7 @@ def trace(root: Path, version: ModelVersion) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def _said(text: str) -> str:
+def _format_score(text: str) -> str:
     result: dict[str, Any] = json.loads(text)
     low, high = result["success_ci"]
     return f"success {result['success']:.3f} [{low:.3f}, {high:.3f}] over {result.get('episodes', '?')} episodes"

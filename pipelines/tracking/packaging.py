@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from pipelines.core.project import package_directory
+
 #: What a model needs beside its own files, at the versions that trained it.
 REQUIREMENTS = (
     *("mlflow", "torch", "transformers", "peft", "safetensors", "tokenizers"),
@@ -45,7 +47,7 @@ def log_model(root: Path, run_id: str, tags: Mapping[str, str], step: int) -> st
             name="policy",
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={"policy": str(root / "models/policy"), "base": str(root / "models/base")},
-            code_paths=[str(root / "vldac"), str(root / "envs")],
+            code_paths=[str(package_directory(root, name)) for name in ("vldac", "envs")],
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
             signature=signature,
             input_example={"image": _blank_png(), "instruction": "Which action leads to the red box?"},

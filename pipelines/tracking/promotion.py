@@ -59,7 +59,7 @@ def decide(
         candidate: the new policy's score.
         champion: that of the present champion on the same kind of episodes; None where there is no champion.
         baselines: by name, what a first champion must beat: its own base model and the random policy.
-        version: the candidate as `pipelines.commands.models` writes it, for the commands that a reason names.
+        version: the candidate as `vldac models` writes it, for the commands that a reason names.
     """
     if champion is None and not baselines:
         return Decision(True, f"there was no champion; success {candidate}")
@@ -100,10 +100,10 @@ def _success(others: Mapping[str, Score], candidate: Score) -> str | None:
 def _unmeasured(candidate: Score, version: str) -> str:
     """Why a candidate does not compare with a champion whose general understanding is known, and what makes it so."""
     if not candidate.understanding:
-        evaluate = f"make evaluate MODEL=models:/{version} BENCH=understanding"
+        evaluate = f"vldac benchmark models:/{version} --benchmark understanding"
         return f"the champion's general understanding was measured and its own was not; {evaluate}, then promote again"
     champion = f"models:/{version.rpartition('/')[0]}@champion"
     return (
-        "general understanding was measured by other settings than the champion's; measure the champion's by these: "
-        f"make evaluate MODEL={champion} BENCH=understanding ARGS='--params params.yaml', then promote again"
+        "general understanding was measured with other options than the champion's; measure the champion's with these: "
+        f"vldac benchmark {champion} --benchmark understanding --params params.yaml, then promote again"
     )

@@ -76,7 +76,7 @@ def register(root: Path, config: Config) -> Registered:
     name, content = model_name(root, config), content_hash(root / "models/policy")
     train = read_json(root / "runs/train.json")
     identity = RunIdentity(train["run_key"], train["fingerprint"], train["started_ms"])
-    with _alone(root), runs.reachable(root):
+    with _locked(root), runs.reachable(root):
         client = runs.client(root)
         version = _find(client, name, content)
         if version is None:
@@ -149,7 +149,7 @@ def promote(root: Path, config: Config) -> Promotion:
     if lock.dep("evaluate", "models/policy") != lock.out("train", "models/policy"):
         raise PipelineError("metrics/summary.json is not of the present models/policy; run `dvc repro evaluate`")
     name, content = model_name(root, config), content_hash(root / "models/policy")
-    with _alone(root), runs.reachable(root):
+    with _locked(root), runs.reachable(root):
         client = runs.client(root)
         version = _find(client, name, content)
         if version is None:
@@ -171,7 +171,7 @@ def promote_version(root: Path, name: str, number: str, *, dry_run: bool = False
     Raises:
         PipelineError: the version was never evaluated, or MLflow cannot be used.
     """
-    with _alone(root), runs.reachable(root):
+    with _locked(root), runs.reachable(root):
         client = runs.client(root)
         if score_of(client.get_model_version(name, number)) is None:
             raise PipelineError(
@@ -197,7 +197,7 @@ def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool) -> 
         client.set_model_version_tag(name, number, "promotion.reason", decision.reason)
         client.set_model_version_tag(name, number, "promotion.promoted", str(decision.promote).lower())
         if decision.promote:
-            _crown(client, name, [*history(client, name), number])
+            _set_champion(client, name, [*history(client, name), number])
     now = number if decision.promote and not dry_run else str(champion.version) if champion else None
     return Promotion(registered, decision, now)
 
@@ -211,7 +211,7 @@ def rollback(root: Path, name: str, reason: str) -> tuple[str, str]:
     Raises:
         PipelineError: there was none before, or MLflow cannot be used.
     """
-    with _alone(root), runs.reachable(root):
+    with _locked(root), runs.reachable(root):
         client = runs.client(root)
         champions = history(client, name)
         if len(champions) < 2:
@@ -219,7 +219,7 @@ def rollback(root: Path, name: str, reason: str) -> tuple[str, str]:
         gone, back = champions[-1], champions[-2]
         client.set_model_version_tag(name, gone, "rollback.reason", reason)
         client.set_model_version_tag(name, gone, "rollback.to", back)
-        _crown(client, name, champions[:-1])
+        _set_champion(client, name, champions[:-1])
     return gone, back
 
 
@@ -233,13 +233,13 @@ def history(client: MlflowClient, name: str) -> list[str]:
     return numbers
 
 
-def _crown(client: MlflowClient, name: str, champions: Sequence[str]) -> None:
+def _set_champion(client: MlflowClient, name: str, champions: Sequence[str]) -> None:
     client.set_registered_model_alias(name, CHAMPION, champions[-1])
     client.set_registered_model_tag(name, HISTORY, json.dumps(list(champions[-_REMEMBERED:])))
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _locked(root: Path) -> Iterator[None]:
     """One process of this machine at a time: to look for a version and to make it are two requests."""
     with runs.lock_file(root, "registry").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -257,7 +257,7 @@ def score_of(version: ModelVersion | None, policy: str = "trained") -> Score | N
 
 
 def score_in(tags: Mapping[str, str], policy: str = "trained") -> Score | None:
-    """The score that a version's tags hold, with its general understanding where that was benchmarked."""
+    """The score that a version's tags hold, with its general understanding where that was measured."""
     text = tags.get(f"evaluate.{policy}")
     return (
         Score.of(json.loads(text), benchmark_scores.benchmark_runs(tags, "understanding", policy).values())

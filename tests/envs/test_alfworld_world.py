@@ -208,7 +208,7 @@ def resident_megabytes() -> float:
 @pytest.mark.slow
 def test_memory_is_bounded() -> None:
     environments = [
-        ALFWorld(**SMALL, games=50),  # type: ignore[arg-type]
+        ALFWorld(**SMALL, games=50),
         ALFWorld(width=32, height=32, tasks=f"{LOOK},{HEAT}", games=6),
     ]
     files = len(list(Path("/proc/self/fd").iterdir()))

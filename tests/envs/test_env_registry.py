@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from envs import registry
+from envs import base, registry
 from envs.base import EVALUATION_SEEDS, Env, UnknownOptionError
 from envs.registry import make, registered
 from envs.wrappers import FrameWindow
@@ -118,10 +119,21 @@ def test_bad_prompt_style() -> None:
 
 
 def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = registry.EnvSpec("nowhere_to_be_found:World", extra="nowhere")
+    missing = registry.EnvSpec("nowhere_to_be_found:World", extra="webshop")
     monkeypatch.setitem(registry._SPECS, "Nowhere-v0", missing)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'vldac\[nowhere\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"'nowhere_to_be_found', which is not installed; .*: make envs$"):
         make("Nowhere-v0", **SIZE)
+
+
+def test_away_from_a_checkout_the_packages_of_an_extra_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    required = ["torch>=2", "alfworld<0.5,>=0.4.2; extra == 'alfworld'", 'bm25s>=0.2.7; extra == "webshop"']
+    required.append("textworld<2,>=1.7 ; extra == 'alfworld'")
+    monkeypatch.setattr(base.metadata, "requires", {"vldac": required}.__getitem__)
+    monkeypatch.setattr(base, "__file__", str(tmp_path / "envs/base.py"))
+    assert base.how_to_install("alfworld") == "pip install 'alfworld<0.5,>=0.4.2' 'textworld<2,>=1.7'"
+    assert base.how_to_install("webshop") == "pip install 'bm25s>=0.2.7'"
 
 
 def test_options_reach_the_environment() -> None:

@@ -7,7 +7,7 @@ from envs.gym_cards import NumberLine
 
 
 def fresh(current: int, target: int, **options: float) -> NumberLine:
-    env = NumberLine(width=64, height=64, prompt_style="terse", **options)  # type: ignore[arg-type]
+    env = NumberLine(width=64, height=64, prompt_style="terse", **options)
     env.reset(seed=0)
     env.current, env.target = current, target
     return env

@@ -46,7 +46,7 @@ def hostile(rng: np.random.Generator, names: tuple[str, ...]) -> str:
         lambda: good,
         lambda: good[: int(rng.integers(len(good)))],
         lambda: good.replace(name, name + noise(6)),
-        lambda: json.dumps({"action": rng.choice([None, True, 1e999, 7, -3], size=1)[0]}, default=str),
+        lambda: json.dumps({"action": rng.choice(np.array([None, True, 1e999, 7, -3]), size=1)[0]}, default=str),
         lambda: '{"action": ' + "[" * int(rng.integers(1, 3000)),
         lambda: json.dumps({"action": name * int(rng.integers(2, 200))}),
         lambda: json.dumps({"action": f"search[{noise(30)}]"}),
@@ -68,7 +68,7 @@ def test_ten_thousand_answers_raise_nothing(env_id: str) -> None:
         answer = parsing.parse_response(hostile(rng, unwrapped.action_names))
         action = None if answer is None else unwrapped.parse_action(answer.action)
         _, reward, terminated, truncated, info = env.step(action)
-        assert np.isfinite(reward)
+        assert np.isfinite(float(reward))
         assert info["invalid"] == (action is None)
         invalid += info["invalid"]
         if terminated or truncated:

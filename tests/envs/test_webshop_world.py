@@ -133,7 +133,7 @@ def test_buying_on_the_last_step_is_not_a_truncation() -> None:
 def test_seeds_of_evaluation_draw_from_the_test_goals_evenly(catalogue: str) -> None:
     env = environment(catalogue)
     test, train = (split(len(env.shop.goals), name) for name in ("test", "train"))
-    drawn = Counter()
+    drawn = Counter[int]()
     for i in range(600):
         env.reset(seed=EVALUATION_SEEDS[i])
         drawn[env.goal_number] += 1
@@ -149,7 +149,7 @@ def test_seeds_of_evaluation_draw_from_the_test_goals_evenly(catalogue: str) -> 
 
 def test_training_goals_are_drawn_by_their_weights() -> None:
     env = environment()
-    drawn = Counter()
+    drawn = Counter[int]()
     for seed in range(20000):
         env.np_random = np.random.default_rng(seed)
         drawn[env._draw_goal(test=False)] += 1

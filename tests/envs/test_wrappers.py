@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from misbehaving_envs import Counter
 
+from envs.base import Observation
 from envs.wrappers import FrameWindow, RewardScale, TimeLimit
 
 
-def counts(observation: dict) -> list[int]:
+def counts(observation: Observation) -> list[int]:
     return [int(frame[-1, -1, 0]) for frame in observation["frames"]]
 
 
-def seeds(observation: dict) -> list[int]:
+def seeds(observation: Observation) -> list[int]:
     return [int(frame[0, 0, 0]) for frame in observation["frames"]]
 
 

@@ -1,4 +1,4 @@
-"""`pipelines.commands.serve` for tests: started on free ports, talked to through Prefect's API, killed in parts."""
+"""`vldac serve` for tests: started on free ports, talked to through Prefect's API, killed in parts."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def _answer(request: urllib.request.Request) -> bytes | None:
 
 
 class Served:
-    """`python -m pipelines.commands.serve` in a project."""
+    """`vldac serve` in a project."""
 
     def __init__(self, root: Path, env: dict[str, str]) -> None:
         self.root = root
         self.prefect_port, self.mlflow_port = free_port(), free_port()
         self.output = root / "serve.out"
         self.env = env
-        command = [sys.executable, "-m", "pipelines.commands.serve"]
+        command = [sys.executable, "-m", "vldac", "serve"]
         command += ["--prefect-port", str(self.prefect_port), "--mlflow-port", str(self.mlflow_port)]
         with self.output.open("wb") as out:
             self.process = subprocess.Popen(command, cwd=root, env=env, stdout=out, stderr=subprocess.STDOUT)
@@ -126,7 +126,7 @@ class Served:
 
 
 def clean_environment(root: Path) -> dict[str, str]:
-    """The environment of a user of the project in `root`, with this user's own settings out of the way."""
+    """The environment of a user of the project in `root`, without this user's own variables."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PREFECT_", "DVC_", "PYTHONPATH"))}
     env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
     env["PYTHONPATH"] = str(root)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def call(root: Path, *command: str, env: dict[str, str] | None = None) -> str:
-    """Runs a command in a project as its user would, with that user's own settings out of the way."""
+    """Runs a command in a project as its user would, without this user's own environment variables."""
     env = env or clean_environment(root)  # the packages of the copy, not those of the installation
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -54,7 +54,7 @@ def test_make_run_trains_registers_and_benchmarks_and_dvc_alone_gives_the_same_w
 ) -> None:
     params = tiny_config().model_dump(mode="json")  # DVC wants every parameter that a stage names written out
     root = clone(tmp_path / "project", params)
-    printed = call(root, sys.executable, "-m", "pipelines.commands.run", env=watched(tmp_path, root))
+    printed = call(root, sys.executable, "-m", "vldac", "run", env=watched(tmp_path, root))
     assert "127.0.0.1" in (tmp_path / "connections").read_text()  # its own Prefect server
     assert outside(tmp_path) == []
 
@@ -104,8 +104,9 @@ print("ANSWER", json.dumps(model.predict([json.loads(sys.argv[1])])[0]))
     assert set(json.loads(answer.splitlines()[0])) == {"action", "thoughts", "text"}
 
     # A second run finds everything done.
-    again = call(root, sys.executable, "-m", "pipelines.commands.run")
+    again = call(root, sys.executable, "-m", "vldac", "run")
     for stage in (
+        "code",
         "environment",
         "base",
         "train",

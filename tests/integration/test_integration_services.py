@@ -1,4 +1,4 @@
-"""The services as their user has them: `pipelines.commands.serve`, runs by schedule and by hand, what may go wrong."""
+"""The services as their user has them: `vldac serve`, runs by schedule and by hand, what may go wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,15 @@ def test_a_scheduled_run_starts_by_itself_registers_and_promotes(served: Served)
     assert client.get_run(version.run_id).data.metrics["environment_steps"] == 64
 
 
-def test_a_version_is_benchmarked_compared_and_held_against_the_rule(served: Served) -> None:
-    benchmark = served.run("evaluate-model/evaluate", version="1", episodes=3, benchmarks=["understanding"])
+def test_a_version_is_evaluated_compared_and_held_against_the_rule(served: Served) -> None:
+    evaluation = served.run("evaluate-model/evaluate", version="1", episodes=3, benchmarks=["understanding"])
     rule = served.run("promote-model/promote", version="candidate", dry_run=True)
     night = served.run("nightly/nightly", episodes=3)
     wrong = served.run("evaluate-model/evaluate", version="99")
-    assert served.ended(benchmark) == "Completed", served.logs(benchmark)
-    (row, *_) = json.loads(served.artifacts(benchmark)["benchmark"]["data"])
+    assert served.ended(evaluation) == "Completed", served.logs(evaluation)
+    (row, *_) = json.loads(served.artifacts(evaluation)["evaluation"]["data"])
     assert row["episodes"] == "3"
-    assert "General understanding" in served.artifacts(benchmark)["benchmarks"]["data"]
+    assert "General understanding" in served.artifacts(evaluation)["benchmarks"]["data"]
     assert served.ended(rule) == "Completed", served.logs(rule)
     assert "it is the champion already" in served.artifacts(rule)["promotion"]["data"]
     assert served.ended(night) == "Completed", served.logs(night)
@@ -117,7 +118,7 @@ def test_a_cancelled_run_is_gone_and_the_next_goes_on_from_its_checkpoint(served
     assert checkpoint.newest(newest.parent) == newest  # whole by its manifest
 
     run = served.run("train-pipeline/train", steps=["train"])
-    until(lambda: f"resuming from update {checkpoint.update_of(newest)} " in served.logs(run), 120, "it resumes")
+    until(lambda: f" from update {checkpoint.update_of(newest)} of " in served.logs(run), 120, "it resumes")
     served.api("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
     assert served.ended(run, 60) == "Cancelled"
 
@@ -140,7 +141,7 @@ def test_without_its_servers_for_a_while_a_training_ends_as_if_they_had_been_the
     os.kill(served.service("prefect server"), signal.SIGKILL)
     os.kill(served.service("mlflow server"), signal.SIGKILL)
     for name in ("prefect", "mlflow"):
-        until(lambda name=name: f"{name} is started again" in served.said(), 30, f"serve starts {name} again")
+        until(partial(_has_said, served, f"{name} is started again"), 30, f"serve starts {name} again")
     until((_newest_run(served.root) / "complete.json").exists, 240, "training's result")
     until(lambda: served.service("prefect server") and served.state(run) in {"Completed"}, 120, "the run's own end")
 
@@ -153,6 +154,10 @@ def test_without_its_servers_for_a_while_a_training_ends_as_if_they_had_been_the
     (found,) = client.search_runs([experiment.experiment_id], f"tags.`vldac.run_key` = '{key}'")
     history = client.get_metric_history(found.info.run_id, "environment_steps")
     assert sorted(metric.value for metric in history) == [16 * update for update in range(1, 41)]
+
+
+def _has_said(served: Served, words: str) -> bool:
+    return words in served.said()
 
 
 def _newest_run(root: Path) -> Path:

@@ -46,7 +46,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "project"
     root.mkdir()
     ignore = shutil.ignore_patterns("__pycache__")
-    for package in ("vldac", "envs", "benchmarks", "pipelines", "conf"):
+    for package in ("vldac", "envs", "benchmarks", "pipelines", "conf", "extensions"):
         shutil.copytree(REPOSITORY / package, root / package, ignore=ignore)
     for name, target in FAKES.items():
         shutil.copy(REPOSITORY / "tests/pipelines/fakes" / name, root / target)
@@ -91,7 +91,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def shared_server(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of this test go to that server; without this fixture, `pipelines.commands.run` starts one of its own."""
+    """Runs of this test go to that server; without this fixture, `vldac run` starts one of its own."""
     monkeypatch.setenv("PREFECT_API_URL", prefect_server)
 
 

@@ -127,6 +127,7 @@ def run_case(config: Config, base: Path, runtime: Runtime) -> Outcome:
     rollout = share(make_rollout(config, sampler(base, config)), runtime)
     learner = make_learner(config, base, runtime)
     metrics = [learner.update(rollout, update) for update in range(UPDATES)]
+    assert learner.critic is not None
     return Outcome(weights_of(learner), learner.critic.head.state_dict(), metrics)
 
 

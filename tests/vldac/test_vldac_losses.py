@@ -28,8 +28,8 @@ def rows(b: dict[str, Tensor], name: str) -> list[list[float]]:
 
 
 def policy_loss(b: dict[str, Tensor], part: slice = slice(None)) -> Tensor:
-    keys = ("new", "old", "advantages", "mask")
-    return clipped_policy_loss(*(b[key][part] for key in keys), CLIP)[0]
+    new, old, advantages, mask = (b[key][part] for key in ("new", "old", "advantages", "mask"))
+    return clipped_policy_loss(new, old, advantages, mask, CLIP)[0]
 
 
 def test_step_mean_is_a_mean_over_steps_of_a_mean_over_tokens() -> None:

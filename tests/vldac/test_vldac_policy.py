@@ -133,7 +133,7 @@ def test_a_loaded_model_is_in_evaluation_mode(saved: Any, tiny_base: Path) -> No
 
 
 def test_missing_directories_are_named_with_what_makes_them(saved: Any, tiny_base: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere holds no model; make it with: python -m vldac\.warm_start"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere holds no model; make it with: vldac warm-start"):
         policy.load_base(tmp_path / "nowhere", ModelConfig())
     with pytest.raises(FileNotFoundError, match=r"adapter is a trained policy, no base; .*--policy \S+adapter$"):
         policy.load_base(saved["adapter"][0], ModelConfig())

@@ -5,6 +5,9 @@ A section is written in one of three ways:
     env: numberline                        # the preset; what it does not name has its default
     env: {preset: numberline, frames: 2}   # the preset with changes; nested mappings are merged key by key
     env: {id: ..., frames: 2, ...}         # its values, and no preset
+
+Presets are those of the project that a params file is in, else of the checkout that this code is in, else those that
+were installed with it.
 """
 
 from __future__ import annotations
@@ -18,27 +21,46 @@ import yaml
 
 from vldac.utils.errors import UserError
 
-#: Where presets are, one folder a section.
-FOLDER = Path(__file__).parents[2] / "conf"
+#: The folder of presets, with one folder a section in it.
+CONF = "conf"
 KEY = "preset"
+#: What `vldac new` copies into a project, in an installed package (setup.py puts it there).
+_INSTALLED = Path(__file__).parents[1] / "project"
+_CHECKOUT = Path(__file__).parents[2]
 
 
 class PresetError(UserError, ValueError):
     """A section names a preset that cannot be used."""
 
 
-def names(section: str, folder: Path = FOLDER) -> list[str]:
-    """The presets of a section."""
-    return sorted(path.stem for path in (folder / section).glob("*.yaml"))
+def template() -> Path:
+    """The directory with params.yaml, dvc.yaml, prefect.yaml and conf/: the checkout, or their installed copies."""
+    return _CHECKOUT if _is_project(_CHECKOUT) else _INSTALLED
 
 
-def resolve(values: Mapping[str, Any], sections: frozenset[str], folder: Path = FOLDER) -> dict[str, Any]:
+def folder_of(params: Path) -> Path:
+    """The folder of the presets that a params file may name."""
+    inside = params.resolve().parent
+    homes = (inside, inside.parent)  # conf/numberline.yaml belongs to the project above it
+    return next((home for home in homes if _is_project(home)), template()) / CONF
+
+
+def _is_project(directory: Path) -> bool:
+    return (directory / "dvc.yaml").is_file() and (directory / CONF).is_dir()
+
+
+def names(section: str, folder: Path | None = None) -> list[str]:
+    """The presets of a section; `folder` holds the presets, by default those that come with this code."""
+    return sorted(path.stem for path in ((folder or template() / CONF) / section).glob("*.yaml"))
+
+
+def resolve(values: Mapping[str, Any], sections: frozenset[str], folder: Path | None = None) -> dict[str, Any]:
     """Puts the values of presets in the place of their names.
 
     Args:
         values: of a params file.
         sections: the keys of `values` that may name a preset.
-        folder: holds the presets.
+        folder: holds the presets; by default those that come with this code.
 
     Returns:
         The same values without a preset's name in them.
@@ -46,6 +68,7 @@ def resolve(values: Mapping[str, Any], sections: frozenset[str], folder: Path = 
     Raises:
         PresetError: a preset is unknown, damaged, or nothing of it would be left.
     """
+    folder = folder or template() / CONF
     return {key: _section(key, value, folder) if key in sections else value for key, value in values.items()}
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -191,6 +193,7 @@ class Config(_Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     #: As it is written: the method knows no benchmark, and `benchmarks.harness.section` validates it for the pipeline.
     benchmarks: dict[str, JsonValue] = Field(default_factory=dict)
+    extensions: str = "extensions"
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Config:
@@ -235,7 +238,13 @@ class Config(_Section):
         """Every value that decides the weights, as JSON values."""
         return self.model_dump(
             mode="json",
-            exclude={"evaluate": True, "benchmarks": True, "checkpoint": True, "env": {"step_deadline"}},
+            exclude={
+                "evaluate": True,
+                "benchmarks": True,
+                "checkpoint": True,
+                "extensions": True,
+                "env": {"step_deadline"},
+            },
         )
 
     def fingerprint(self, *extra: str) -> str:
@@ -265,18 +274,27 @@ def parse(values: Mapping[str, Any]) -> Config:
         raise ConfigError("\n".join(explain(e, Config) for e in error.errors())) from None
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Reads a params file, applies `section.key=value` overrides to it and reads the presets that it names.
 
     `vldac.config.presets` has the rule; an override such as `env=numberline` names a preset, one such as `env.frames=2`
     after it changes a value of it.
 
+    Args:
+        path: of the params file. None takes params.yaml of the current directory, and the defaults where there is none,
+            which is said on stderr.
+        overrides: `section.key=value`, applied in their order.
+
     Raises:
         ConfigError: the file is missing, is not YAML, or holds wrong keys, values or presets.
     """
-    path = Path(path)
+    optional, path = path is None, Path(path or "params.yaml")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if optional and not path.exists():
+            _say_once(f"there is no {path} here; every value is its default, or as --set gives it")
+            values = {}
+        else:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -288,9 +306,15 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _apply_override(values, override)
     try:
-        return parse(presets.resolve(values, _SECTIONS))
+        return parse(presets.resolve(values, _SECTIONS, presets.folder_of(path)))
     except (ConfigError, PresetError) as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+
+
+def _say_once(line: str) -> None:
+    """Prints a line on stderr, unless this is one of several ranks whose launcher has printed it."""
+    if "RANK" not in os.environ:
+        print(line, file=sys.stderr)
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

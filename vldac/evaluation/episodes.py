@@ -1,6 +1,6 @@
 """Success in the simulator, on episodes that training never saw: random policy, base model, trained model.
 
-    python -m vldac.evaluation.episodes --params params.yaml --base models/base --policy models/policy \\
+    vldac evaluate --params params.yaml --base models/base --policy models/policy \\
         --out metrics/summary.json --episodes-dir evaluations
 """
 
@@ -255,8 +255,8 @@ def _checkpoint(config: Config, base: Path, directory: Path, episodes_dir: Path)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m vldac.evaluation.episodes", description=__doc__.splitlines()[0])
-    parser.add_argument("--params", default="params.yaml", help="configuration (default: %(default)s)")
+    parser = argparse.ArgumentParser(prog="vldac evaluate", description=__doc__.splitlines()[0])
+    parser.add_argument("--params", help="configuration (default: params.yaml, or the defaults where there is none)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
     parser.add_argument("--base", type=Path, default=Path("models/base"))
     parser.add_argument("--policy", type=Path, default=Path("models/policy"))

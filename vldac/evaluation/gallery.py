@@ -1,6 +1,6 @@
 """`make gallery`: one page with a filmstrip of each environment: what is seen, asked and answered, and what that earns.
 
-    python -m vldac.evaluation.gallery [--out gallery] [--envs MiniWorld-Hallway-v0 ...]
+    vldac gallery [--out gallery] [--envs MiniWorld-Hallway-v0 ...]
 
 The answers are the environment's own expert's, after one bad one. Writes index.html, which needs no other file, and
 gallery.png.
@@ -198,9 +198,7 @@ code{background:#f4f6f8;padding:.35rem .5rem;border-radius:4px;overflow-wrap:any
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m vldac.evaluation.gallery", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="vldac gallery", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("gallery"), help="directory (default: %(default)s)")
     parser.add_argument("--envs", nargs="+", default=list(ENVIRONMENTS), metavar="ID", help="default: one of each kind")
     options = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """Does it learn, every time? The whole run for several seeds, and one table.
 
-    python -m vldac.evaluation.study --seeds 0 1 2
-    python -m vldac.evaluation.study --seeds 0 1 2 --set env.id=GymCards-NumberLine-v0 --set env.width=64 ...
+    vldac study --seeds 0 1 2
+    vldac study --seeds 0 1 2 --set env.id=GymCards-NumberLine-v0 --set env.width=64 ...
 
 Each seed has a base model, a training run and an evaluation of its own under runs/study; what is there already is not
 made again, and a killed study goes on where it was.
@@ -22,14 +22,14 @@ from vldac.config import load
 from vldac.utils.errors import report_errors
 
 
-def run_seed(params: str, overrides: Sequence[str], seed: int, directory: Path) -> dict[str, Any]:
+def run_seed(params: str | None, overrides: Sequence[str], seed: int, directory: Path) -> dict[str, Any]:
     """One seed from the base model to its summary, in `directory`."""
     overrides = [*overrides, f"seed={seed}"]
     config = load(params, overrides)
     home = directory / f"{config.env.id}-{config.fingerprint()}"
     summary = home / "summary.json"
     base, policy = home / "base", home / "policy"
-    common = ["--params", params, *(part for override in overrides for part in ("--set", override))]
+    common = [*(["--params", params] if params else []), *(f"--set={override}" for override in overrides)]
     stages = [
         (base / "done", "vldac.warm_start", ["--out", base, "--metrics", home / "base.json"]),
         (policy / "vldac.json", "vldac.train", ["--base", base, "--run-dir", home / "run", "--out", policy]),
@@ -73,10 +73,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m vldac.evaluation.study", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("--params", default="params.yaml", help="configuration (default: %(default)s)")
+    parser = argparse.ArgumentParser(prog="vldac study", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--params", help="configuration (default: params.yaml, or the defaults where there is none)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--directory", type=Path, default=Path("runs/study"))

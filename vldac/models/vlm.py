@@ -73,6 +73,9 @@ class VLM(nn.Module):
         family: what is particular to the model's family, with its tokenizer and image processor.
     """
 
+    #: (V,) bool, the token ids that are never drawn and take no part in log-probabilities.
+    forbidden: Tensor
+
     def __init__(self, model: Any, family: ModelAdapter) -> None:
         super().__init__()
         self.model, self.family = model, family
@@ -148,7 +151,7 @@ class VLM(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.forbidden.device  # type: ignore[return-value]  # a buffer, which nn.Module types as Tensor | Module
+        return self.forbidden.device
 
     def add_adapter(self, rank: int, alpha: int) -> None:
         """Freezes the model and puts a LoRA adapter on its language model. It starts as the identity.
@@ -240,7 +243,7 @@ class VLM(nn.Module):
     def token_log_probs(self, logits: Tensor, temperature: float) -> Tensor:
         """Log-probabilities (..., V) float32 that responses are drawn from: forbidden tokens at -inf."""
         scaled = logits.float() / temperature
-        return torch.log_softmax(scaled.masked_fill(self.forbidden, -torch.inf), dim=-1)  # type: ignore[arg-type]
+        return torch.log_softmax(scaled.masked_fill(self.forbidden, -torch.inf), dim=-1)
 
     def forward(self, prompts: Sequence[Prompt], responses: Sequence[Tensor], temperature: float) -> Scores:
         """Scores responses, one forward pass for all of them.
@@ -258,7 +261,7 @@ class VLM(nn.Module):
         # Padding is a forbidden token: its -inf must not reach the loss, not even multiplied by zero.
         chosen = distribution.gather(-1, ids.masked_fill(~mask, self.end_id).unsqueeze(-1)).squeeze(-1)
         with torch.no_grad():
-            entropies = -(distribution.exp() * distribution.masked_fill(self.forbidden, 0.0)).sum(-1)  # type: ignore[arg-type]
+            entropies = -(distribution.exp() * distribution.masked_fill(self.forbidden, 0.0)).sum(-1)
         return Scores(
             log_probs=torch.where(mask, chosen, 0.0),
             mask=mask,

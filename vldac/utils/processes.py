@@ -30,8 +30,8 @@ def die_with_parent(parent: int | None = None) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def tied(command: Sequence[str]) -> list[str]:
-    """`command`, to be started by this process and killed with it.
+def tie_to_parent(command: Sequence[str]) -> list[str]:
+    """The command line that starts `command` so that it is killed with this process.
 
     The request to the kernel is made by a small interpreter that then becomes the command: a `preexec_fn` could
     deadlock in a process with threads. The kernel ties the child to the *thread* that started it.
@@ -46,7 +46,7 @@ def stream(command: Sequence[str], on_line: Callable[[str], None], *, cwd: Path,
         The exit code, negative where a signal ended the command.
     """
     process = subprocess.Popen(
-        tied(command),
+        tie_to_parent(command),
         cwd=cwd,
         env=dict(env),
         stdin=subprocess.DEVNULL,

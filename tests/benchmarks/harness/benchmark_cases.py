@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,10 +31,8 @@ class Sums(QuestionBenchmark):
         for i in range(self.count):
             text = f"{i} + {i} ="
             picture = np.full((8, 8, 3), i, np.uint8)
-            messages = (Message("user", (picture, text)),)
-            made.append(
-                Question(f"q{i}", "even" if i % 2 == 0 else "odd", (f"grey:{i}",), lambda m=messages: m, {"sum": 2 * i})
-            )
+            ask = functools.partial(tuple[Message, ...], (Message("user", (picture, text)),))
+            made.append(Question(f"q{i}", "even" if i % 2 == 0 else "odd", (f"grey:{i}",), ask, {"sum": 2 * i}))
         return made
 
     def score(self, question: Question, text: str) -> Scored:

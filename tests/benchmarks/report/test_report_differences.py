@@ -42,6 +42,11 @@ def difference(comparison: Comparison, task: str) -> Difference:
     return found
 
 
+def about(value: float) -> Any:
+    """Equals a float that is nearly this one, where a field is to be a float."""
+    return pytest.approx(value)
+
+
 def test_differences_are_those_of_a_slow_computation(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     scores = {task: rng.random((2, n)) for task, n in (("a", 7), ("b", 50), ("c", 11))}
@@ -72,7 +77,7 @@ def test_differences_are_those_of_a_slow_computation(tmp_path: Path) -> None:
 
 def test_relative_direction_is_the_mean_of_its_levels_however_many_questions_each_has(tmp_path: Path) -> None:
     counts = {"easy": 3, "medium": 8, "hard": 20}
-    steps = {}
+    steps: dict[str, Any] = {}
     for name in ("before", "after"):
         rng = np.random.default_rng(len(name))
         sides = {level: rng.random(n) for level, n in counts.items()}
@@ -120,7 +125,7 @@ def test_only_records_of_both_are_compared_and_the_others_are_counted(tmp_path: 
     write(tmp_path / "before", made("a", [0, 0, 1, 1]))
     write(tmp_path / "after", made("a", [1, 0, 1]))
     comparison = compared(tmp_path / "before", tmp_path / "after")
-    assert difference(comparison, "a") == Difference(pytest.approx(100 / 3), pytest.approx(100 * (2 / 27) ** 0.5), 3)
+    assert difference(comparison, "a") == Difference(about(100 / 3), about(100 * (2 / 27) ** 0.5), 3)
     assert comparison.notes == ("Records on one side only: 1; they count in the scores and not in the differences.",)
 
 
@@ -131,7 +136,7 @@ def test_a_score_that_is_no_mean_of_records_is_not_paired_and_says_so(tmp_path: 
     write(tmp_path / "before", made("a", [0, 0, 1]), summarise=summarise)
     write(tmp_path / "after", made("a", [0, 0, 1, 1]), summarise=summarise)
     comparison = compared(tmp_path / "before", tmp_path / "after")
-    assert difference(comparison, "a") == Difference(10.0, pytest.approx(18**0.5), 3, paired=False)
+    assert difference(comparison, "a") == Difference(10.0, about(18**0.5), 3, paired=False)
     assert any(note.startswith("a: the score is not the mean of the records") for note in comparison.notes)
 
 

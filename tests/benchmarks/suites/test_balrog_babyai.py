@@ -151,8 +151,8 @@ def scene(*things: tuple[object, int, int], carrying: object = None) -> list[str
     level.grid = Grid(8, 8)
     level.grid.wall_rect(0, 0, 8, 8)
     for thing, x, y in things:
-        level.grid.set(x, y, thing)  # type: ignore[arg-type]
-    level.agent_pos, level.agent_dir, level.carrying = np.array((3, 5)), 3, carrying  # type: ignore[assignment]
+        level.grid.set(x, y, thing)
+    level.agent_pos, level.agent_dir, level.carrying = np.array((3, 5)), 3, carrying
     return describe(level)
 
 

@@ -47,7 +47,7 @@ def shown(observation: Observation) -> tuple[str, str, bytes]:
 
 def episode(environment: Environment, seed: int, steps: int) -> list[Any]:
     """All that is shown for random actions, and what they are worth."""
-    rng, seen = random.Random(seed), [shown(environment.reset(seed))]
+    rng, seen = random.Random(seed), list[Any]([shown(environment.reset(seed))])
     for _ in range(steps):
         observation, *rest = environment.step(rng.choice(environment.actions))
         seen.append((*shown(observation), *rest, environment.progression()))
@@ -197,7 +197,8 @@ class Pages:
     nethack = SimpleNamespace(set_initial_seeds=lambda core, disp, reseed: None)
 
     def __init__(self, *messages: str, last_reward: float = 0.25, status: int = 1, depth: int = 1) -> None:
-        self.messages, self.pressed = [*messages], []
+        self.messages = [*messages]
+        self.pressed: list[Any] = []
         self.last_reward, self.status, self.depth = last_reward, status, depth
 
     def screen(self, message: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`make evaluate`: what a model's name stands for, where its records lie, and what becomes of what was fetched."""
+"""`vldac benchmark`: what a model's name stands for, where its records lie, and what becomes of what was fetched."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.harness import registry
 from benchmarks.suites.balrog.suite import BalrogOptions
+from pipelines.commands import cli
 from pipelines.core.errors import PipelineError
 from pipelines.evaluation import benchmarks
 from pipelines.evaluation.benchmarks import Subject, out_of
@@ -39,7 +40,13 @@ def test_a_registered_version_is_told_from_a_model_of_a_hub(text: str, is_regist
 
 def test_records_of_other_models_benchmarks_and_options_lie_elsewhere(tmp_path: Path) -> None:
     made = {
-        out_of(tmp_path, Subject(model, content, ()), benchmark, registry.get(benchmark).options(**options), loading)
+        out_of(
+            tmp_path,
+            Subject(model, content, ()),
+            benchmark,
+            registry.get(benchmark).options.model_validate(options),
+            loading,
+        )
         for model in ("a/b", "a-b", "../../b")
         for content in ("x", "y")  # the same number in a new database
         for benchmark in ("balrog", "vsi_bench")
@@ -85,7 +92,7 @@ def policy(directory: Path, base: str) -> Path:
 def test_a_directory_of_a_policy_is_benchmarked_on_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     policy(Path("models/policy"), "tiny")
-    with pytest.raises(PipelineError, match="needs the base model that was built with it; name it: ARGS='--base DIR"):
+    with pytest.raises(PipelineError, match="needs the base model that was built with it; name it: --base DIR"):
         benchmarks.base_of(tmp_path, Path("models/policy"))
     Path("models/base").mkdir()
     with benchmarks.opened(tmp_path, "models/policy") as subject:
@@ -103,7 +110,7 @@ def test_a_directory_of_a_policy_is_benchmarked_on_its_base(tmp_path: Path, monk
 
 
 def test_every_benchmark_can_be_asked_for_and_four_are_the_default(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     asked: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = []
@@ -118,10 +125,10 @@ def test_every_benchmark_can_be_asked_for_and_four_are_the_default(
 
     monkeypatch.setattr(benchmarks, "run_benchmark", run_benchmark)
     (tmp_path / "params.yaml").write_text("{}")
-    assert benchmarks.main(["a/b", "--benchmark", "erqa", "--profile", "full", "--params", "params.yaml"]) == 0
+    assert cli.call(["benchmark", "a/b", "--benchmark", "erqa", "--profile", "full", "--params", "params.yaml"]) == 0
     assert asked == [("erqa", {"profile": "full"}, {}, True)]
-    with pytest.raises(PipelineError, match="not benchmarked: vsi_bench"):  # and the two after it were
-        benchmarks.main(["a/b", "--agent", "cot", "--threads", "2"])
+    assert cli.call(["benchmark", "a/b", "--agent", "cot", "--threads", "2"]) == 1  # and the two after it were run
+    assert capsys.readouterr().err.splitlines()[-1] == "error: not benchmarked: vsi_bench"
     assert [name for name, *_ in asked[1:]] == list(benchmark_scores.STAGES)
     # An option goes to the benchmarks that have it.
     assert {name: changes for name, changes, *_ in asked[1:]} == {
@@ -132,10 +139,10 @@ def test_every_benchmark_can_be_asked_for_and_four_are_the_default(
 
 def test_an_option_that_no_benchmark_has_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        benchmarks.main(["a/b", "--benchmark", "vsi_bench", "--agent", "cot"])
+        cli.call(["benchmark", "a/b", "--benchmark", "vsi_bench", "--agent", "cot"])
     assert "unrecognized arguments: --agent cot" in capsys.readouterr().err
-    with pytest.raises(PipelineError, match=r"there is no benchmark 'balrok'; did you mean 'balrog'\?"):
-        benchmarks.main(["a/b", "--benchmark", "balrok"])
+    assert cli.call(["benchmark", "a/b", "--benchmark", "balrok"]) == 1
+    assert "there is no benchmark 'balrok'; did you mean 'balrog'?" in capsys.readouterr().err
 
 
 def test_options_of_the_command_line_win_over_those_of_the_parameters(tmp_path: Path) -> None:
@@ -173,9 +180,9 @@ def test_a_version_is_fetched_once_for_all_of_its_benchmarks(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(benchmarks, "run_benchmark", lambda *_, **_options: {})
-    assert benchmarks.main(["models:/n/1", "--benchmark", "balrog", "understanding"]) == 0
+    assert cli.call(["benchmark", "models:/n/1", "--benchmark", "balrog", "understanding"]) == 0
     assert len(version.downloads) == 1
-    assert not list(tmp_path.glob(".local/benchmarked.*"))
+    assert not list(tmp_path.glob(".local/fetched.*"))
 
 
 def test_what_a_killed_process_has_fetched_is_removed_and_what_is_in_use_stays(tmp_path: Path, version: Any) -> None:

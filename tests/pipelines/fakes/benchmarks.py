@@ -35,7 +35,14 @@ def run_benchmark(model: Path, out: Path, score: float) -> None:
     lines = records.read_text().splitlines(keepends=True) if records.exists() else []
     print(f"{options.benchmark}: {out.parent.name} resumes from {len(lines)}", flush=True)
     for number in range(len(lines) + 1, 3):
-        line = {"id": f"q{number}", "task": "a b", "prompt": "?", "images": [], "answer": "!", "parsed": None}
+        line: dict[str, object] = {
+            "id": f"q{number}",
+            "task": "a b",
+            "prompt": "?",
+            "images": [],
+            "answer": "!",
+            "parsed": None,
+        }
         with records.open("a") as file:
             file.write(json.dumps({**line, "score": score / 100, "metrics": {}, "details": {}}) + "\n")
         if options.policy and model == options.policy and told("die_in") == options.benchmark:

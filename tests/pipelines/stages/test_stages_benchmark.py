@@ -1,4 +1,4 @@
-"""The benchmarks of `make run` and of plain DVC: made again when something has changed, gone on with when killed."""
+"""The benchmarks of `make run` and of plain DVC: made again when something has changed, resumed when killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vldac.config import load
 
 pytestmark = pytest.mark.slow
 
-RUN = (sys.executable, "-m", "pipelines.commands.run")
+RUN = (sys.executable, "-m", "vldac", "run")
 EVALUATE = """
 import os, sys
 from pathlib import Path

@@ -66,7 +66,7 @@ def test_wrong_options_stop_before_the_first_stage(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "config.yaml").exists()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"benchmarks\.agent is benchmarks\.balrog\.agent now"):
-        run.main(["--set", "benchmarks={agent: cot}"])
+        run.run(overrides=["benchmarks={agent: cot}"])
 
 
 def test_config_yaml_holds_every_option_whether_it_was_written_out_or_not(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from pipelines.tracking import benchmark_scores, exports, registry, runs
 from tests.pipelines.conftest import call, dvc
 from vldac.config import load
 
-EVALUATE = (sys.executable, "-m", "pipelines.evaluation.benchmarks")
-MODELS = (sys.executable, "-m", "pipelines.commands.models")
-SUMMARY = {
+BENCHMARK = (sys.executable, "-m", "vldac", "benchmark")
+MODELS = (sys.executable, "-m", "vldac", "models")
+SUMMARY: dict[str, Any] = {
     "benchmark": "balrog",
     "title": "BALROG",
     "synthetic": False,
@@ -69,13 +69,13 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     return Client()
 
 
-def run_of(score: float, **identity: Any) -> dict[str, Any]:
+def result(score: float, **identity: Any) -> dict[str, Any]:
     synthetic = bool(identity.pop("synthetic", False))
     return {**SUMMARY, "score": score, "synthetic": synthetic, "identity": SUMMARY["identity"] | identity}
 
 
 def test_runs_of_one_benchmark_lie_beside_each_other_and_published_data_comes_first(client: Client) -> None:
-    published, synthetic = run_of(30.0), run_of(90.0, profile="short", synthetic=True)
+    published, synthetic = result(30.0), result(90.0, profile="short", synthetic=True)
     assert client.record(synthetic)
     assert benchmark_scores.recorded(client.tags, "balrog")["score"] == 90.0  # type: ignore[index]  # it is there
     assert client.record(published)
@@ -95,16 +95,16 @@ def test_runs_of_one_benchmark_lie_beside_each_other_and_published_data_comes_fi
 
 
 def test_a_benchmark_of_the_base_is_kept_beside_that_of_the_version(client: Client) -> None:
-    assert client.record(run_of(1.0), "base")
+    assert client.record(result(1.0), "base")
     assert benchmark_scores.recorded(client.tags, "balrog") is None
     assert benchmark_scores.recorded(client.tags, "balrog", "base")["score"] == 1.0  # type: ignore[index]  # it is there
     assert client.metrics[0] == ("benchmarks/base/balrog", 1.0)
 
 
 def test_a_run_whose_recording_was_cut_off_is_recorded_again(client: Client) -> None:
-    client.record(run_of(30.0))
+    client.record(result(30.0))
     del client.tags[next(tag for tag in client.tags if tag.startswith("benchmark.balrog."))]
-    assert client.record(run_of(30.0))
+    assert client.record(result(30.0))
 
 
 def test_versions_are_compared_by_the_benchmark_that_both_ran() -> None:
@@ -112,9 +112,9 @@ def test_versions_are_compared_by_the_benchmark_that_both_ran() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(benchmark_scores, "log_input", lambda *_: None)
         patch.setattr(exports, "find", lambda *_: None)
-        for summary in (run_of(30.0), run_of(90.0, profile="short", synthetic=True)):
+        for summary in (result(30.0), result(90.0, profile="short", synthetic=True)):
             a.record(summary)
-        b.record(run_of(80.0, profile="short", synthetic=True))
+        b.record(result(80.0, profile="short", synthetic=True))
     versions: list[Any] = [SimpleNamespace(tags=client.tags, name="n", version=1) for client in (a, b)]
     scores = [kept["score"] for kept in benchmark_scores.comparable([a.tags, b.tags], "balrog") if kept is not None]
     assert scores == [90.0, 80.0]
@@ -167,12 +167,12 @@ def test_benchmarks_follow_a_version_from_dvc_to_the_registry_and_decide_its_pro
     assert "general understanding 0.480 against 0.510 of the champion fell by more than 0.02" in second.decision.reason
 
     name = first.registered.name
-    printed = call(*EVALUATE, f"models:/{name}@champion", "--benchmark", "vsi_bench", "--profile", "full")
+    printed = call(*BENCHMARK, f"models:/{name}@champion", "--benchmark", "vsi_bench", "--profile", "full")
     assert "vsi_bench: 48.0" in printed  # the fake reads the project's present file
     kept = benchmark_scores.recorded(client.get_model_version(name, "1").tags, "vsi_bench")
     assert kept is not None
     assert (kept["score"], kept["profile"]) == (48.0, "full")
-    assert not list(project.glob(".local/benchmarked.*"))
+    assert not list(project.glob(".local/fetched.*"))
 
     compared = call(*MODELS, "compare", f"{name}/1", f"{name}/2")
     assert "balrog: 51.00 +- 2.00 and 48.00 +- 2.00\n" in compared
@@ -188,7 +188,7 @@ def test_benchmarks_follow_a_version_from_dvc_to_the_registry_and_decide_its_pro
     assert f"{name}/2" in page
 
     Path("failing").write_text("balrog")
-    printed = call(*EVALUATE, "models/base", "--benchmark", "balrog", "understanding", code=1)
+    printed = call(*BENCHMARK, "models/base", "--benchmark", "balrog", "understanding", code=1)
     assert "understanding: 48.0" in printed
     assert "error: not benchmarked: balrog" in printed
-    assert "no registered model 'vldac-nothing'" in call(*EVALUATE, "vldac-nothing", "--benchmark", "balrog", code=1)
+    assert "no registered model 'vldac-nothing'" in call(*BENCHMARK, "vldac-nothing", "--benchmark", "balrog", code=1)

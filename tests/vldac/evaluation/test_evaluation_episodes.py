@@ -15,7 +15,6 @@ from vldac import policy
 from vldac.evaluation import episodes, filmstrip
 from vldac.evaluation.episodes import Episode, Reply, evaluate, random_policy, summarise, write_episodes
 from vldac.evaluation.statistics import wilson_interval
-from vldac.value_head import ValueHead
 
 
 def expert(observations: Sequence[Observation], action_names: object = None) -> list[Reply]:
@@ -197,7 +196,7 @@ def test_the_command_benchmarks_random_base_and_trained_policies(
     vlm = policy.load_base(tiny_base, config.model)
     vlm.add_adapter(4, 8)
     description = {"adapter": True, "config": config.model_dump(mode="json")}
-    policy.save(tmp_path / "policy", vlm, ValueHead(vlm.hidden_size, (16,)), description)
+    policy.save(tmp_path / "policy", vlm, None, description)
     places = {"base": tiny_base, "policy": tmp_path / "policy", "out": tmp_path / "m" / "summary.json"}
     places |= {"episodes-dir": tmp_path / "episodes", "filmstrip": tmp_path / "film.png", "params": tiny_params_file()}
     assert episodes.main([word for name, path in places.items() for word in (f"--{name}", str(path))]) == 0

@@ -25,6 +25,7 @@ from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_stri
 from benchmarks.harness.runner import VLMRunner
 from benchmarks.harness.task import Request
 from vldac import policy
+from vldac.acting import Actor
 from vldac.config import ModelConfig
 from vldac.engines.transformers import TransformersEngine
 from vldac.models.conversation import Message
@@ -281,7 +282,7 @@ class Run:
         self.params.write_text(yaml.safe_dump(params))
 
     def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "vldac.train", "--params", self.params, "--base", self.base]
+        command: list[str | Path] = [sys.executable, "-m", "vldac.train", "--params", self.params, "--base", self.base]
         return subprocess.Popen(
             [*command, "--run-dir", self.run, "--out", self.policy],
             cwd=REPOSITORY,
@@ -334,5 +335,5 @@ def test_it_trains_is_killed_goes_on_to_the_same_policy_and_loads(
     adapter = load_file(whole.policy / "adapter_model.safetensors")
     assert any(tensor.abs().max() > 0 for name, tensor in adapter.items() if "lora_B" in name)
     loaded = policy.load(whole.policy, directory, ModelConfig(base=str(directory)))
-    (decision,) = [policy.Actor(loaded, max_new_tokens=8).act(picture()[None], "go there.")]
+    (decision,) = Actor(loaded, max_new_tokens=8).act([{"frames": picture()[None], "prompt": "go there."}])
     assert decision.text

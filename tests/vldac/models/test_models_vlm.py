@@ -231,7 +231,7 @@ def test_temperature_zero_takes_the_likeliest_allowed_token(vlm: VLM) -> None:
     ]
     inputs, _ = vlm.collate(prompts)
     with torch.no_grad():
-        logits = vlm.backbone(**inputs).logits[:, -1].masked_fill(vlm.forbidden, -torch.inf)  # type: ignore[arg-type]
+        logits = vlm.backbone(**inputs).logits[:, -1].masked_fill(vlm.forbidden, -torch.inf)
     assert [int(r.token_ids[0]) for r in first] == logits.argmax(-1).tolist()
 
 

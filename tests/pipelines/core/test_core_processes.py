@@ -65,8 +65,8 @@ def test_an_exception_ends_the_command_and_all_that_it_started(tmp_path: Path) -
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a request that only Linux's kernel takes")
 def test_a_command_dies_with_a_parent_that_is_killed() -> None:
     parent = (
-        "import subprocess, sys; from vldac.utils.processes import tied, kill_when_parent_dies\n"
-        "tied = subprocess.Popen(tied(['sleep', '300'])); other = subprocess.Popen(['sleep', '300'])\n"
+        "import subprocess, sys; from vldac.utils.processes import tie_to_parent, kill_when_parent_dies\n"
+        "tied = subprocess.Popen(tie_to_parent(['sleep', '300'])); other = subprocess.Popen(['sleep', '300'])\n"
         "kill_when_parent_dies(other.pid); print(tied.pid, other.pid, flush=True); tied.wait()"
     )
     process_ = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)

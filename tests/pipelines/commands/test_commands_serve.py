@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.commands import serve
+from pipelines.commands import cli, serve
 from pipelines.core import errors
 from pipelines.orchestration import services
 from pipelines.orchestration.services import Service
 from tests.integration.service_client import free_port, until
-from tests.pipelines.test_process import SLEEPER, alive, gone
+from tests.pipelines.core.test_core_processes import SLEEPER, alive, gone
 
 PASSWORDS = ("PREFECT_SERVER_API_AUTH_STRING", "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD")
 
@@ -40,7 +40,12 @@ def test_what_dies_is_named_with_its_log_and_started_again(tmp_path: Path) -> No
     made, said = service(tmp_path, SLEEPER), list[str]()
     first = printed_pids(made)
     os.kill(first[0], signal.SIGKILL)
-    until(lambda: made.look_after(said.append) or len(said) == 2, 30, "it is started again")
+
+    def started_again() -> bool:
+        made.look_after(said.append)
+        return len(said) == 2
+
+    until(started_again, 30, "it is started again")
     assert said[0] == f"thing died (SIGKILL); its log is {tmp_path / 'thing.log'}; starting it again in 0 s"
     assert said[1] == "thing is started again"
     assert gone(*first)  # its own child as well
@@ -145,7 +150,7 @@ def test_a_taken_port_and_no_device_are_said_with_the_cure(capsys: pytest.Captur
         other.listen()
         port = other.getsockname()[1]
         arguments = ["--prefect-port", str(port)]
-        assert errors.run(lambda: serve.main(arguments)) == 1
+        assert cli.call(["serve", *arguments]) == 1
     assert capsys.readouterr().err.rstrip().endswith(f"choose another: --prefect-port {port + 1}")
 
 

@@ -304,6 +304,7 @@ def test_a_real_server_that_goes_and_comes_back_has_every_step_once(
     assert forwarder.close("FINISHED")
     client = runs.client(tmp_path)
     run = runs.find_run(client, IDENTITY.run_key)
+    assert run is not None
     history = client.get_metric_history(run.info.run_id, "a/b")
     assert sorted(metric.step for metric in history) == [10, 20, 30, 40]
     _kill(server)
@@ -320,14 +321,14 @@ def _kill(server: subprocess.Popen[bytes]) -> None:
 
 
 def test_the_same_run_is_found_again_until_it_is_complete(tmp_path: Path) -> None:
-    with rundir.opened(tmp_path, "abcd") as first:
+    with rundir.open_run(tmp_path, "abcd") as first:
         (first.path / "checkpoints").mkdir()
-    with rundir.opened(tmp_path, "abcd") as resumed:
+    with rundir.open_run(tmp_path, "abcd") as resumed:
         assert resumed.identity == first.identity
         assert (resumed.path / "checkpoints").exists()
         write(resumed.metrics, [10])
         resumed.mark_complete(10)
-    with rundir.opened(tmp_path, "abcd") as fresh:
+    with rundir.open_run(tmp_path, "abcd") as fresh:
         assert fresh.path == first.path
         assert fresh.identity.run_key != first.identity.run_key
         assert not fresh.metrics.exists()
@@ -338,12 +339,12 @@ def test_the_same_run_is_found_again_until_it_is_complete(tmp_path: Path) -> Non
 
 def test_one_run_directory_has_one_training(tmp_path: Path) -> None:
     def second() -> None:
-        with pytest.raises(PipelineError, match="another process is training"), rundir.opened(tmp_path, "abcd"):
+        with pytest.raises(PipelineError, match="another process is training"), rundir.open_run(tmp_path, "abcd"):
             pass
 
-    with rundir.opened(tmp_path, "abcd"):
+    with rundir.open_run(tmp_path, "abcd"):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join()
-    with rundir.opened(tmp_path, "abcd"):
+    with rundir.open_run(tmp_path, "abcd"):
         pass

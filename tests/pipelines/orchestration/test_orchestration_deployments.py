@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.schemas.automations import EventTrigger
 from prefect.exceptions import ParameterTypeError
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from pipelines.core import errors
+from pipelines.commands import cli
 from pipelines.orchestration import deployments, flows
 from tests.pipelines.conftest import REPOSITORY
 
@@ -28,7 +29,9 @@ def deployment(name: str) -> dict[str, Any]:
 
 def test_every_flow_has_one_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    loaded = [load_flow_from_entrypoint(each["entrypoint"]) for each in PREFECT_YAML["deployments"]]
+    loaded: list[Flow[Any, Any]] = [
+        load_flow_from_entrypoint(each["entrypoint"]) for each in PREFECT_YAML["deployments"]
+    ]
     assert sorted(flow.name for flow in loaded) == sorted(flow.name for flow in FLOWS)
     assert all(each["tags"] and each["description"] for each in PREFECT_YAML["deployments"])
 
@@ -66,7 +69,7 @@ def test_the_form_of_a_flow_has_a_plain_field_a_default_and_a_word_for_each_para
         (flows.train_pipeline, {"steps": []}),
         (flows.evaluate_model, {"episodes": -1}),
         (flows.evaluate_model, {"model": "somebody/else"}),
-        (flows.evaluate_model, {"preset": "conf/x.yaml; rm -r ."}),
+        (flows.evaluate_model, {"params_file": "conf/x.yaml; rm -r ."}),
         (flows.promote_model, {"version": "0"}),
         (flows.promote_model, {"version": "../1"}),
     ],
@@ -83,6 +86,7 @@ def _others(flow: Flow[..., Any], given: dict[str, Any]) -> dict[str, Any]:
 
 def test_silence_after_a_sign_of_life_is_a_crash_unless_the_run_has_ended() -> None:
     trigger = deployments.crash_automation().trigger
+    assert isinstance(trigger, EventTrigger)
     assert trigger.after == {"prefect.flow-run.heartbeat"}
     assert trigger.expect == trigger.after | {
         f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")
@@ -93,7 +97,7 @@ def test_silence_after_a_sign_of_life_is_a_crash_unless_the_run_has_ended() -> N
 
 
 def test_without_a_server_it_says_what_to_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert errors.run(lambda: deployments.main([])) == 1
-    assert capsys.readouterr().err.startswith("error: PREFECT_API_URL names no server; start one with `make serve`")
-    assert errors.run(lambda: deployments.main(["--devices", "0"])) == 1
+    assert cli.call(["deployments"]) == 1
+    assert capsys.readouterr().err.startswith("error: PREFECT_API_URL names no server; start one with `vldac serve`")
+    assert cli.call(["deployments", "--devices", "0"]) == 1
     assert "--devices 0" in capsys.readouterr().err

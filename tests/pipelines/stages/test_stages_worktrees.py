@@ -19,13 +19,13 @@ from pipelines.tracking import runs
 from tests.pipelines.conftest import call, commit, dvc
 from vldac.config import ConfigError, load
 
-RUN = (sys.executable, "-m", "pipelines.commands.run", "--steps", "environment", "base", "train")
+RUN = (sys.executable, "-m", "vldac", "run", "--steps", "environment", "base", "train")
 REGISTERED = ("register", "evaluate", "promote")
 
 
 @pytest.mark.slow
 def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> None:
-    with worktrees.entered(project, settings=["seed=3"]) as checkout:
+    with worktrees.enter(project, overrides=["seed=3"]) as checkout:
         assert Path.cwd() == checkout
         assert checkout.parent == project / ".local/checkouts"
         assert checkout.name.startswith("GymCards-NumberLine-v0-seed-3-")
@@ -44,7 +44,7 @@ def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> 
     (project / "vldac/parsing.py").write_text("answers = 1\n")
     (checkout / "dvc.lock").write_text("kept")
     (project / "dvc.lock").write_text("not this one")
-    with worktrees.entered(project, settings=["seed=3"]) as again:
+    with worktrees.enter(project, overrides=["seed=3"]) as again:
         assert again == checkout
         assert (again / "vldac/more.py").exists()
         assert not (again / "vldac/losses.py").exists()
@@ -52,34 +52,34 @@ def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> 
         assert (again / "dvc.lock").read_text() == "kept"
         assert revision(again).dirty
     commit("changed")
-    with worktrees.entered(project, settings=["seed=3"]) as again:
+    with worktrees.enter(project, overrides=["seed=3"]) as again:
         assert revision(again).commit == revision(project).commit
         assert not revision(again).dirty
     shutil.rmtree(checkout)
-    with worktrees.entered(project, settings=["seed=3"]) as again:
+    with worktrees.enter(project, overrides=["seed=3"]) as again:
         assert (again / "vldac/more.py").exists()
 
 
 def test_what_params_yaml_says_already_runs_in_the_project_itself(project: Path) -> None:
-    with worktrees.entered(project, settings=["seed=0"]) as root:
+    with worktrees.enter(project, overrides=["seed=0"]) as root:
         assert root == project
     assert not (project / ".local").exists()
 
 
 def test_a_wrong_parameter_leaves_no_checkout(project: Path) -> None:
-    for params, settings, error, message in (
+    for params, overrides, error, message in (
         ("params.yaml", ["train.gama=1"], ConfigError, "did you mean 'train.gamma'"),
         ("conf/none.yaml", [], ConfigError, "No such file"),
         ("../params.yaml", [], PipelineError, "is outside the project"),
     ):
-        with pytest.raises(error, match=message), worktrees.entered(project, params, settings):
+        with pytest.raises(error, match=message), worktrees.enter(project, params, overrides):
             pass
     assert not (project / ".local").exists()
 
 
 def test_a_project_without_a_commit_is_told_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("")
-    with pytest.raises(PipelineError, match="need the project in git, with a commit"):
+    with pytest.raises(PipelineError, match="needs the project in git, with a commit"):
         worktrees.prepare(tmp_path, load(tmp_path / "params.yaml"))
 
 

@@ -62,7 +62,7 @@ def test_the_resolved_configuration_means_what_the_params_file_means(tmp_path: P
 def test_the_tables_of_an_evaluation_hold_each_policy_with_its_interval(tmp_path: Path) -> None:
     write_policies(tmp_path / "policies.csv", SUMMARY)
     assert read(tmp_path / "policies.csv")[1] == {
-        "world": "World-v0",
+        "environment": "World-v0",
         "policy": "base model",
         "success": "0.25",
         "low": "0.2",

@@ -9,13 +9,13 @@ import io
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from pipelines.commands import models
-from pipelines.core import errors
+from pipelines.commands import cli
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import content_hash
 from pipelines.tracking import exports, registry, runs
@@ -29,7 +29,7 @@ def png(red: int) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def predict(name: str, observation: dict[str, object], **parameters: float) -> list[dict[str, str | None]]:
+def predict(name: str, observation: Mapping[str, object], **parameters: float) -> list[dict[str, str | None]]:
     """Loads a version by its alias in a process of its own, which finds the code only where it was logged."""
     program = (
         "import json, sys, mlflow; uri, name, x, p = sys.argv[1:]; mlflow.set_tracking_uri(uri)\n"
@@ -46,7 +46,7 @@ def predict(name: str, observation: dict[str, object], **parameters: float) -> l
 @pytest.fixture
 def fake_actor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Logging a model tries it in this process, where the real `vldac` is imported."""
-    spec = importlib.util.spec_from_file_location("vldac.policy", Path(__file__).parent / "fakes/policy.py")
+    spec = importlib.util.spec_from_file_location("vldac.policy", Path(__file__).parents[1] / "fakes/policy.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -92,7 +92,7 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
 ) -> None:
     def run(*arguments: str, code: int = 0) -> str:
         capfd.readouterr()
-        assert errors.run(lambda: models.main(arguments)) == code
+        assert cli.call(["models", *arguments]) == code
         return "".join(capfd.readouterr())
 
     project, config = keeping, load("params.yaml")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.commands import pages
+from pipelines.commands import cli
 from pipelines.core import errors, tables
 from pipelines.tracking import runs
 from tests.pipelines.conftest import REPOSITORY, call, dvc
 
-RUN = (sys.executable, "-m", "pipelines.commands.run")
+RUN = (sys.executable, "-m", "vldac", "run")
 SUMMARY = {
     "env": "World-v0",
     "seed": 3,
@@ -67,8 +67,9 @@ def test_a_port_in_use_is_said_with_the_cure(capsys: pytest.CaptureFixture[str])
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        assert errors.run(lambda: pages.main(["mlflow", "--port", str(port)])) == 1
-    assert re.fullmatch(rf"error: port {port} cannot be used \(.+\); .* PORT={port + 1}\n", capsys.readouterr().err)
+        assert cli.call(["mlflow", "--port", str(port)]) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(rf"error: port {port} cannot be used \(.+\); .*: vldac mlflow --port {port + 1}\n", said)
 
 
 def test_a_full_disk_is_said_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,14 +100,14 @@ def test_the_whole_run_then_a_cached_one(project: Path) -> None:
     printed = call(*RUN)
     assert re.search(r"^trained model +0\.970", printed, re.MULTILINE)
     assert "version 1 @candidate @champion" in printed
-    assert "make mlflow" in printed
+    assert "vldac mlflow" in printed
     assert len(re.findall(r"^update 10$", printed, re.MULTILINE)) == 1  # on the terminal once
     for path in ("data/environment/manifest.json", "plots/learning_curve.png", "plots/filmstrip.png", "evaluations"):
         assert (project / path).exists()
 
     printed = call(*RUN)
     assert "update" not in printed
-    assert len(re.findall(r": up to date$", printed, re.MULTILINE)) == 10
+    assert len(re.findall(r": up to date$", printed, re.MULTILINE)) == 11  # ten stages and `code`
     assert "version 1 holds these weights" in printed
 
     call("git", "add", "-A")
@@ -137,7 +138,7 @@ def test_without_its_servers_everything_is_trained_and_the_metrics_arrive_later(
     steps = ("--steps", "environment", "base", "train", "register", "evaluate", "promote")
     printed = call(*RUN, *steps, code=1, env=away)
     assert re.search(r"^trained model +0\.970", printed, re.MULTILINE)
-    assert "is away: it cannot be reached. Training goes on" in printed
+    assert "is away: it cannot be reached. Training continues" in printed
     assert printed.rstrip().splitlines()[-1].startswith("error: MLflow at http://127.0.0.1:1 cannot be used")
 
     printed = call(*RUN, *steps)

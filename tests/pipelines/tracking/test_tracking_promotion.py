@@ -88,14 +88,11 @@ def test_understanding_is_compared_by_every_benchmark_that_both_ran() -> None:
 def test_a_champion_that_was_measured_is_not_replaced_by_what_does_not_compare() -> None:
     decision = decide(better({"full": 0.2}), champion({"short": 0.9}), version="vldac-a/3")
     assert not decision.promote
-    assert "was measured by other settings than the champion's" in decision.reason
-    assert (
-        "make evaluate MODEL=models:/vldac-a@champion BENCH=understanding ARGS='--params params.yaml'"
-        in decision.reason
-    )
+    assert "was measured with other options than the champion's" in decision.reason
+    assert "vldac benchmark models:/vldac-a@champion --benchmark understanding --params params.yaml" in decision.reason
     decision = decide(better({}), champion({"short": 0.9}), version="vldac-a/3")
     assert not decision.promote
-    assert "make evaluate MODEL=models:/vldac-a/3 BENCH=understanding, then promote again" in decision.reason
+    assert "vldac benchmark models:/vldac-a/3 --benchmark understanding, then promote again" in decision.reason
 
 
 def test_a_champion_that_was_never_measured_is_replaced_by_success_alone() -> None:

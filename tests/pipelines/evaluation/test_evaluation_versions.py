@@ -1,4 +1,4 @@
-"""The benchmark of a registered version, and promotion by the rule, held against a registry in memory."""
+"""The evaluation of a registered version, and promotion by the rule, held against a registry in memory."""
 
 from __future__ import annotations
 
@@ -103,37 +103,37 @@ def version(**other: str) -> Version:
     return Version(NAME, "1", (), {**tags(0.5), **other}, None)
 
 
-def test_a_benchmark_is_by_the_versions_own_parameters_unless_told_otherwise(tmp_path: Path) -> None:
-    own = versions.benchmark_config(tmp_path, version(), None, None)
+def test_an_evaluation_is_by_the_versions_own_parameters_unless_told_otherwise(tmp_path: Path) -> None:
+    own = versions.evaluation_config(tmp_path, version(), None, None)
     assert (own.env.id, own.evaluate.episodes) == ("MiniWorld-OneRoom-v0", 50)
-    assert versions.benchmark_config(tmp_path, version(), None, 7).evaluate.episodes == 7
+    assert versions.evaluation_config(tmp_path, version(), None, 7).evaluate.episodes == 7
 
-    preset = {"env": {"id": "GymCards-NumberLine-v0", "width": 32, "num_envs": 16}, "train": {"gamma": 0.5}}
-    (tmp_path / "other.yaml").write_text(yaml.safe_dump(preset))
-    elsewhere = versions.benchmark_config(tmp_path, version(), "other.yaml", None)
+    other = {"env": {"id": "GymCards-NumberLine-v0", "width": 32, "num_envs": 16}, "train": {"gamma": 0.5}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
+    elsewhere = versions.evaluation_config(tmp_path, version(), "other.yaml", None)
     assert (elsewhere.env.id, elsewhere.env.width, elsewhere.env.num_envs) == ("GymCards-NumberLine-v0", 32, 8)
     assert elsewhere.train == own.train  # what belongs to the weights is not taken
 
 
-def test_a_preset_outside_the_project_and_damaged_parameters_are_refused(tmp_path: Path) -> None:
+def test_a_params_file_outside_the_project_and_damaged_parameters_are_refused(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (tmp_path / "secret.yaml").write_text("env: {}")
     with pytest.raises(PipelineError, match="is outside the project"):
-        versions.benchmark_config(project, version(), "../secret.yaml", None)
+        versions.evaluation_config(project, version(), "../secret.yaml", None)
     with pytest.raises(ConfigError, match="No such file"):
-        versions.benchmark_config(project, version(), "missing.yaml", None)
+        versions.evaluation_config(project, version(), "missing.yaml", None)
     with pytest.raises(PipelineError, match="its parameters cannot be read"):
-        versions.benchmark_config(project, version(params='{"train": {"gama": 1}}'), None, None)
+        versions.evaluation_config(project, version(params='{"train": {"gama": 1}}'), None, None)
 
 
 def test_the_nightly_verdict_is_by_the_intervals() -> None:
-    from pipelines.orchestration.flows import _compared  # noqa: PLC0415
+    from pipelines.orchestration.flows import _compare  # noqa: PLC0415
 
     for now, verdict in (
         (registry.Score(0.3, 0.2, 0.4), "WORSE"),
         (registry.Score(0.48, 0.4, 0.6), "as before"),
         (registry.Score(0.8, 0.7, 0.9), "better"),
     ):
-        assert _compared(version(), now)["verdict"].startswith(verdict)
-    assert _compared(Version(NAME, "1", (), {}, None), now)["verdict"] == "was never scored"
+        assert _compare(version(), now)["verdict"].startswith(verdict)
+    assert _compare(Version(NAME, "1", (), {}, None), now)["verdict"] == "was never scored"

@@ -14,7 +14,7 @@ import pytest
 from pipelines.tracking import runs
 from tests.pipelines.conftest import commit, dvc
 
-RUN = (sys.executable, "-m", "pipelines.commands.run", "--steps", "environment", "base", "train", "register")
+RUN = (sys.executable, "-m", "vldac", "run", "--steps", "environment", "base", "train", "register")
 pytestmark = pytest.mark.slow
 
 

@@ -57,7 +57,7 @@ def write(run: rundir.RunDirectory, *updates: int) -> None:
 
 
 def test_progress_moves_one_bar_and_redraws_one_picture(tmp_path: Path, page: Page) -> None:
-    with rundir.opened(tmp_path / "runs", "f00d") as run:
+    with rundir.open_run(tmp_path / "runs", "f00d") as run:
         write(run, 1)
         with LiveProgress(tmp_path, CONFIG, print, interval=0.01, redraw=0.0):
             until(lambda: page.curves, 60, "the first picture")
@@ -72,7 +72,7 @@ def test_progress_moves_one_bar_and_redraws_one_picture(tmp_path: Path, page: Pa
 
 
 def test_a_training_that_was_done_before_is_not_shown(tmp_path: Path, page: Page) -> None:
-    with rundir.opened(tmp_path / "runs", "f00d") as run:
+    with rundir.open_run(tmp_path / "runs", "f00d") as run:
         write(run, 1)
         run.mark_complete(256)
         with LiveProgress(tmp_path, CONFIG, print, interval=0.01):
@@ -83,13 +83,13 @@ def test_a_training_that_was_done_before_is_not_shown(tmp_path: Path, page: Page
 def test_a_server_that_is_away_is_one_line_and_is_told_when_it_is_back(tmp_path: Path, page: Page) -> None:
     said: list[str] = []
     page.away = True
-    with rundir.opened(tmp_path / "runs", "f00d") as run:
+    with rundir.open_run(tmp_path / "runs", "f00d") as run:
         write(run, 1)
         with LiveProgress(tmp_path, CONFIG, said.append, interval=0.01):
             until(lambda: said, 60, "the line")
             page.away = False
             until(lambda: page.bars, 60, "the bar")
-    assert said == ["progress is not shown for now: it cannot be reached; training goes on"]
+    assert said == ["progress is not shown for now: it cannot be reached; training continues"]
 
 
 def test_what_ends_the_training_is_not_held_up(tmp_path: Path, page: Page) -> None:
