@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import socket
@@ -14,6 +15,7 @@ import pytest
 
 from pipelines.commands import cli
 from pipelines.core import errors, tables
+from pipelines.stages import repro
 from pipelines.tracking import runs
 from tests.pipelines.conftest import REPOSITORY, call, dvc
 
@@ -60,6 +62,34 @@ def test_a_failed_stage_is_one_line(printed: list[str], code: int, message: str,
     assert message in str(failure)
     assert "\n" not in str(failure)
     assert failure.interrupted is interrupted
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_run_looks_again_at_what_dvc_cannot_see_before_its_first_stage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, changed: bool
+) -> None:
+    from pipelines.orchestration import flows  # noqa: PLC0415  # Prefect takes seconds
+
+    (tmp_path / "params.yaml").write_text("seed: 5")
+    monkeypatch.chdir(tmp_path)
+    stages: list[tuple[str, bool]] = []
+    looked: list[int] = []
+    monkeypatch.setattr(flows, "stage", lambda name, *, force: stages.append((name, force)))
+    monkeypatch.setattr(flows.code, "has_changed", lambda _, config: looked.append(config.seed) or changed)
+    monkeypatch.setattr(flows, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(flows.artifacts, "run_report", lambda *_, **__: None)
+    monkeypatch.setattr(flows, "register", lambda: None)
+
+    flows._train(tmp_path, ["train", "environment"], force=False)
+    assert stages == [("code", changed), ("environment", False), ("train", False)]
+    assert looked == [5]
+    flows._train(tmp_path, ["register"], force=False)  # which needs no stage
+    assert len(stages) == 3
+
+
+def test_what_dvc_says_of_stages_that_are_up_to_date_is_not_passed_on() -> None:
+    for name in ("code", "benchmark-data", "benchmark@vsi_bench"):
+        assert repro._CHATTER.match(f"Stage '{name}' didn't change, skipping")
 
 
 def test_a_port_in_use_is_said_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
