@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.harness import registry
+from benchmarks.harness.options import Options
 from benchmarks.suites.balrog.suite import BalrogOptions
 from pipelines.commands import cli
 from pipelines.core.errors import PipelineError
@@ -36,6 +37,10 @@ from vldac.config import parse
 )
 def test_a_registered_version_is_told_from_a_model_of_a_hub(text: str, is_registered: bool) -> None:
     assert benchmarks.registered(text) is is_registered
+
+
+def options_of(benchmark: str, values: dict[str, Any]) -> Options:
+    return registry.get(benchmark).options.model_validate(values)
 
 
 def test_records_of_other_models_benchmarks_and_options_lie_elsewhere(tmp_path: Path) -> None:
