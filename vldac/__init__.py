@@ -44,17 +44,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if not any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/kfd")):
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
-#: Where each exported name is: "module:name", or a module.
-_EXPORTS = {
-    "Actor": "vldac.acting:Actor",
-    "Config": "vldac.config:Config",
-    "ConfigError": "vldac.config:ConfigError",
-    "load_config": "vldac.config:load",
-    "make": "envs.registry:make",
-    "parse_response": "vldac.parsing:parse_response",
-    "registered": "envs.registry:registered",
-    "train": "vldac.train",
-    "warm_start": "vldac.warm_start",
+#: Where each exported name is: the package, the module in it, and the name there; None for the module itself.
+_EXPORTS: dict[str, tuple[str, str, str | None]] = {
+    "Actor": ("vldac", "acting", "Actor"),
+    "Config": ("vldac", "config", "Config"),
+    "ConfigError": ("vldac", "config", "ConfigError"),
+    "load_config": ("vldac", "config", "load"),
+    "make": ("envs", "registry", "make"),
+    "parse_response": ("vldac", "parsing", "parse_response"),
+    "registered": ("envs", "registry", "registered"),
+    "train": ("vldac", "train", None),
+    "warm_start": ("vldac", "warm_start", None),
 }
 
 
@@ -62,9 +62,9 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = _version()
     elif name in _EXPORTS:
-        module, _, attribute = _EXPORTS[name].partition(":")
-        value = importlib.import_module(module)
-        if attribute:
+        package, module, attribute = _EXPORTS[name]
+        value = importlib.import_module(f"{package}.{module}")
+        if attribute is not None:
             value = getattr(value, attribute)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -35,7 +35,7 @@ class ALFWorld(Env):
     as drawn, and the prompt, which tells what the game answered last and what it accepts now.
 
     Actions: any command that the game accepts now, as a text; `action_names` lists them without "help" and, in small
-    rooms and terse prompts, without "look", "inventory" and "benchmark ...", which tell what the prompt tells anyway.
+    rooms and terse prompts, without "look", "inventory" and "examine ...", which tell what the prompt tells anyway.
     `step(None)`, or with another text, passes time, changes nothing and is answered "Nothing happens.".
 
     Rewards: after every step `success_reward` if the goal holds, plus the share of ALFRED's goal conditions that hold

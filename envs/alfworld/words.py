@@ -10,7 +10,7 @@ from envs.alfworld.knowledge import Knowledge, Receptacle, type_of
 from envs.base import answer_format
 
 #: What the game accepts and what leads nowhere: it tells again what the prompt tells anyway.
-_TELLING = ("look", "inventory", "benchmark")
+_TELLING = ("look", "inventory", "examine")
 #: How many places a description names before it counts the rest.
 _LISTED = 3
 

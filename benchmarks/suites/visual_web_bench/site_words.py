@@ -266,7 +266,7 @@ WORDS = (
         "Sleep House",
         "Find your way back to sleep",
         "You spend one night with us, we measure breath and pulse, and in the morning we talk about what helps.",
-        "Sleep House benchmarks people who sleep badly, in one quiet night.",
+        "Sleep House examines people who sleep badly, in one quiet night.",
         ("Breathing", "Dreams", "Night shift"),
     ),
 )

@@ -142,7 +142,7 @@ def test_the_same_commands_are_the_same_episode(meal: Path) -> None:
     for _ in range(2):
         env = TextWorld("the_cooking_game", Given(meal))
         texts = [env.reset(0).long_term_context]
-        texts += [env.step(command)[0].long_term_context for command in ("look", "inventory", "benchmark cookbook")]
+        texts += [env.step(command)[0].long_term_context for command in ("look", "inventory", "examine cookbook")]
         env.close()
         seen.append(texts)
     assert seen[0] == seen[1]

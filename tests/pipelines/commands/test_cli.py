@@ -105,7 +105,7 @@ def test_what_is_typed_reaches_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> 
         (["serve", "--only", "both"], 2, "error: Invalid value"),
         (["serve", "--devices", "0"], 1, "error: --devices 0: at least one"),
         (["models", "rollback", "name"], 2, "error: "),
-        (["benchmark", "a/b", "--benchmark", "nope"], 1, "error: unknown benchmark 'nope'; choose from"),
+        (["benchmark", "a/b", "--benchmark", "nope"], 1, "error: there is no benchmark 'nope'; benchmarks are balrog"),
         (["envs", "check", "MiniWorld-Halway-v0"], 1, "error: unknown environment 'MiniWorld-Halway-v0'; did you mean"),
         (["run", "--set", "train.gama=1"], 1, "error: params.yaml: "),
     ],

@@ -18,6 +18,7 @@ from pipelines.core import errors, tables
 from pipelines.stages import repro
 from pipelines.tracking import runs
 from tests.pipelines.conftest import REPOSITORY, call, dvc
+from vldac.config import Config
 
 RUN = (sys.executable, "-m", "vldac", "run")
 SUMMARY = {
@@ -75,7 +76,12 @@ def test_a_run_looks_again_at_what_dvc_cannot_see_before_its_first_stage(
     stages: list[tuple[str, bool]] = []
     looked: list[int] = []
     monkeypatch.setattr(flows, "stage", lambda name, *, force: stages.append((name, force)))
-    monkeypatch.setattr(flows.code, "has_changed", lambda _, config: looked.append(config.seed) or changed)
+
+    def has_changed(_: Path, config: Config) -> bool:
+        looked.append(config.seed)
+        return changed
+
+    monkeypatch.setattr(flows.code, "has_changed", has_changed)
     monkeypatch.setattr(flows, "get_run_logger", lambda: logging.getLogger("test"))
     monkeypatch.setattr(flows.artifacts, "run_report", lambda *_, **__: None)
     monkeypatch.setattr(flows, "register", lambda: None)

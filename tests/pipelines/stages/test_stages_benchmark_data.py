@@ -39,7 +39,7 @@ def test_the_stage_passes_on_what_the_configuration_says(tmp_path: Path) -> None
 def test_the_command_is_handed_the_options_as_one_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
 
-    def run_module(module: str, *options: object, root: Path) -> None:
+    def run_module(module: str, *options: object, root: Path, env: object) -> None:
         started.append([module, *map(str, options)])
         (tmp_path / "scores/trained/balrog").mkdir(parents=True)
         (tmp_path / "scores/trained/balrog/summary.json").write_text("{}")
