@@ -117,7 +117,7 @@ class Env(gym.Env[Observation, Any], ABC):
         """One short, true sentence about the scene as it is now, for supervised warm starts."""
 
     def prepare(self, seed: int) -> None:
-        """Hears, some time before a reset, the seed that it will be called with.
+        """Called some time before `reset`, with the seed that `reset` will be called with.
 
         An environment that is slow to begin an episode may get ready meanwhile. What it shows must not depend on
         whether, or how often, this was called.

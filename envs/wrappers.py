@@ -56,7 +56,7 @@ class FrameWindow(gym.Wrapper[Observation, Any, Observation, Any]):
 class TimeLimit(gym.Wrapper[Observation, Any, Observation, Any]):
     """Truncates episodes after a number of steps, for a shorter limit than the environment's own.
 
-    Rewards stay the environment's: where they depend on its own limit (MiniWorld), they go on to.
+    Rewards stay the environment's: where they depend on its own limit (MiniWorld), they still do.
 
     Args:
         env: an environment, wrapped or not.

@@ -15,7 +15,7 @@ def gae(  # noqa: PLR0917  # the symbols of the equation, in its order
     gamma: float,
     gae_lambda: float,
 ) -> Tensor:
-    """Generalised advantage estimation (arXiv 1506.02438, equation 16), one number an environment step.
+    """Generalized advantage estimation (arXiv 1506.02438, equation 16), one number an environment step.
 
     A terminated step has no future. A truncated one (a time limit) has: its advantage is bootstrapped from the value
     of the final observation, but nothing of the next episode flows back over it.

@@ -1,6 +1,6 @@
 """Policies that a run writes: the last one, and those of `checkpoint.export_every` on the way there.
 
-A checkpoint holds all that a run needs to go on and is deleted after a while. An export holds the policy alone, in the
+A checkpoint holds all that a run needs to resume and is deleted after a while. An export holds the policy alone, in the
 form in which it is evaluated and served, and stays.
 """
 
@@ -63,7 +63,7 @@ def directory(run_dir: Path, update: int) -> Path:
 
 
 def require(run_dir: Path, config: Config, update: int) -> None:
-    """Checks that a run which goes on from `update` has exported all that it should have by then.
+    """Checks that a run which resumes from `update` has exported all that it should have by then.
 
     Raises:
         ConfigError: `checkpoint.export_every` was another one when the run went past an update.

@@ -15,7 +15,7 @@ _BYTES = {"float32": 4, "bfloat16": 2}
 
 
 def plan(config: Config) -> dict[str, Any]:
-    """Counts a run's work and estimates the memory of one rank's weights, gradients and optimiser state.
+    """Counts a run's work and estimates the memory of one rank's weights, gradients and optimizer state.
 
     Activations are left out: they depend on the length of prompts and are bounded by `train.micro_batch_size`.
 
@@ -31,7 +31,7 @@ def plan(config: Config) -> dict[str, Any]:
         "environment_steps": config.updates * per_update,
         "updates": config.updates,
         "environment_steps_per_update": per_update,
-        "optimiser_steps": config.updates * train.epochs * (per_update // train.batch_size),
+        "optimizer_steps": config.updates * train.epochs * (per_update // train.batch_size),
         "updates_of_the_value_head_alone": min(train.value_warmup, config.updates),
         "ranks": config.deepspeed.ranks,
         "num_envs": config.deepspeed.ranks * config.env.num_envs,
@@ -58,7 +58,7 @@ def _memory(config: Config, base: str) -> dict[str, float] | str:
     state = trained * (8 + (4 if width == 2 else 0)) / (ranks if stage >= 1 else 1)
     gradients = trained * 4 / (ranks if stage >= 2 else 1)
     weights /= ranks if stage == 3 else 1
-    mib = {"weights": weights, "gradients": gradients, "optimiser": state, "total": weights + gradients + state}
+    mib = {"weights": weights, "gradients": gradients, "optimizer": state, "total": weights + gradients + state}
     return {"parameters": parameters, "trained_parameters": trained} | {
         f"{name}_mib": round(size / 2**20, 1) for name, size in mib.items()
     }

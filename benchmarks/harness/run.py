@@ -31,7 +31,7 @@ def run_benchmark(
         overwrite: remove what `out` holds of another benchmark, model or inputs, instead of raising.
 
     Returns:
-        What summary.json holds: see `Benchmark.summarise`, with the benchmark's name, whether its data is synthetic,
+        What summary.json holds: see `Benchmark.summarize`, with the benchmark's name, whether its data is synthetic,
         and its identity.
 
     Raises:
@@ -47,7 +47,7 @@ def run_benchmark(
     decides = {"model": dict(model)} | ({} if inputs is None else {"inputs": inputs})
     with Records(out, {**identity, **decides}, overwrite=overwrite) as records:
         benchmark.run(runner, records)
-        scores = benchmark.summarise(list(records))
+        scores = benchmark.summarize(list(records))
         summary = {
             "benchmark": benchmark.name,
             "title": benchmark.title,

@@ -102,7 +102,7 @@ class Benchmark(ABC):
         """Adds a record for each question or episode that `records` does not hold yet."""
 
     @abstractmethod
-    def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
+    def summarize(self, records: Sequence[Record]) -> dict[str, Any]:
         """The scores of a whole set of records.
 
         Returns:
@@ -175,7 +175,7 @@ class QuestionBenchmark(Benchmark):
             batch = open_ones[start : start + self.options.batch_size]
             requests = [Request(question.load(), limit, seed=self.options.seed) for question in batch]
             for question, request, text in zip(batch, requests, runner.answer(requests), strict=True):
-                scored = self.score(question, spoken(text) if self.options.style == "terse" else text)
+                scored = self.score(question, unwrap_action(text) if self.options.style == "terse" else text)
                 records.add(
                     Record(
                         id=question.id,
@@ -191,7 +191,7 @@ class QuestionBenchmark(Benchmark):
             bar.update(len(batch))
         bar.close()
 
-    def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
+    def summarize(self, records: Sequence[Record]) -> dict[str, Any]:
         """The mean over tasks of the mean over questions, as most published overall scores are."""
         tasks = {
             task: in_percent([record.score for record in records if record.task == task])
@@ -200,7 +200,7 @@ class QuestionBenchmark(Benchmark):
         return overall(tasks)
 
 
-def spoken(text: str) -> str:
+def unwrap_action(text: str) -> str:
     """What an answer to a `terse` prompt says: the action, where it is the project's JSON answer, else all of it.
 
     A model of a few million parameters has learned no other form (`vldac.parsing`). Answers to `full` prompts are read

@@ -27,7 +27,7 @@ from benchmarks.harness import command_line, runner, video
 from benchmarks.harness.options import Options
 from benchmarks.harness.records import Records, RecordsError
 from benchmarks.harness.task import BenchmarkDataError, Image, Message, MissingPackageError, Request, Runner
-from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarise
+from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarize
 from vldac.evaluation import model
 from vldac.evaluation.model import OutOfDeviceMemoryError
 from vldac.models.registry import UnsupportedFamilyError
@@ -224,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for record in records(results):
             if record.id not in kept:
                 kept.add(record)
-    scores = summarise(results)
+    scores = summarize(results)
     summary = {"benchmark": "lmms_eval", "title": "General understanding (lmms-eval)", "synthetic": False, **scores}
     write_json(parsed.out / "summary.json", {**summary, "identity": identity})
     for name, task in [*scores["tasks"].items(), ("overall", scores)]:

@@ -35,7 +35,7 @@ class UnsupportedTaskError(UserError, NotImplementedError):
     """A task asks for what this model does not do; the message is one line."""
 
 
-def summarise(results: Mapping[str, Any]) -> dict[str, Any]:
+def summarize(results: Mapping[str, Any]) -> dict[str, Any]:
     """What lmms-eval returns, in the form of every benchmark's summary.
 
     The score is the unweighted mean of the tasks in `HEADLINES`, in percent. The standard error of a task is the one
@@ -43,7 +43,7 @@ def summarise(results: Mapping[str, Any]) -> dict[str, Any]:
     lmms-eval's, in its own units.
 
     Returns:
-        See `Benchmark.summarise`; `unscored` holds the metrics of tasks that have no headline here.
+        See `Benchmark.summarize`; `unscored` holds the metrics of tasks that have no headline here.
 
     Raises:
         UnsupportedTaskError: no task has one.

@@ -1,6 +1,6 @@
 """Pictures of what an episode has revealed, drawn here: AI2-THOR's own pictures need its Unity build.
 
-Receptacles stand in a grid, in the order of their names. A grey box is one that the agent has not been to, a box with
+Receptacles stand in a grid, in the order of their names. A gray box is one that the agent has not been to, a box with
 a bar across it is closed, a white one shows what lies in it: each type of thing has a shape and a color of its own.
 Where there is room the names are written. The red frame is where the agent stands, the strip below is its hand.
 """

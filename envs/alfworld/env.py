@@ -31,7 +31,7 @@ Source = tuple[str, tuple[str, ...], str, int | None, str]
 class ALFWorld(Env):
     """Household tasks in text: find things, clean, heat or cool them, and put them where they belong.
 
-    Observations: one picture (1, height, width, 3) uint8, drawn here from what the episode has revealed and labelled
+    Observations: one picture (1, height, width, 3) uint8, drawn here from what the episode has revealed and labeled
     as drawn, and the prompt, which tells what the game answered last and what it accepts now.
 
     Actions: any command that the game accepts now, as a text; `action_names` lists them without "help" and, in small

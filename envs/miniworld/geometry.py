@@ -1,7 +1,7 @@
 """Where things are in a MiniWorld scene, and which way leads to them.
 
 Everything here reads the simulator's state and draws no random number, so calling it never changes an episode.
-Positions are in metres on the x-z floor plane; angles are in radians, positive to the left as in `Agent.dir`.
+Positions are in meters on the x-z floor plane; angles are in radians, positive to the left as in `Agent.dir`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 Side = Literal["left", "right", "ahead"]
 Move = Literal["turn_left", "turn_right", "move_forward"]
 
-_PORTAL_TOLERANCE = 0.05  # metres; YMaze's arms and hub miss each other by 12 mm
-_SIGHT_STEP = 0.1  # metres between two collision tests along a line
+_PORTAL_TOLERANCE = 0.05  # meters; YMaze's arms and hub miss each other by 12 mm
+_SIGHT_STEP = 0.1  # meters between two collision tests along a line
 
 
 def bearing(sim: Any, position: NDArray[np.float64]) -> float:
@@ -34,7 +34,7 @@ def turn_step(sim: Any) -> float:
 
 
 def side(sim: Any, entity: Any) -> Side:
-    """Where an entity's centre is: "ahead" within half a turn, where turning would not face it any better."""
+    """Where an entity's center is: "ahead" within half a turn, where turning would not face it any better."""
     angle = bearing(sim, entity.pos)
     if abs(angle) <= turn_step(sim) / 2:
         return "ahead"
@@ -120,7 +120,7 @@ def _waypoint(sim: Any, target: Any) -> NDArray[np.float64]:
 
 
 def _walkable(sim: Any, position: NDArray[np.float64], margin: float = 0.0) -> bool:
-    """Whether no wall is nearer than the agent's radius on the straight way, up to `margin` metres before its end."""
+    """Whether no wall is nearer than the agent's radius on the straight way, up to `margin` meters before its end."""
     way = np.asarray(position) - sim.agent.pos
     length = math.hypot(way[0], way[2])
     points = np.arange(_SIGHT_STEP, max(length - margin, 0.0), _SIGHT_STEP)
@@ -131,7 +131,7 @@ def _walkable(sim: Any, position: NDArray[np.float64], margin: float = 0.0) -> b
 
 
 def _doors(sim: Any, target: Any) -> list[NDArray[np.float64]]:
-    """Centres of the doors on the way to the target's room, by breadth-first search over rooms."""
+    """Centers of the doors on the way to the target's room, by breadth-first search over rooms."""
     doors = [
         (index, room.outline[edge] + room.edge_dirs[edge] * (portal["start_pos"] + portal["end_pos"]) / 2)
         for index, room in enumerate(sim.rooms)

@@ -17,7 +17,7 @@ from envs.pictures.scenes import draw
 class Pictures(Env):
     """Answer one question about one picture.
 
-    Five kinds of question: how many shapes there are, which colour one has, on which side of another it lies, which
+    Five kinds of question: how many shapes there are, which color one has, on which side of another it lies, which
     word or number is written, and which of three shapes in three panels came first or last. The right option is
     uniform among two to four, and without the picture nothing tells which it is.
 

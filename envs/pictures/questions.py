@@ -47,7 +47,7 @@ def ask(rng: np.random.Generator, kind: str) -> Question:
 
 
 def _count(rng: np.random.Generator) -> Question:
-    """How many shapes of one form and colour there are, among up to four that differ in one of the two or both."""
+    """How many shapes of one form and color there are, among up to four that differ in one of the two or both."""
     options = _some(rng, ["1", "2", "3", "4"], 4)
     name, color = _one(rng, SHAPES), _one(rng, tuple(COLORS))
     answer = _one(rng, options)
@@ -70,7 +70,7 @@ def _count(rng: np.random.Generator) -> Question:
 
 
 def _color(rng: np.random.Generator) -> Question:
-    """The colour of one of three different shapes, whose colours differ."""
+    """The color of one of three different shapes, whose colors differ."""
     options = _some(rng, tuple(COLORS), 4)
     name, answer = _one(rng, SHAPES), _one(rng, options)
     rest = _some(rng, [color for color in COLORS if color != answer], 2)

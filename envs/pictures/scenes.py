@@ -34,8 +34,8 @@ class Shape(NamedTuple):
     Attributes:
         name: one of `SHAPES`.
         color: one of `COLORS`.
-        x: of its centre, from the left.
-        y: of its centre, from the top.
+        x: of its center, from the left.
+        y: of its center, from the top.
         room: width and height of the cell.
     """
 

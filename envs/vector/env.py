@@ -1,7 +1,7 @@
 """Many simulators in a few worker processes, stepped together.
 
 A simulator that crashes or hangs costs its worker's running episodes and nothing else: the worker is replaced and its
-simulators go on with their next episodes.
+simulators continue with their next episodes.
 """
 
 from __future__ import annotations

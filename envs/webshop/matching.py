@@ -1,4 +1,4 @@
-"""When two phrases count as the same, and which colour a phrase names (WebShop's goal.py and normalize.py)."""
+"""When two phrases count as the same, and which color a phrase names (WebShop's goal.py and normalize.py)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from envs.webshop.text import word_list
 
 #: Phrases count as the same above this score of 0 to 100.
 _SAME = 85
-#: The colours of the released shop. The first of this order that occurs in a text stands for it.
+#: The colors of the released shop. The first of this order that occurs in a text stands for it.
 _COLORS = word_list("colors")
 
 
@@ -25,7 +25,7 @@ def same(a: str, b: str) -> bool:
 
 
 def normalize_color(text: str) -> str:
-    """The first colour, in the order of the list, that occurs anywhere in the text, or the text where none does."""
+    """The first color, in the order of the list, that occurs anywhere in the text, or the text where none does."""
     return next((color for color in _COLORS if color in text), text)
 
 

@@ -1,4 +1,4 @@
-"""Drawn pictures of products: a simple shape for each kind, in the product's colour."""
+"""Drawn pictures of products: a simple shape for each kind, in the product's color."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageColor, ImageDraw
 _OVERSAMPLING = 4
 _BACKGROUND = "#f4f5f7"
 _GRAY = "#8a9099"
-#: Colours of the shop that CSS does not name, or names otherwise than one would draw them.
+#: Colors of the shop that CSS does not name, or names otherwise than one would draw them.
 _COLORS = {
     **{"amber": "#d9902f", "black": "#2b2d31", "blue": "#2f6fdb", "brown": "#7a5134", "burgundy": "#7b1e3a"},
     **{"charcoal": "#43474d", "clay": "#b5653c", "cream": "#efe3c2", "gold": "#d4a62a", "gray": "#8d939b"},
@@ -23,7 +23,7 @@ _COLORS = {
 
 
 def rgb(color: str) -> tuple[int, int, int]:
-    """The red, green and blue, 0 to 255, of the last word of a colour name that is known; gray where none is."""
+    """The red, green and blue, 0 to 255, of the last word of a color name that is known; gray where none is."""
     for word in reversed(color.split()):
         try:
             return ImageColor.getrgb(_COLORS.get(word, word))[:3]
@@ -38,7 +38,7 @@ def picture(kind: str, color: str, size: int) -> Image.Image:
 
     Args:
         kind: one of `KINDS`; anything else is drawn as a parcel.
-        color: a colour name, see `rgb`.
+        color: a color name, see `rgb`.
         size: of its side, in pixels.
 
     Returns:
@@ -50,7 +50,7 @@ def picture(kind: str, color: str, size: int) -> Image.Image:
 
 
 class _Pen:
-    """Draws in coordinates of 0 to 100, y downwards, in shades of one colour."""
+    """Draws in coordinates of 0 to 100, y downwards, in shades of one color."""
 
     def __init__(self, image: Image.Image, color: tuple[int, int, int]) -> None:
         self._draw, self._scale = ImageDraw.Draw(image), image.width / 100

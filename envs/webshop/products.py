@@ -65,7 +65,7 @@ class Product:
         instructions: wishes that this product fulfils, from which synthetic goals are made.
         human_instructions: wishes that people wrote for it.
         picture: the shape it is drawn with, see `pictures`.
-        color: the colour it is drawn in unless an option says otherwise.
+        color: the color it is drawn in unless an option says otherwise.
     """
 
     asin: str
@@ -98,7 +98,7 @@ class Product:
         return self.price_text or dollars(self.price_with(options))
 
     def shown_color(self, options: Mapping[str, str] = _NOTHING) -> str:
-        """The colour it is shown in: that of the chosen option, or its own."""
+        """The color it is shown in: that of the chosen option, or its own."""
         return options.get("color", self.color)
 
     @cached_property

@@ -93,7 +93,7 @@ def has_attribute(product: Product, wanted: str) -> bool:
 
 
 def option_hits(chosen: Iterable[str], wanted: Iterable[str]) -> int:
-    """How many of the wanted option values are the same as a chosen one, colours by their first name."""
+    """How many of the wanted option values are the same as a chosen one, colors by their first name."""
     normal = [normalize_color(value) for value in chosen]
     return sum(any(same(value, normalize_color(want)) for value in normal) for want in wanted)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from envs.webshop.products import Catalogue, Instruction, Product
 
 _SIZES = ("small", "medium", "large")
-#: (colour, material, kind, dollars). For every wish there is something near that fails it by one word or by the price:
+#: (color, material, kind, dollars). For every wish there is something near that fails it by one word or by the price:
 #: the limit of a goal is at most $40 above the price of its product.
 _PRODUCTS = (
     ("red", "clay", "mug", 12),

@@ -22,7 +22,7 @@ _PER_KIND = 44
 #: Features of a product: the first is told in the title, the next ones among the bullet points, the last one in the
 #: description.
 _FEATURES = 4
-#: Of products that come in one colour only.
+#: Of products that come in one color only.
 _COLORS = ("green", "rose", "gold", "blue", "brown", "teal", "orange", "purple")
 _ACRONYMS = frozenset({"bpa", "gmo", "pfoa", "spf", "upf", "usb", "usda"})
 _WISHES = ("i need a {}", "i am looking for a {}", "find me a {}", "i would like a {}")

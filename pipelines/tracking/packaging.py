@@ -60,7 +60,7 @@ def log_model(root: Path, run_id: str, tags: Mapping[str, str], step: int) -> st
 
 
 def _blank_png(width: int = 64, height: int = 48) -> str:
-    """A grey picture as base64 text, to show the form of an input."""
+    """A gray picture as base64 text, to show the form of an input."""
     from PIL import Image  # noqa: PLC0415
 
     buffer = io.BytesIO()

@@ -26,7 +26,7 @@ def unwrapped(**options: Any) -> Pictures:
 
 
 def components(picture: np.ndarray) -> list[tuple[str, str, float, float]]:
-    """Name, colour and centre of everything in a picture, from its pixels."""
+    """Name, color and center of everything in a picture, from its pixels."""
     found = []
     for color, rgb in COLORS.items():
         open_pixels = {
@@ -85,7 +85,7 @@ def test_the_right_option_is_what_the_picture_shows(kind: str, size: tuple[int, 
         assert info == {"invalid": False, "success": True, "task": kind}
 
 
-def test_colours_can_be_told_apart() -> None:
+def test_colors_can_be_told_apart() -> None:
     rgbs = [np.array(rgb) for rgb in [*COLORS.values(), (255, 255, 255)]]
     apart = [np.linalg.norm(a - b) for i, a in enumerate(rgbs) for b in rgbs[:i]]
     assert min(apart) > 100

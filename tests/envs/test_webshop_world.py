@@ -224,7 +224,7 @@ def test_every_page_of_the_small_catalogue_looks_different() -> None:
             assert seen.setdefault(picture.tobytes(), looks)[0] == looks[0]
         if not env.state.options and env.state.page in ("results", "item"):
             stack += [after for after in env.shop.clicks(env.state).values() if after.page == "item"]
-    assert len(seen) >= 2 + 2 + 4 * 4  # mugs and lamps in two colours, with one of three sizes or none
+    assert len(seen) >= 2 + 2 + 4 * 4  # mugs and lamps in two colors, with one of three sizes or none
 
 
 def test_a_frame_is_the_callers_own() -> None:

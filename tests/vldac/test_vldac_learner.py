@@ -24,7 +24,7 @@ from vldac.utils.libraries import quiet
 from vldac.value_head import ValueHead
 
 CLIPPED = 0.02  # below every gradient norm met here, so that clipping is always at work
-# One optimiser step an epoch takes the whole rollout, so that its order decides nothing where a test compares ranks.
+# One optimizer step an epoch takes the whole rollout, so that its order decides nothing where a test compares ranks.
 WHOLE = {
     "train": {
         "batch_size": 16,

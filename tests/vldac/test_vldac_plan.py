@@ -19,7 +19,7 @@ def test_the_plan_counts_the_work() -> None:
     assert numbers["environment_steps_per_update"] == 256
     assert numbers["updates"] == 4
     assert numbers["environment_steps"] == 1024
-    assert numbers["optimiser_steps"] == 4 * 3 * 8
+    assert numbers["optimizer_steps"] == 4 * 3 * 8
     assert numbers["updates_of_the_value_head_alone"] == 2
 
 
@@ -51,7 +51,7 @@ def test_memory_follows_the_zero_stage() -> None:
     one = memory(ranks=2, zero_stage=0)
     shared = [memory(ranks=2, zero_stage=stage) for stage in (1, 2, 3)]
     for stage, found in enumerate(shared, start=1):
-        for name, from_stage in (("optimiser_mib", 1), ("gradients_mib", 2), ("weights_mib", 3)):
+        for name, from_stage in (("optimizer_mib", 1), ("gradients_mib", 2), ("weights_mib", 3)):
             ratio = 2 if stage >= from_stage else 1
             assert found[name] == pytest.approx(one[name] / ratio, abs=0.1)
 

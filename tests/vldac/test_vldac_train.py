@@ -237,7 +237,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_older_checkpoint_whole(
     checkpoint.verify(good)
     assert checkpoint.newest(run.checkpoints) == good
     assert not run.policy.exists()
-    run.finish()  # with space again, the same command goes on
+    run.finish()  # with space again, the same command resumes
 
 
 @pytest.mark.slow

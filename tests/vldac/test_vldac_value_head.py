@@ -31,7 +31,7 @@ def test_values_are_float32_whatever_the_states_are() -> None:
     assert values.shape == (5,)
 
 
-def test_standardised_features_have_mean_zero_and_deviation_one() -> None:
+def test_standardized_features_have_mean_zero_and_deviation_one() -> None:
     states = 100 + torch.randn(4096, 8) * torch.linspace(0.5, 4, 8)
     head = trained_head()
     head.fit_standardization(states.mean(0), states.var(0, unbiased=False))
@@ -49,7 +49,7 @@ def test_a_constant_feature_does_not_blow_up() -> None:
     assert torch.isfinite(head(states)).all()
 
 
-def test_standardisation_is_part_of_the_saved_state() -> None:
+def test_standardization_is_part_of_the_saved_state() -> None:
     head, other = trained_head(), ValueHead(8, (16,))
     head.fit_standardization(torch.arange(8.0), torch.ones(8))
     assert not other.fitted

@@ -106,7 +106,7 @@ def test_an_expert_leads_the_walk_as_often_as_asked_for(tiny_config: Any) -> Non
         steps = [(abs(t - c), abs(t - d)) for (t, c), (u, d) in itertools.pairwise(pairs) if t == u and abs(c - d) == 1]
         return sum(after < before for before, after in steps) / len(steps)
 
-    assert closer(1.0) > 0.95  # neighbouring episodes can look like a step
+    assert closer(1.0) > 0.95  # neighboring episodes can look like a step
     assert closer(0.0) < closer(0.5) < closer(1.0)
 
 

@@ -160,7 +160,7 @@ def random_policy(seed: int) -> Policy:
     return act
 
 
-def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
+def summarize(episodes: Sequence[Episode]) -> dict[str, Any]:
     """Success with its 95% Wilson interval, mean return and mean steps; success by task where there are several.
 
     `steps_to_goal` is the mean length of all episodes: one that fails counts with every step it took.
@@ -233,7 +233,7 @@ def run(
     }
     for name, make in makers.items():
         played[name] = evaluate(config, make(), config.evaluate.episodes, name)
-        summary[name] = summarise(played[name])
+        summary[name] = summarize(played[name])
         write_episodes(episodes_dir / f"{name}.jsonl", played[name])
         print(f"{name}: success {summary[name]['success']:.3f} over {summary[name]['episodes']} episodes", flush=True)
     summary["checkpoints"] = [_checkpoint(config, base, path, episodes_dir) for path in checkpoints]
@@ -248,7 +248,7 @@ def _checkpoint(config: Config, base: Path, directory: Path, episodes_dir: Path)
     act = vlm_policy(load_model(base, directory, dtype=config.model.dtype), config, seed)
     episodes = evaluate(config, act, config.evaluate.checkpoint_episodes, name)
     write_episodes(episodes_dir / f"{name}.jsonl", episodes)
-    scores = summarise(episodes)
+    scores = summarize(episodes)
     print(f"{name}: success {scores['success']:.3f} over {scores['episodes']} episodes", flush=True)
     return {"name": name, "environment_steps": policy.describe(directory)["environment_steps"], **scores}
 

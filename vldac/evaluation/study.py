@@ -4,7 +4,7 @@
     vldac study --seeds 0 1 2 --set env.id=GymCards-NumberLine-v0 --set env.width=64 ...
 
 Each seed has a base model, a training run and an evaluation of its own under runs/study; what is there already is not
-made again, and a killed study goes on where it was.
+made again, and a killed study resumes.
 """
 
 from __future__ import annotations

@@ -87,19 +87,19 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
 
 def build(config: TinyConfig, texts: Iterable[str], seed: int, directory: str | Path) -> Path:
-    """Builds a randomly initialised model with its tokenizer and image processor, and saves it.
+    """Builds a randomly initialized model with its tokenizer and image processor, and saves it.
 
     Args:
         config: the shape.
         texts: corpus of the tokenizer.
-        seed: of the initialisation.
+        seed: of the initialization.
         directory: where the Hugging Face directory is written.
     """
     directory = Path(directory)
     tokenizer = train_tokenizer(texts, config.vocabulary)
     rows = -(-len(tokenizer) // 64) * 64  # padded like the released models; the extra rows are never sampled
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
-    model = _initialise(model_config(config, rows, ids), seed)
+    model = _initialize(model_config(config, rows, ids), seed)
     end, pad = (tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|endoftext|>"))
     model.generation_config.eos_token_id = [end, pad]
     model.generation_config.pad_token_id = pad
@@ -184,7 +184,7 @@ def model_config(config: TinyConfig, rows: int, special_ids: Mapping[str, int] |
     )
 
 
-def _initialise(config: Any, seed: int) -> Any:
+def _initialize(config: Any, seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)

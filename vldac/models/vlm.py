@@ -278,7 +278,7 @@ class VLM(nn.Module):
 
 
 def _require_whole(base: str | Path, loaded: Mapping[str, Any]) -> None:
-    """Refuses weights that do not fit the model: transformers would go on with random numbers in their place."""
+    """Refuses weights that do not fit the model: transformers would put random numbers in their place."""
     kinds = (("missing", "missing_keys"), ("unexpected", "unexpected_keys"), ("of another shape", "mismatched_keys"))
     wrong = []
     for word, key in kinds:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from benchmarks.harness.options import Style
-from benchmarks.harness.task import spoken
+from benchmarks.harness.task import unwrap_action
 from benchmarks.suites.balrog.environment import Environment, Observation
 from benchmarks.suites.balrog.history import History
 from benchmarks.suites.balrog.suite import AgentKind
@@ -39,7 +39,7 @@ class Agent(ABC):
 
     Args:
         history: of the episode.
-        terse: read the JSON answers of small models; see `benchmarks.harness.task.spoken`.
+        terse: read the JSON answers of small models; see `benchmarks.harness.task.unwrap_action`.
     """
 
     question: ClassVar[str]
@@ -54,7 +54,7 @@ class Agent(ABC):
 
     def hear(self, text: str) -> str:
         """The action that an answer names; the answer becomes part of the history."""
-        reply = self.read(spoken(text) if self.terse else text)
+        reply = self.read(unwrap_action(text) if self.terse else text)
         self.history.act(reply.action, reply.reasoning)
         return reply.action
 

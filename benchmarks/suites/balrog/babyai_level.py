@@ -27,7 +27,7 @@ from minigrid.envs.babyai.core.verifier import (
 from benchmarks.suites.balrog.tasks import BabyAIKind
 
 DOOR_COLORS = ("yellow", "green", "blue", "purple")
-#: Missions that name one of these are drawn again: they are kept for tests of generalisation.
+#: Missions that name one of these are drawn again: they are kept for tests of generalization.
 HELD_OUT = ("yellow box", "red key", "red door", "green ball", "grey door")
 
 

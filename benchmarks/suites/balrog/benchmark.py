@@ -110,7 +110,7 @@ class Balrog(Benchmark):
                 done=keep,
             )
 
-    def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
+    def summarize(self, records: Sequence[Record]) -> dict[str, Any]:
         """BALROG's summary: an environment is the mean over its episodes, the whole the mean over environments.
 
         Besides what `Benchmark` asks for, `environments` names those that were played and `not_run` the

@@ -108,7 +108,7 @@ class ChoiceSet(QuestionBenchmark):
             "seed": self.options.seed,
         }
 
-    def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
+    def summarize(self, records: Sequence[Record]) -> dict[str, Any]:
         """The share of right letters, over all questions and for each task."""
         tasks = sorted({record.task for record in records})
         return in_percent([record.score for record in records]) | {

@@ -77,9 +77,9 @@ class Understanding(QuestionBenchmark):
         parsed = read(text, options, lettered=self.options.style == "full")
         return Scored(float(parsed == question.gold["answer"]), parsed, {"chance": 1 / len(options)})
 
-    def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
+    def summarize(self, records: Sequence[Record]) -> dict[str, Any]:
         """The mean over kinds; the metrics of each kind and of the whole hold what a guess would score, in percent."""
-        tasks = super().summarise(records)["tasks"]
+        tasks = super().summarize(records)["tasks"]
         for kind, scores in tasks.items():
             chances = [record.metrics["chance"] for record in records if record.task == kind]
             scores["metrics"] = {"chance": 100 * sum(chances) / len(chances)}

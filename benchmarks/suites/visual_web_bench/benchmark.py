@@ -95,7 +95,7 @@ class VisualWebBench(QuestionBenchmark):
         """What an answer is worth by the rules of `options.parser`; see `scoring.score`."""
         return score(question.task, self._by_id[question.id].answer, text, self.options.parser)
 
-    def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
+    def summarize(self, records: Sequence[Record]) -> dict[str, Any]:
         """The scores in percent, and under `metrics` those of each task's metrics that are not its headline too.
 
         As in the published program, the mean of webqa leaves out the questions that `scoring.score` gives no `f1`,

@@ -1,7 +1,7 @@
 """The published data set: a folder for each task with parquet files, as on the hub in visualwebbench/VisualWebBench.
 
 Every file `<task>/test-*.parquet` has the columns id, task_type, image and answer, and those of `SHOWN_FIELDS`; others
-(website, image_size, raw_image, the boxes of labelled elements) are not read. `image` already carries the red boxes
+(website, image_size, raw_image, the boxes of labeled elements) are not read. `image` already carries the red boxes
 and labels that the questions speak of.
 """
 

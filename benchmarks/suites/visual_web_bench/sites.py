@@ -42,8 +42,8 @@ class Site:
         fact: a line with a number.
         links: five links, a button and three cards.
         questions: each with its accepted answers, all of which can be read off the page.
-        dark: colour of the header.
-        accent: colour of the button.
+        dark: color of the header.
+        accent: color of the button.
         side: whether the links are in a column at the left and not in the header.
     """
 

@@ -134,7 +134,7 @@ class VSIBench(QuestionBenchmark):
         finite = number is not None and abs(number) < float("inf")
         return Scored(mean_relative_accuracy(number, float(truth)), number if finite else None)
 
-    def summarise(self, records: Sequence[Record]) -> dict[str, Any]:
+    def summarize(self, records: Sequence[Record]) -> dict[str, Any]:
         """See `Benchmark`; relative direction is the mean of its three levels, the score the mean of the tasks.
 
         Raises:

@@ -21,7 +21,7 @@ from benchmarks.suites.vsi_bench.visibility import STRIDE, Appearance, appearanc
 
 DATASET = "synthetic"
 _SEED = 20241218
-#: Metres by which the closest of several things is closer than the next.
+#: Meters by which the closest of several things is closer than the next.
 _DISTANCE_MARGIN = 0.3
 #: Degrees between a direction and the border to another one.
 _ANGLE_MARGIN = 15

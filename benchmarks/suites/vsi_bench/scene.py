@@ -1,6 +1,6 @@
 """A furnished room and a camera that turns once around in it: what the synthetic VSI-Bench asks about.
 
-Everything is in metres, x to the east, y up and z to the south as in MiniWorld; headings are in radians from east,
+Everything is in meters, x to the east, y up and z to the south as in MiniWorld; headings are in radians from east,
 positive to the left.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
-#: MiniWorld's, but for grey: its grey ball is white.
+#: MiniWorld's, but for gray: its gray ball is white.
 COLORS = ("red", "green", "blue", "purple", "yellow")
 CAMERA_HEIGHT = 1.5
 #: Radians below the horizon.
@@ -42,8 +42,8 @@ class Thing:
     Attributes:
         color: one of `COLORS`.
         shape: a ball has three equal sizes, its diameter.
-        x: of the centre.
-        z: of the centre.
+        x: of the center.
+        z: of the center.
         size: along x, y and z.
     """
 
@@ -121,15 +121,15 @@ def draw_scene(rng: np.random.Generator) -> Scene | None:
 
 
 def gap(a: Thing, b: Thing) -> float:
-    """Metres between the closest points of two things."""
-    # A ball is its centre, thickened; what is left of either thing is a box.
+    """Meters between the closest points of two things."""
+    # A ball is its center, thickened; what is left of either thing is a box.
     radii = [thing.size[0] / 2 if thing.shape == "ball" else 0.0 for thing in (a, b)]
     apart = np.maximum(b.low + radii[1] - (a.high - radii[0]), a.low + radii[0] - (b.high - radii[1]))
     return max(float(np.linalg.norm(np.maximum(apart, 0))) - sum(radii), 0.0)
 
 
 def _size(rng: np.random.Generator, shape: str) -> tuple[float, float, float]:
-    """To the centimetre."""
+    """To the centimeter."""
     if shape == "ball":
         diameter = round(float(rng.uniform(0.35, 0.9)), 2)
         return diameter, diameter, diameter

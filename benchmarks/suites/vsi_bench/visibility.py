@@ -21,7 +21,7 @@ LEAST_FRAMES = 8
 STRIDE = STEPS // LEAST_FRAMES
 #: Of a thing, to be seen.
 _SHARE = 0.6
-#: Of a thing about its centre, to be sure that nothing of it shows.
+#: Of a thing about its center, to be sure that nothing of it shows.
 _MARGIN = 1.15
 
 
@@ -69,7 +69,7 @@ def _axes(heading: float) -> Vector:
 
 
 def _grid(thing: Thing, scale: float) -> Vector:
-    """27 points of the bounding box, scaled about its centre, (27, 3)."""
+    """27 points of the bounding box, scaled about its center, (27, 3)."""
     thirds = np.stack(np.meshgrid([-0.5, 0, 0.5], [-0.5, 0, 0.5], [-0.5, 0, 0.5]), -1).reshape(-1, 3)
     return (thing.low + thing.high) / 2 + thirds * np.array(thing.size) * scale
 

@@ -13,7 +13,7 @@ from benchmarks.harness.task import Message, Question, QuestionBenchmark, Reques
 
 
 class Sums(QuestionBenchmark):
-    """Additions in two tasks, with a grey picture beside each."""
+    """Additions in two tasks, with a gray picture beside each."""
 
     name = "sums"
     title = "Sums"

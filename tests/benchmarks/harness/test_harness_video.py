@@ -1,4 +1,4 @@
-"""Frames of videos that are encoded here: each frame's grey level tells its index."""
+"""Frames of videos that are encoded here: each frame's gray level tells its index."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def sees(request: Request) -> str:
-    """The colour of the last picture, and more than was asked for."""
+    """The color of the last picture, and more than was asked for."""
     red, _, blue = request.messages[-1].images[-1][0, 0]
     return f" {'Red' if red > blue else 'Blue'}\n\nbecause it is so"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarise
+from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarize
 
 # As lmms-eval 0.7.3 returns them: shares or percent by task, what has no value as "N/A" or None, groups without scores.
 RESULTS: dict[str, Any] = {
@@ -50,7 +50,7 @@ RESULTS: dict[str, Any] = {
 
 
 def test_summary() -> None:
-    summary = summarise(RESULTS)
+    summary = summarize(RESULTS)
     told = {
         task: (scores["score"], scores["standard_error"], scores["count"]) for task, scores in summary["tasks"].items()
     }
@@ -79,7 +79,7 @@ def test_a_headline_without_a_number_is_no_score(value: Any) -> None:
     with pytest.raises(
         UnsupportedTaskError, match="none of the tasks gqa has a headline score here; those with one are"
     ):
-        summarise(broken)
+        summarize(broken)
 
 
 def sample(doc_id: int, **values: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def write(
     synthetic: bool = False,
     identity: Mapping[str, Any] | None = None,
     model: object = None,
-    summarise: Callable[[Sequence[Record]], dict[str, Any]] = by_task,
+    summarize: Callable[[Sequence[Record]], dict[str, Any]] = by_task,
 ) -> Path:
     """What `run_benchmark` leaves."""
     identity = {"benchmark": benchmark, **({"version": 1} if identity is None else identity)}
@@ -41,7 +41,7 @@ def write(
         "benchmark": benchmark,
         "title": title,
         "synthetic": synthetic,
-        **summarise(records),
+        **summarize(records),
         "identity": identity,
     }
     write_json(home / benchmark / "summary.json", summary)

@@ -24,11 +24,11 @@ Z = 1.959963984540054
 
 
 def vsi(records: Sequence[Record]) -> dict[str, Any]:
-    return VSIBench.summarise(object.__new__(VSIBench), records)
+    return VSIBench.summarize(object.__new__(VSIBench), records)
 
 
 def web(records: Sequence[Record]) -> dict[str, Any]:
-    return VisualWebBench.summarise(object.__new__(VisualWebBench), records)
+    return VisualWebBench.summarize(object.__new__(VisualWebBench), records)
 
 
 def compared(before: Path, after: Path) -> Comparison:
@@ -83,7 +83,7 @@ def test_relative_direction_is_the_mean_of_its_levels_however_many_questions_eac
         sides = {level: rng.random(n) for level, n in counts.items()}
         records = [r for level, s in sides.items() for r in made(f"object_rel_direction_{level}", s)]
         steps = {level: s - steps[level] if steps else s for level, s in sides.items()}
-        write(tmp_path / name, records, benchmark="vsi_bench", title="VSI-Bench", summarise=vsi)
+        write(tmp_path / name, records, benchmark="vsi_bench", title="VSI-Bench", summarize=vsi)
     comparison = compared(tmp_path / "before", tmp_path / "after")
     found = difference(comparison, "object_rel_direction")
     assert found.paired
@@ -96,21 +96,21 @@ def test_questions_of_webqa_that_the_benchmark_leaves_out_are_left_out(tmp_path:
     before = made("webqa", [0, 1, 0.5, 0], metrics={"f1": 0.0})
     after = [*made("webqa", [1, 1, 0.5], metrics={"f1": 0.0}), made("webqa", [0, 0, 0, 0])[3]]
     for name, records in (("before", before), ("after", after)):
-        write(tmp_path / name, records, benchmark="visual_web_bench", title="VisualWebBench", summarise=web)
+        write(tmp_path / name, records, benchmark="visual_web_bench", title="VisualWebBench", summarize=web)
     found = difference(compared(tmp_path / "before", tmp_path / "after"), "webqa")
     assert (found.count, found.paired) == (3, True)
     assert found.mean == pytest.approx(100 / 3)
 
 
 def test_an_environment_is_the_mean_over_its_episodes_with_its_tasks_beneath(tmp_path: Path) -> None:
-    def summarise(records: Sequence[Record]) -> dict[str, Any]:
+    def summarize(records: Sequence[Record]) -> dict[str, Any]:
         sub = {task.split("/")[1]: scores for task, scores in by_task(records)["tasks"].items()}
         environment = in_percent([record.score for record in records]) | {"tasks": sub}
         return overall({"babyai": environment}) | {"not_run": ["nle"]}
 
     for name, shift in (("before", 0.0), ("after", 0.5)):
         records = [*made("babyai/goto", [0, 0.5]), *made("babyai/open", [shift] * 6)]
-        write(tmp_path / name, records, benchmark="balrog", title="BALROG", summarise=summarise)
+        write(tmp_path / name, records, benchmark="balrog", title="BALROG", summarize=summarize)
     comparison = compared(tmp_path / "before", tmp_path / "after")
     assert [(row.name, row.level) for row in comparison.tasks] == [("babyai", 1), ("goto", 2), ("open", 2)]
     assert difference(comparison, "babyai").mean == pytest.approx(100 * 0.5 * 6 / 8)
@@ -130,11 +130,11 @@ def test_only_records_of_both_are_compared_and_the_others_are_counted(tmp_path: 
 
 
 def test_a_score_that_is_no_mean_of_records_is_not_paired_and_says_so(tmp_path: Path) -> None:
-    def summarise(records: Sequence[Record]) -> dict[str, Any]:
+    def summarize(records: Sequence[Record]) -> dict[str, Any]:
         return overall({"a": {"score": 10.0 * len(records), "standard_error": 3.0, "count": len(records)}})
 
-    write(tmp_path / "before", made("a", [0, 0, 1]), summarise=summarise)
-    write(tmp_path / "after", made("a", [0, 0, 1, 1]), summarise=summarise)
+    write(tmp_path / "before", made("a", [0, 0, 1]), summarize=summarize)
+    write(tmp_path / "after", made("a", [0, 0, 1, 1]), summarize=summarize)
     comparison = compared(tmp_path / "before", tmp_path / "after")
     assert difference(comparison, "a") == Difference(10.0, about(18**0.5), 3, paired=False)
     assert any(note.startswith("a: the score is not the mean of the records") for note in comparison.notes)

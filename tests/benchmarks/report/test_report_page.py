@@ -119,13 +119,13 @@ def test_the_paper_stands_beside_the_same_task_with_a_warning_where_ours_is_not_
 
 
 def test_metrics_and_chance_are_shown_where_a_summary_has_them(tmp_path: Path) -> None:
-    def summarise(records: Sequence[Record]) -> dict[str, Any]:
+    def summarize(records: Sequence[Record]) -> dict[str, Any]:
         low = 10.0 * records[0].score
         metrics = {"chance": 25.0, "rouge_1": {"score": low, "standard_error": 1.0, "count": 2}}
         return by_task(records) | {"tasks": {"a": by_task(records)["tasks"]["a"] | {"metrics": metrics}}}
 
-    write(tmp_path / "before", made("a", [0, 1]), summarise=summarise)
-    write(tmp_path / "after", made("a", [1, 1]), summarise=summarise)
+    write(tmp_path / "before", made("a", [0, 1]), summarize=summarize)
+    write(tmp_path / "after", made("a", [1, 1]), summarize=summarize)
     command.write(tmp_path / "before", tmp_path / "after", tmp_path / "out", ("old", "new"))
     html = (tmp_path / "out" / "report.html").read_text()
     assert '<span class="metrics">chance 25.00 · rouge_1 0.00 → 10.00</span>' in html

@@ -203,7 +203,7 @@ def test_the_summary_is_the_official_one() -> None:
         record(put, 0, 1),
         *(record(goto, number, score) for number, score in enumerate([1, 0, 0])),
     ]
-    summary = Balrog(FULL).summarise(records)
+    summary = Balrog(FULL).summarize(records)
     babyai, crafter = summary["tasks"]["babyai"], summary["tasks"]["crafter"]
     assert list(summary["tasks"]) == ["babyai", "crafter"]
     # Over episodes, not over tasks, whose mean would be 66.7.

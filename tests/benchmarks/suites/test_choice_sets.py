@@ -32,7 +32,7 @@ def picture(level: int, kind: str = "PNG", size: tuple[int, int] = (8, 6)) -> di
 
 
 def levels(parts: Sequence[Any]) -> list[Any]:
-    """A message with each picture as its grey level."""
+    """A message with each picture as its gray level."""
     return [part if isinstance(part, str) else round(float(part.mean())) for part in parts]
 
 
@@ -173,7 +173,7 @@ def test_every_question_counts_the_same(tmp_path: Path) -> None:
     benchmark = ERQA(Options(data=write(tmp_path / "data", ERQA_ROWS)))
     with Records(tmp_path / "records", benchmark.identity()) as records:
         benchmark.run(Always("A"), records)
-        summary = benchmark.summarise(list(records))
+        summary = benchmark.summarize(list(records))
     assert summary["score"] == pytest.approx(100 / 3), "one of three, although the mean of the tasks is a quarter"
     assert summary["count"] == 3
     assert {task: values["score"] for task, values in summary["tasks"].items()} == {

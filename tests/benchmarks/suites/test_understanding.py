@@ -125,9 +125,9 @@ def benchmark(**options: Any) -> Understanding:
 class Knows:
     """Answers by a function of the question."""
 
-    def __init__(self, sat: Understanding, say: Any) -> None:
-        self.questions = {shown(question.load()): question for question in sat.questions()}
-        assert len(self.questions) == len(sat.questions())
+    def __init__(self, suite: Understanding, say: Any) -> None:
+        self.questions = {shown(question.load()): question for question in suite.questions()}
+        assert len(self.questions) == len(suite.questions())
         self.say = say
 
     def answer(self, requests: Sequence[Request]) -> list[str]:
@@ -139,16 +139,16 @@ def shown(messages: Sequence[Message]) -> tuple[str, bytes]:
     return message.text, message.images[0].tobytes()
 
 
-def run_benchmark(sat: Understanding, runner: Any, directory: Path) -> dict[str, Any]:
-    with Records(directory, sat.identity()) as records:
-        sat.run(runner, records)
-        return sat.summarise(list(records))
+def run_benchmark(suite: Understanding, runner: Any, directory: Path) -> dict[str, Any]:
+    with Records(directory, suite.identity()) as records:
+        suite.run(runner, records)
+        return suite.summarize(list(records))
 
 
 @pytest.mark.parametrize("style", ["full", "terse"])
 def test_the_set(style: Any) -> None:
-    sat = benchmark(style=style)
-    questions = sat.questions()
+    suite = benchmark(style=style)
+    questions = suite.questions()
     assert [question.task for question in questions] == [kind for kind in KINDS for _ in range(40)]
     assert len({question.id for question in questions}) == 200
     for question in questions[::7]:
@@ -196,8 +196,8 @@ def test_seeds_are_of_evaluation_and_all_different() -> None:
     ],
 )
 def test_who_knows_everything_scores_100(style: Any, say: Any, tmp_path: Path) -> None:
-    sat = benchmark(style=style, limit=5)
-    summary = run_benchmark(sat, Knows(sat, say), tmp_path)
+    suite = benchmark(style=style, limit=5)
+    summary = run_benchmark(suite, Knows(suite, say), tmp_path)
     assert (summary["score"], summary["standard_error"], summary["count"]) == (100.0, 0.0, 25)
     chances = {kind: scores["metrics"]["chance"] for kind, scores in summary["tasks"].items()}
     third = pytest.approx(100 / 3)
@@ -206,7 +206,7 @@ def test_who_knows_everything_scores_100(style: Any, say: Any, tmp_path: Path) -
 
 
 def test_the_score_is_the_mean_over_kinds(tmp_path: Path) -> None:
-    sat = benchmark(style="terse", limit=8)
+    suite = benchmark(style="terse", limit=8)
     right = {"count": 8, "color": 4, "relation": 1, "reading": 0, "order": 6}
 
     def say(question: Any) -> str:
@@ -214,7 +214,7 @@ def test_the_score_is_the_mean_over_kinds(tmp_path: Path) -> None:
         wrong = next(option for option in question.gold["options"] if option != question.gold["answer"])
         return str(question.gold["answer"] if number < right[question.task] else wrong)
 
-    summary = run_benchmark(sat, Knows(sat, say), tmp_path)
+    summary = run_benchmark(suite, Knows(suite, say), tmp_path)
     assert {kind: scores["score"] for kind, scores in summary["tasks"].items()} == {
         kind: 100 * count / 8 for kind, count in right.items()
     }
@@ -224,15 +224,15 @@ def test_the_score_is_the_mean_over_kinds(tmp_path: Path) -> None:
 
 
 def test_a_guess_scores_chance(tmp_path: Path) -> None:
-    sat, rng = benchmark(style="terse", limit=50), random.Random(1)
-    summary = run_benchmark(sat, Knows(sat, lambda q: rng.choice(q.gold["options"])), tmp_path)
+    suite, rng = benchmark(style="terse", limit=50), random.Random(1)
+    summary = run_benchmark(suite, Knows(suite, lambda q: rng.choice(q.gold["options"])), tmp_path)
     assert abs(summary["score"] - summary["metrics"]["chance"]) < 4 * summary["standard_error"]
 
 
 def test_letters_mean_nothing_where_none_were_shown() -> None:
-    sat = benchmark(style="terse", limit=1)
-    for question in sat.questions():
-        assert sat.score(question, "A").parsed is None
+    suite = benchmark(style="terse", limit=1)
+    for question in suite.questions():
+        assert suite.score(question, "A").parsed is None
 
 
 def test_what_cannot_be_benchmarked_is_said() -> None:

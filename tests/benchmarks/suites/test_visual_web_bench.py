@@ -39,7 +39,7 @@ def gold(question: Question) -> str:
 def run_benchmark(benchmark: VisualWebBench, answers: Sequence[str], directory: Path) -> dict[str, Any]:
     with Records(directory, benchmark.identity()) as records:
         benchmark.run(Known(answers), records)
-        return benchmark.summarise(list(records))
+        return benchmark.summarize(list(records))
 
 
 @pytest.mark.parametrize("parser", ["original", "lmms-eval"])
@@ -115,7 +115,7 @@ def record(task: str, number: int, score: float, **metrics: float) -> Record:
 
 
 def test_the_summary_by_hand() -> None:
-    summary = VisualWebBench(VisualWebBenchOptions()).summarise(
+    summary = VisualWebBench(VisualWebBenchOptions()).summarize(
         [
             record("action_ground", 0, 1.0, accuracy=1.0),
             record("action_ground", 1, 0.0, accuracy=0.0),
@@ -141,7 +141,7 @@ def test_the_summary_by_hand() -> None:
 
 
 def test_webqa_answered_by_full_stops_only_is_wrong() -> None:
-    summary = VisualWebBench(VisualWebBenchOptions()).summarise([record("webqa", 0, 0.0), record("webqa", 1, 0.0)])
+    summary = VisualWebBench(VisualWebBenchOptions()).summarize([record("webqa", 0, 0.0), record("webqa", 1, 0.0)])
     assert (summary["score"], summary["count"]) == (0.0, 2)
 
 

@@ -19,7 +19,7 @@ from benchmarks.suites.visual_web_bench.suite import VisualWebBenchOptions
 
 
 def picture(number: int, mode: str = "RGB") -> dict[str, Any]:
-    """A picture of one colour as the data set stores it."""
+    """A picture of one color as the data set stores it."""
     content = io.BytesIO()
     Image.new(mode, (8 + number, 6), (10 * number, 20, 30, 0)[: len(mode)]).save(content, "PNG")
     return {"bytes": content.getvalue(), "path": f"{number}.png"}

@@ -40,7 +40,7 @@ def gold(question: Question) -> str:
 def run(benchmark: VSIBench, directory: Path, choose: Callable[[Question], str]) -> dict[str, Any]:
     with Records(directory, benchmark.identity()) as records:
         benchmark.run(Expert(benchmark, choose), records)
-        return benchmark.summarise(list(records))
+        return benchmark.summarize(list(records))
 
 
 def test_an_expert_is_perfect_and_records_are_kept(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_relative_direction_is_the_mean_of_its_levels() -> None:
         "object_counting": [0.1, 0.3],
     }
     records = [record(task, number, score) for task, of_task in scores.items() for number, score in enumerate(of_task)]
-    summary = VSIBench(VSIBenchOptions(limit=1)).summarise(records)
+    summary = VSIBench(VSIBenchOptions(limit=1)).summarize(records)
     direction = summary["tasks"]["object_rel_direction"]
     assert direction["metrics"] == pytest.approx({"easy": 50.0, "medium": 100.0, "hard": 20.0})
     assert direction["score"] == pytest.approx((50 + 100 + 20) / 3)
@@ -145,6 +145,6 @@ def test_relative_direction_is_the_mean_of_its_levels() -> None:
 def test_a_missing_level_or_no_records_are_an_error() -> None:
     benchmark = VSIBench(VSIBenchOptions(limit=1))
     with pytest.raises(ValueError, match="three levels"):
-        benchmark.summarise([record("object_rel_direction_easy", 0, 1.0)])
+        benchmark.summarize([record("object_rel_direction_easy", 0, 1.0)])
     with pytest.raises(ValueError, match="no records"):
-        benchmark.summarise([])
+        benchmark.summarize([])

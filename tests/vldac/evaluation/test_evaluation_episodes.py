@@ -13,7 +13,7 @@ from envs.base import EVALUATION_SEEDS, Observation
 from envs.gym_cards import NumberLine
 from vldac import policy
 from vldac.evaluation import episodes, filmstrip
-from vldac.evaluation.episodes import Episode, Reply, evaluate, random_policy, summarise, write_episodes
+from vldac.evaluation.episodes import Episode, Reply, evaluate, random_policy, summarize, write_episodes
 from vldac.evaluation.statistics import wilson_interval
 
 
@@ -81,13 +81,13 @@ def test_an_idle_simulator_is_not_asked(tiny_config: Any) -> None:
 def test_unreadable_answers_cost_the_penalty_and_are_counted(tiny_config: Any) -> None:
     episodes = evaluate(tiny_config(), silent, 6, "silent")
     assert {(e.success, e.length, e.invalid, e.episode_return) for e in episodes} == {(False, 10, 10, -10.0)}
-    summary = summarise(episodes)
+    summary = summarize(episodes)
     assert (summary["success"], summary["invalid_actions"], summary["steps_to_goal"]) == (0.0, 1.0, 10.0)
 
 
 def test_the_random_policy_succeeds_as_often_as_a_random_walk(tiny_config: Any) -> None:
     config = tiny_config()
-    summary = summarise(evaluate(config, random_policy(0), 200, "random"))
+    summary = summarize(evaluate(config, random_policy(0), 200, "random"))
     # Exactly: the chance of a lazy-walled walk on 0..5 to hit its target in ten steps, over the evaluated seeds.
     chance = np.mean([hitting_chance(*start(seed)) for seed in EVALUATION_SEEDS[:200]])
     low, high = summary["success_ci"]
@@ -118,10 +118,10 @@ def hitting_chance(current: int, target: int, steps: int = 10) -> float:
 
 def test_success_is_told_apart_by_task() -> None:
     episodes = [episode(i, task="a" if i < 3 else "b", success=i != 1) for i in range(5)]
-    tasks = summarise(episodes)["tasks"]
+    tasks = summarize(episodes)["tasks"]
     assert {name: (t["success"], t["episodes"]) for name, t in tasks.items()} == {"a": (2 / 3, 3), "b": (1.0, 2)}
     assert tasks["b"]["success_ci"] == list(wilson_interval(2, 2))
-    assert "tasks" not in summarise([episode(0)])
+    assert "tasks" not in summarize([episode(0)])
 
 
 def episode(seed: int, **changes: Any) -> Episode:
@@ -138,7 +138,7 @@ def episode(seed: int, **changes: Any) -> Episode:
 
 def test_a_summary_counts_failures_with_every_step_they_took() -> None:
     failed = episode(3, success=False, episode_return=-2.0, length=10, invalid=0)
-    summary = summarise([episode(1), episode(2), failed])
+    summary = summarize([episode(1), episode(2), failed])
     assert summary == {
         "success": pytest.approx(2 / 3),
         "success_ci": pytest.approx(list(wilson_interval(2, 3))),
@@ -152,7 +152,7 @@ def test_a_summary_counts_failures_with_every_step_they_took() -> None:
 
 def test_a_summary_of_no_episode_is_refused() -> None:
     with pytest.raises(RuntimeError, match="lost with its simulator"):
-        summarise([])
+        summarize([])
 
 
 def test_episodes_are_written_one_a_line_without_their_frames(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Names come from NetHack's own tables through the package nle; how they are put together, and the names of the map's
 features with their misspelling, follow the NetHack Language Wrapper (ngoodger/nle-language-wrapper, `src/main.cpp`,
-MIT licence), whose words the agents of BALROG read.
+MIT license), whose words the agents of BALROG read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The screen of NetHack in words, as the NetHack Language Wrapper tells it.
 
 Each function gives what the function of the same name in `src/main.cpp` of ngoodger/nle-language-wrapper gives (MIT
-licence; BALROG uses the copy in balrog-nle 0.9.0), byte for byte, oddities included.
+license; BALROG uses the copy in balrog-nle 0.9.0), byte for byte, oddities included.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How far a game of NetHack has come, from the deepest dungeon level and the highest experience level.
 
-The tables are `balrog/environments/nle/achievements.json` of balrog-ai/BALROG (MIT licence, Copyright 2024 BALROG
+The tables are `balrog/environments/nle/achievements.json` of balrog-ai/BALROG (MIT license, Copyright 2024 BALROG
 Team), which its authors derived from games of human players. Its further entries (Home 1 to 5, Astral Plane,
 ascension) are left out: BALROG's `progress.py` never looks them up.
 """
