@@ -1,6 +1,6 @@
 """The published sets of general understanding, put and scored by lmms-eval.
 
-    python -m benchmarks.lmms_eval.command --tasks gqa,mmbench_en_dev,mmstar,videomme --base models/base \\
+    python -m benchmarks.lmms_eval --tasks gqa,mmbench_en_dev,mmstar,videomme --base models/base \\
         --policy models/policy --out benchmarks/general
 
 lmms-eval 0.7.3 (https://github.com/EvolvingLMMs-Lab/lmms-eval) is not among this project's packages: it wants
@@ -179,7 +179,7 @@ def evaluate(tasks: Sequence[str], made: Any, out: Path, limit: int | None, batc
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
-        prog="python -m benchmarks.lmms_eval.command",
+        prog="python -m benchmarks.lmms_eval",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -48,7 +48,7 @@ class Understanding(QuestionBenchmark):
         if options.data is not None:
             raise BenchmarkDataError(
                 f"this benchmark draws its own pictures and has no use for the data in {options.data}; published sets "
-                "run through lmms-eval: python -m benchmarks.lmms_eval.command --tasks gqa,mmstar --base DIR --out DIR"
+                "run through lmms-eval: python -m benchmarks.lmms_eval --tasks gqa,mmstar --base DIR --out DIR"
             )
         self.count = COUNTS[options.profile] if options.limit is None else options.limit
         if not 1 <= self.count <= _SEEDS:
