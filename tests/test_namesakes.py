@@ -20,9 +20,13 @@ ELSEWHERE = {
     "pipelines/commands/new.py": "test_packaging.py",
 }
 #: Folders of which the tests are named after the folder, or after what a module makes.
-FOLDERS = ("alfworld", "gym_cards", "webshop", "miniworld", "pictures", "vector", "balrog", "nethack", "choice_sets")
-FOLDERS += ("understanding", "visual_web_bench", "vsi_bench", "report", "lmms_eval", "harness", "algorithms", "engines")
-FOLDERS += ("models", "config", "evaluation", "core", "tracking", "stages", "orchestration", "commands")
+FOLDERS = frozenset(
+    (
+        *("alfworld", "gym_cards", "webshop", "miniworld", "pictures", "vector", "balrog", "nethack", "choice_sets"),
+        *("understanding", "visual_web_bench", "vsi_bench", "report", "lmms_eval", "harness", "algorithms", "engines"),
+        *("models", "config", "evaluation", "core", "tracking", "stages", "orchestration", "commands"),
+    )
+)
 
 
 def test_each_module_has_its_tests() -> None:

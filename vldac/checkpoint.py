@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from vldac.utils.files import file_hash
 
 _MANIFEST = "manifest.json"
 _PREFIX = "update-"
+_NAME = re.compile(rf"{_PREFIX}\d{{6,}}")
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +51,7 @@ def save(root: Path, update: int, write: Callable[[Path], None], *, keep: int, r
         write(aside)
         runtime.barrier()
         if runtime.is_main:
-            _seal(aside)
+            _seal(aside, update)
             shutil.rmtree(final, ignore_errors=True)
             aside.rename(final)
             _sync(root)
@@ -66,9 +68,17 @@ def save(root: Path, update: int, write: Callable[[Path], None], *, keep: int, r
     return final
 
 
-def newest(root: Path) -> Path | None:
-    """The newest whole checkpoint, or None; broken ones are named in the log and passed over."""
+def newest(root: Path, at_most: int | None = None) -> Path | None:
+    """The newest whole checkpoint, or None; broken ones are named in the log and passed over.
+
+    Args:
+        root: directory of all checkpoints of the run.
+        at_most: passes over checkpoints of more updates than this.
+    """
     for path in reversed(_all(root)):
+        if at_most is not None and update_of(path) > at_most:
+            log.warning("checkpoint %s is of more updates than there are metrics; trying the one before it", path)
+            continue
         try:
             verify(path)
         except CheckpointError as error:
@@ -82,15 +92,20 @@ def verify(path: Path) -> None:
     """Compares every file of a checkpoint with its manifest.
 
     Raises:
-        CheckpointError: something is missing, added or changed.
+        CheckpointError: something is missing, added or changed, or it is of another update than its name says.
     """
     try:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-        digests = {name: file_hash(path / name) for name in manifest}
+        digests = {str(file.relative_to(path)): file_hash(file) for file in _files(path)}
     except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} is broken: {error}") from None
-    if wrong := sorted(name for name in manifest if manifest[name] != digests[name]):
-        raise CheckpointError(f"checkpoint {path} is broken: {', '.join(wrong)} changed since it was written")
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict) or not manifest["files"]:
+        raise CheckpointError(f"checkpoint {path} is broken: {_MANIFEST} names no files")
+    if manifest.get("update") != update_of(path):
+        raise CheckpointError(f"checkpoint {path} is broken: it is of update {manifest.get('update')}")
+    names = digests.keys() | manifest["files"].keys()
+    if wrong := sorted(name for name in names if manifest["files"].get(name) != digests.get(name)):
+        raise CheckpointError(f"checkpoint {path} is broken: {', '.join(wrong[:5])} changed since it was written")
 
 
 def update_of(path: Path) -> int:
@@ -99,19 +114,20 @@ def update_of(path: Path) -> int:
 
 
 def _all(root: Path) -> list[Path]:
-    # By length first: the millionth update has a seventh digit.
-    return sorted(root.glob(f"{_PREFIX}[0-9]*"), key=lambda path: (len(path.name), path.name)) if root.is_dir() else []
+    if not root.is_dir():
+        return []
+    return sorted((path for path in root.iterdir() if _NAME.fullmatch(path.name)), key=update_of)
 
 
 def _files(path: Path) -> Iterator[Path]:
     return (p for p in sorted(path.rglob("*")) if p.is_file() and p.name != _MANIFEST)
 
 
-def _seal(path: Path) -> None:
+def _seal(path: Path, update: int) -> None:
     digests = {str(file.relative_to(path)): file_hash(file) for file in _files(path)}
     for file in _files(path):
         _sync(file)
-    (path / _MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    (path / _MANIFEST).write_text(json.dumps({"update": update, "files": digests}, indent=1), encoding="utf-8")
     _sync(path / _MANIFEST)
     _sync(path)
 

@@ -27,6 +27,7 @@ from envs import registry
 from envs.vector import VectorEnv, shared_seeds, training_seeds
 from vldac import algorithms, checkpoint, engines, exports, policy
 from vldac.acting import Actor
+from vldac.checkpoint import CheckpointError
 from vldac.config import Config, ConfigError, load
 from vldac.distributed import Runtime, launch_ranks, process_group
 from vldac.early_warnings import early_warnings
@@ -59,7 +60,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
         CheckpointError: a checkpoint could not be written; those before it are whole.
     """
     identity = policy.identity(base)
-    claim(run_dir, config, identity, runtime)
+    lock = claim(run_dir, config, identity, runtime)
     torch.use_deterministic_algorithms(runtime.device.type == "cpu")
     torch.manual_seed(derive_seed(config.seed, "weights"))  # the adapter and the value head, alike on every rank
     sampling, shuffling = torch.Generator(runtime.device), torch.Generator()
@@ -89,7 +90,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             learner.save(directory)
             experience.save(directory / f"rank-{runtime.rank}.json")
 
-        update = start(run_dir, config, learner, experience, runtime)
+        update = start(run_dir, config, learner, experience, metrics)
         metrics.truncate(update)
         episode_log.truncate(update)
 
@@ -122,16 +123,27 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
 
     exporter.write(config.updates, out)
     runtime.barrier()
+    if lock is not None:
+        lock.close()
 
 
-def start(run_dir: Path, config: Config, learner: Learner, experience: Experience, runtime: Runtime) -> int:
-    """Puts a run back to its newest whole checkpoint, or begins it.
+def start(run_dir: Path, config: Config, learner: Learner, experience: Experience, metrics: RunLog) -> int:
+    """Puts a run back to its newest whole checkpoint of which the metrics are whole too, or begins it.
 
     Returns:
         The updates that the run has made.
+
+    Raises:
+        CheckpointError: there are whole checkpoints, but not the metrics of the updates before them.
     """
-    whole = _agreed(checkpoint.newest(run_dir / "checkpoints"), runtime)
+    runtime, checkpoints = metrics.runtime, run_dir / "checkpoints"
+    whole = _agreed(checkpoint.newest(checkpoints, metrics.whole_updates()), runtime)
     if whole is None:
+        if checkpoint.newest(checkpoints) is not None:
+            raise CheckpointError(
+                f"{metrics.path} has lost the metrics of updates that are in {checkpoints}; restore it from a copy, or "
+                "choose another --run-dir to begin again"
+            )
         experience.collector.start()
         return 0
     update = checkpoint.update_of(whole)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,11 @@ def cut_the_manifest(path: Path) -> None:
     manifest.write_text(manifest.read_text()[:-20])
 
 
+def rewrite(path: Path, **changes: object) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | changes))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -80,8 +86,16 @@ def cut_the_manifest(path: Path) -> None:
         lambda path: (path / "rank-0.json").unlink(),
         lambda path: (path / "manifest.json").unlink(),
         lambda path: (path / "engine" / "weights.pt").write_bytes(b""),
+        lambda path: (path / "manifest.json").write_text("{}"),
+        lambda path: (path / "manifest.json").write_text('{"update": 2, "files": {}}'),
+        lambda path: (path / "manifest.json").write_text("[]"),
+        lambda path: (path / "engine" / "more.pt").write_bytes(b"1"),
+        lambda path: rewrite(path, update=1),
     ],
-    ids=["flipped byte", "cut manifest", "missing file", "missing manifest", "emptied file"],
+    ids=[
+        *("flipped byte", "cut manifest", "missing file", "missing manifest", "emptied file"),
+        *("empty manifest", "no files", "no mapping", "extra file", "another update"),
+    ],
 )
 def test_a_broken_checkpoint_is_passed_over_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], object]
@@ -94,6 +108,20 @@ def test_a_broken_checkpoint_is_passed_over_with_a_warning(
         assert newest(tmp_path) == good
     assert str(broken) in caplog.text
     assert "the checkpoint before it" in caplog.text
+
+
+def test_only_exact_names_are_checkpoints(tmp_path: Path) -> None:
+    (good,) = saved(tmp_path, 3)
+    for name in ("update-000009.bak", "update-9", "old-update-000009", "update-00000x"):
+        (tmp_path / name).mkdir()
+    assert newest(tmp_path) == good
+
+
+def test_checkpoints_beyond_what_is_asked_for_are_passed_over(tmp_path: Path) -> None:
+    one, two = saved(tmp_path, 1, 2)
+    assert newest(tmp_path, at_most=2) == two
+    assert newest(tmp_path, at_most=1) == one
+    assert newest(tmp_path, at_most=0) is None
 
 
 def test_nothing_is_taken_where_every_checkpoint_is_broken(tmp_path: Path) -> None:

@@ -357,3 +357,68 @@ def test_a_folder_of_another_run_is_not_continued(tiny_config: Any, tmp_path: Pa
         claim(tmp_path / "run", tiny_config({"train": {"gamma": 0.5}}), base, ONE)
     with pytest.raises(ConfigError, match=r"differs in base\.digest"):
         claim(tmp_path / "run", tiny_config(), {"digest": "two"}, ONE)
+
+
+def test_two_processes_cannot_train_in_one_directory(tiny_config: Any, tmp_path: Path) -> None:
+    lock = claim(tmp_path / "run", tiny_config(), {"digest": "one"}, ONE)
+    assert lock is not None
+    code = (
+        "import json, sys, torch\n"
+        "from pathlib import Path\n"
+        "from vldac.config import parse\n"
+        "from vldac.distributed import Runtime\n"
+        "from vldac.run_log import claim\n"
+        "from vldac.utils.errors import report_errors\n"
+        "one = Runtime(0, 1, torch.device('cpu'))\n"
+        "config, directory = parse(json.loads(sys.argv[1])), Path(sys.argv[2])\n"
+        "sys.exit(report_errors(lambda: int(claim(directory, config, {'digest': 'one'}, one) is None)))\n"
+    )
+    command = [sys.executable, "-c", code, tiny_config().model_dump_json(), str(tmp_path / "run")]
+
+    def other() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+    refused = other()
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: another process trains in {tmp_path / 'run'}; wait for it or stop it")
+    lock.close()
+    assert other().returncode == 0
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"base":'])
+def test_a_damaged_description_of_a_run_is_one_line(tiny_config: Any, tmp_path: Path, text: str) -> None:
+    (tmp_path / "run-config.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"run-config.json (is damaged|must hold a JSON object).*; choose another"):
+        claim(tmp_path, tiny_config(), {}, ONE)
+
+
+def test_updates_are_counted_up_to_the_first_line_that_is_damaged(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "metrics.jsonl", ONE)
+    assert log.whole_updates() == 0
+    lines = [json.dumps({"update": n, "time_s": 1.0}) for n in (1, 2, 3)]
+    for text, count in (("\n".join(lines), 3), ("x" + "\n".join(lines), 0), ("\n".join([lines[0], lines[2]]), 1)):
+        log.path.write_text(text)
+        assert log.whole_updates() == count
+
+
+@pytest.mark.slow
+def test_a_run_whose_metrics_are_damaged_resumes_before_the_damage_or_not_at_all(
+    uninterrupted: Run, long_params: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "b", long_params, tiny_base)
+    process = run.start()
+    wait_for(lambda: len(checkpoint._all(run.checkpoints)) == 2, process)
+    kill(process)
+    before, newest = checkpoint._all(run.checkpoints)[-2:]
+    lines = run.metrics.read_text().splitlines()
+    lines[checkpoint.update_of(newest) - 1] = lines[checkpoint.update_of(newest) - 1][:40]
+    run.metrics.write_text("\n".join(lines))
+    output = run.finish()
+    assert f"resuming from update {checkpoint.update_of(before)}" in output
+    assert run.result() == uninterrupted.result()
+    run.metrics.write_text("damaged" + run.metrics.read_text())
+    process = run.start()
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert "has lost the metrics of updates that are in" in output
+    assert len(checkpoint._all(run.checkpoints)) == 2  # nothing was lost
