@@ -79,7 +79,7 @@ class Learner:
             self._reference_policy if config.train.kl_coefficient else None,
             runtime,
             temperature=config.rollout.temperature,
-            micro_batch_size=config.train.micro_batch_size,
+            micro_batch_size=config.micro_batch_size,
         )
 
     def update(self, rollout: Rollout, update: int) -> dict[str, float]:
@@ -144,7 +144,7 @@ class Learner:
         Returns:
             The largest |ratio - 1|.
         """
-        micro = self.config.train.micro_batch_size
+        micro = self.config.micro_batch_size
         parts = [batch[start : start + micro] for start in range(0, len(batch), micro)]
         worst = 0.0
         for part in parts:
@@ -272,8 +272,8 @@ def deepspeed_config(config: Config, trained_parameters: int) -> dict[str, Any]:
     if settings.offload_optimizer and settings.zero_stage:
         zero["offload_optimizer"] = {"device": "cpu"}
     return {
-        "train_micro_batch_size_per_gpu": train.micro_batch_size,
-        "gradient_accumulation_steps": train.batch_size // (train.micro_batch_size * settings.ranks),
+        "train_micro_batch_size_per_gpu": config.micro_batch_size,
+        "gradient_accumulation_steps": train.batch_size // (config.micro_batch_size * settings.ranks),
         "gradient_clipping": train.max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,

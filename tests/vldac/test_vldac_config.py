@@ -67,8 +67,8 @@ def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
         ({"seed": -1}, ["seed", "greater than or equal to 0", "-1"]),
         # Values that do not fit each other name both.
         ({"env": {"num_envs": 2, "num_workers": 3}}, ["env.num_workers 3", "env.num_envs 2"]),
-        ({"train": {"batch_size": 30}}, ["train.batch_size 30", "train.micro_batch_size"]),
-        ({"deepspeed": {"ranks": 2}}, ["train.batch_size 32", "deepspeed.ranks"]),
+        ({"train": {"batch_size": 30}}, ["one rollout is 256", "train.batch_size 30"]),
+        ({"deepspeed": {"ranks": 3}}, ["train.batch_size 32", "deepspeed.ranks 3"]),
         ({"rollout": {"steps": 3}}, ["train.batch_size 32", "48 environment steps"]),
         ({"train": {"final_learning_rate": 0.1}}, ["train.final_learning_rate 0.1", "train.learning_rate"]),
         ({"model": {"tiny": {"heads": 3}}}, ["model.tiny", "hidden_size 128", "heads"]),
@@ -208,11 +208,7 @@ def variants(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, dict[s
 
 @pytest.mark.parametrize(("key", "values"), list(variants(Config())), ids=lambda v: v if isinstance(v, str) else "")
 def test_the_fingerprint_changes_with_whatever_decides_the_weights(key: str, values: dict[str, Any]) -> None:
-    if key == "deepspeed.ranks":  # two ranks need micro-batches that two ranks can share
-        values = {**values, "train": {"micro_batch_size": 16}}
-        reference = parse({"train": {"micro_batch_size": 16}})
-    else:
-        reference = Config()
+    reference = Config()
     other = parse(values)
     assert other != reference
     free = ("evaluate.", "checkpoint.", "benchmarks", "env.step_deadline", "extensions")
@@ -230,3 +226,28 @@ def test_updates_cover_all_steps() -> None:
     assert parse({"train": {"total_steps": 10_240}}).updates == 40
     assert parse({"train": {"total_steps": 10_241}}).updates == 41
     assert parse({"train": {"total_steps": 1}}).updates == 1
+
+
+@pytest.mark.parametrize(
+    ("batch", "ranks", "micro", "expected"),
+    [(32, 1, 32, 32), (32, 2, 32, 16), (32, 2, 5, 4), (48, 4, 32, 12), (64, 1, 7, 4)],
+)
+def test_micro_batches_are_equal_parts_of_a_ranks_share(batch: int, ranks: int, micro: int, expected: int) -> None:
+    train = {"batch_size": batch, "micro_batch_size": micro}
+    config = parse({"train": train, "deepspeed": {"ranks": ranks}, "rollout": {"steps": 12}})
+    assert config.micro_batch_size == expected
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["env.id=MiniWorld-Hallway-v0"],
+        ["model.lora_rank=0", "train.learning_rate=1.0e-4", "train.final_learning_rate=3.0e-5"],
+        ["deepspeed.ranks=2"],
+        ["deepspeed.zero_stage=2"],
+    ],
+)
+def test_the_edits_that_the_readme_advises_are_accepted(overrides: list[str]) -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    assert all(part in readme for override in overrides for part in override.split("="))
+    load(REPOSITORY / "params.yaml", overrides)

@@ -16,7 +16,6 @@ REPOSITORY = Path(__file__).parents[2]
 CONF = REPOSITORY / "conf"
 #: What a preset is tried with, where by itself it does not fit the defaults.
 COMPANIONS: dict[str, dict[str, Any]] = {
-    "deepspeed/two-cpu-ranks": {"train": {"micro_batch_size": 16}},
     "deepspeed/four-gpus-zero2": {"train": "paper", "rollout": "paper"},
     "deepspeed/eight-gpus-zero3": {"train": "paper", "rollout": "paper"},
     "train/paper": {"rollout": "paper"},

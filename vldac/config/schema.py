@@ -200,11 +200,8 @@ class Config(_Section):
         ranks, train = self.deepspeed.ranks, self.train
         if self.env.num_workers > self.env.num_envs:
             raise ValueError(f"env.num_workers {self.env.num_workers} exceeds env.num_envs {self.env.num_envs}")
-        if train.batch_size % (ranks * train.micro_batch_size):
-            raise ValueError(
-                f"train.batch_size {train.batch_size} must be a multiple of deepspeed.ranks x train.micro_batch_size "
-                f"({ranks} x {train.micro_batch_size})"
-            )
+        if train.batch_size % ranks:
+            raise ValueError(f"train.batch_size {train.batch_size} must be a multiple of deepspeed.ranks {ranks}")
         if self.steps_per_update % train.batch_size:
             raise ValueError(
                 f"one rollout is {self.steps_per_update} environment steps (deepspeed.ranks {ranks} x env.num_envs "
@@ -222,6 +219,12 @@ class Config(_Section):
     def steps_per_update(self) -> int:
         """Environment steps of one rollout over all ranks."""
         return self.deepspeed.ranks * self.env.num_envs * self.rollout.steps
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Environment steps of one forward pass on one rank: equal parts of its share of a batch."""
+        share = self.train.batch_size // self.deepspeed.ranks
+        return max(size for size in range(1, self.train.micro_batch_size + 1) if share % size == 0)
 
     @property
     def updates(self) -> int:
