@@ -14,9 +14,9 @@ import numpy as np
 from minigrid.core.constants import COLOR_TO_IDX, IDX_TO_OBJECT, OBJECT_TO_IDX, STATE_TO_IDX
 from minigrid.minigrid_env import MiniGridEnv
 
+from benchmarks.suites.balrog.babyai_kinds import BabyAIKind
 from benchmarks.suites.balrog.babyai_level import MixedTrainLocal
 from benchmarks.suites.balrog.environment import Environment, Observation
-from benchmarks.suites.balrog.tasks import BabyAIKind
 from vldac.models.conversation import Image
 
 TILE_SIZE = 16  # pixels, of a view of 7 x 7 tiles

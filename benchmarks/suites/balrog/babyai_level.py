@@ -24,7 +24,7 @@ from minigrid.envs.babyai.core.verifier import (
     PutNextInstr,
 )
 
-from benchmarks.suites.balrog.tasks import BabyAIKind
+from benchmarks.suites.balrog.babyai_kinds import BabyAIKind
 
 DOOR_COLORS = ("yellow", "green", "blue", "purple")
 #: Missions that name one of these are drawn again: they are kept for tests of generalization.

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from benchmarks.harness.options import Profile
 from benchmarks.suites.balrog import nethack
+from benchmarks.suites.balrog.babyai_kinds import BabyAIKind
 from benchmarks.suites.balrog.environment import Environment
 from envs.base import MissingSimulatorError, UnknownEnvError
 
-BabyAIKind = Literal["goto", "pickup", "open", "putnext", "pick_up_seq_go_to"]
 _BABYAI = "BabyAI-MixedTrainLocal-v0/"
 _TWO_ROOMS = tuple(
     f"env/two_room-{puzzle}"

@@ -9,8 +9,8 @@ from minigrid.core.world_object import Ball, Door, Key
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
 from benchmarks.suites.balrog.babyai import BabyAI, describe
+from benchmarks.suites.balrog.babyai_kinds import BabyAIKind
 from benchmarks.suites.balrog.babyai_level import HELD_OUT, MixedTrainLocal
-from benchmarks.suites.balrog.tasks import BabyAIKind
 
 KINDS: tuple[BabyAIKind, ...] = get_args(BabyAIKind)
 
