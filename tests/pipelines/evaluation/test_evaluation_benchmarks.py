@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -43,7 +44,10 @@ def options_of(benchmark: str, values: dict[str, Any]) -> Options:
     return registry.get(benchmark).options.model_validate(values)
 
 
-def test_records_of_other_models_benchmarks_and_options_lie_elsewhere(tmp_path: Path) -> None:
+def test_records_of_other_models_benchmarks_and_options_lie_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmarks, "_code", functools.cache(benchmarks._code))  # reads a hundred files each time
     made = {
         out_of(
             tmp_path,
