@@ -72,7 +72,7 @@ app = App(
     help_format="markdown",
     version=lambda: f"vldac {vldac.__version__}",
     group_commands=_PIPELINE,
-    default_parameter=Parameter(show_default=lambda value: value not in ((), "", False)),
+    default_parameter=Parameter(show_default=lambda value: None if value in ((), "", False) else value),
     result_action="return_value",
 )
 for _flag in ("--help", "--version"):

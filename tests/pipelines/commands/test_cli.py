@@ -42,6 +42,13 @@ def test_help_loads_no_large_library(words: list[str]) -> None:
     assert "vldac" in done.stdout
 
 
+def test_help_tells_defaults_that_mean_something_and_no_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.call(["run", "--help"]) == 0
+    assert "[default:" not in capsys.readouterr().out
+    assert cli.call(["serve", "--help"]) == 0
+    assert "[default: 4200]" in capsys.readouterr().out
+
+
 def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.call(["--help"]) == 0
     listed = {line.split()[1] for line in capsys.readouterr().out.splitlines() if len(line.split()) > 2}
