@@ -138,7 +138,13 @@ class VLM(nn.Module):
             trust_remote_code=False,
         )
         _require_whole(base, loaded)
-        tokenizer, processor = adapter.load_tokenizer(base, revision), adapter.load_image_processor(base, revision)
+        try:
+            tokenizer, processor = adapter.load_tokenizer(base, revision), adapter.load_image_processor(base, revision)
+        except ValueError as error:  # of transformers, for what it could only load by code from outside
+            raise WeightsError(
+                f"{base} cannot be loaded without running code that comes with it, which is never done "
+                f"({' '.join(str(error).split())[:100]}…); take a model whose processors transformers has"
+            ) from error
         vlm = cls(model, adapter(model.config, tokenizer, processor)).eval()
         vlm.commit = commit
         return vlm
