@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 #: Longer texts are not read at all. A response of 4,096 tokens stays below it.
 MAX_CHARACTERS = 65_536
+_SPACE = " \t\n\r"
+_OPENING = re.compile(r'\{[ \t\n\r]*["}]')
+#: A string, which ends with the text at the latest, or a brace outside of strings.
+_STRING_OR_BRACE = re.compile(r'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[{}]', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -26,18 +32,67 @@ class ParsedResponse:
 def parse_response(text: str) -> ParsedResponse | None:
     """Reads {"thoughts": "...", "action": "..."}.
 
-    The text must be one JSON object (RFC 8259: no NaN, no duplicate keys) with a string or an integer at "action" and,
-    if present, a string at "thoughts"; other keys are ignored. The one fallback: where something stands around the
-    object, such as a code fence, the object that begins at the first "{" is read instead.
+    An answer is a JSON object (RFC 8259: no NaN, no duplicate keys) with a string or an integer at "action" and, if
+    present, a string at "thoughts"; other keys are ignored. Where a text begins with one, apart from white space, that
+    is the answer, whatever follows. The one fallback: where something stands before it, such as a code fence, prose or
+    `<think>...</think>`, the last answer in the text is read, because models try out others before it. An object
+    inside of another one, whole or broken, is never an answer, and neither is what follows one that is broken off.
+
+    Takes time in proportion to the text's length.
 
     Returns:
-        The answer, or None if the text is not one.
+        The answer, or None if the text holds none.
     """
+    found = _find(text)
+    return None if found is None else found[1]
+
+
+def render_response(answer: ParsedResponse) -> str:
+    """The text of an answer, as `parse_response` reads it back."""
+    return json.dumps({"thoughts": answer.thoughts, "action": answer.action}, ensure_ascii=False)
+
+
+def action_start(text: str) -> int | None:
+    """Where the key "action" begins (its quotation mark) in what `parse_response` reads, None where that is none."""
+    found = _find(text)
+    if found is None:
+        return None
+    position = _after_space(text, found[0] + 1)
+    decoder = json.JSONDecoder()
+    while True:  # the object is whole, as it could be parsed
+        key, end = decoder.raw_decode(text, position)
+        if key == "action":
+            return position
+        value = _after_space(text, _after_space(text, end) + 1)  # the colon
+        _, end = decoder.raw_decode(text, value)
+        position = _after_space(text, _after_space(text, end) + 1)  # the comma
+
+
+def _after_space(text: str, position: int) -> int:
+    while text[position] in _SPACE:
+        position += 1
+    return position
+
+
+def _find(text: str) -> tuple[int, ParsedResponse] | None:
+    """The answer of a text, and where its object begins."""
     if len(text) > MAX_CHARACTERS:
         return None
-    value = _object(text)
-    if value is None:
+    first = len(text) - len(text.lstrip(_SPACE))
+    last = None
+    try:
+        for start, value in _objects(text):
+            answer = _answer(value)
+            if answer is not None:
+                last = start, answer
+                if start == first:
+                    break
+    except RecursionError:  # nesting as deep as the answer is long
         return None
+    return last
+
+
+def _answer(value: dict[str, Any]) -> ParsedResponse | None:
     thoughts, action = value.get("thoughts", ""), value.get("action")
     if isinstance(action, int) and not isinstance(action, bool):
         action = str(action)
@@ -46,51 +101,53 @@ def parse_response(text: str) -> ParsedResponse | None:
     return ParsedResponse(thoughts, action.strip())
 
 
-def render_response(answer: ParsedResponse) -> str:
-    """The text of an answer, as `parse` reads it back."""
-    return json.dumps({"thoughts": answer.thoughts, "action": answer.action}, ensure_ascii=False)
+def _objects(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every object of a text that lies in no other, and where it begins; what is broken is passed over as a whole."""
+    decoder = _Decoder()
+    position = 0
+    while (opening := _OPENING.search(text, position)) is not None:
+        start = opening.start()
+        decoder.sound = True
+        try:
+            value, position = decoder.raw_decode(text, start)
+        except json.JSONDecodeError:
+            end = _closing(text, start)
+            if end is None:
+                return
+            position = end
+        else:
+            if decoder.sound:
+                yield start, value
 
 
-def action_start(text: str) -> int | None:
-    """Where the key "action" begins (its quotation mark) in a response that `parse_response` can read, else None."""
-    if parse_response(text) is None:
-        return None
-    position = _after_space(text, text.index("{") + 1)
-    while True:  # the object is whole, as it could be parsed
-        key, end = _DECODER.raw_decode(text, position)
-        if key == "action":
-            return position
-        value = _after_space(text, _after_space(text, end) + 1)  # the colon
-        _, end = _DECODER.raw_decode(text, value)
-        position = _after_space(text, _after_space(text, end) + 1)  # the comma
+def _closing(text: str, start: int) -> int | None:
+    """Where the braces that open at `start` are closed again, None where they are not."""
+    depth = 0
+    for match in _STRING_OR_BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.end()
+    return None
 
 
-def _after_space(text: str, position: int) -> int:
-    while text[position] in " \t\n\r":
-        position += 1
-    return position
+class _Decoder(json.JSONDecoder):
+    """Reads what Python takes for JSON to its end, and tells whether it was JSON."""
 
+    def __init__(self) -> None:
+        self.sound = True
+        super().__init__(object_pairs_hook=self._pairs, parse_constant=self._constant, parse_int=self._integer)
 
-def _object(text: str) -> dict[str, Any] | None:
-    start = text.find("{")
-    if start < 0:
-        return None
-    try:
-        value, _ = _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):  # nesting as deep as the answer is long
-        return None
-    return value if isinstance(value, dict) else None
+    def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        self.sound &= len(value) == len(pairs)
+        return value
 
+    def _constant(self, _name: str) -> None:  # NaN, Infinity, -Infinity
+        self.sound = False
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("duplicate key")
-    return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+    def _integer(self, digits: str) -> int:
+        try:
+            return int(digits)
+        except ValueError:  # more digits than Python converts
+            self.sound = False
+            return 0

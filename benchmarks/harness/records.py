@@ -19,6 +19,8 @@ from vldac.utils.errors import UserError
 from vldac.utils.files import write_json
 
 IDENTITY, RECORDS, SUMMARY = "benchmark.json", "records.jsonl", "summary.json"
+#: The entry of a record's details that says why the question could not be put.
+UNANSWERED = "unanswered"
 
 
 class RecordsError(UserError):
@@ -42,7 +44,8 @@ class Record:
         parsed: what was read from the answer, None if nothing could be.
         score: in [0, 1].
         metrics: further numbers of the task.
-        details: whatever else the benchmark keeps, such as the actions of an episode.
+        details: whatever else the benchmark keeps, such as the actions of an episode; of a question that could not be
+            put, why, at `UNANSWERED`.
     """
 
     id: str
@@ -54,6 +57,11 @@ class Record:
     score: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the question could not be put, because its picture or video could not be read."""
+        return UNANSWERED in self.details
 
 
 class Records:
@@ -141,12 +149,12 @@ class Records:
         )
 
     def add(self, record: Record) -> None:
-        """Keeps a record; it is on disk when this returns.
+        """Keeps a record; it is on disk when this returns. That of an unanswered question gives way to a later one.
 
         Raises:
             ValueError: a record of this id is there already.
         """
-        if record.id in self._records:
+        if record.id in self:
             raise ValueError(f"there is a record of {record.id} already")
         self._file.write((json.dumps(asdict(record), allow_nan=False) + "\n").encode("ascii"))
         self._file.flush()
@@ -154,7 +162,9 @@ class Records:
         self._records[record.id] = record
 
     def __contains__(self, record_id: str) -> bool:
-        return record_id in self._records
+        """Whether there is a record of this id, other than of an unanswered question, which is put again."""
+        found = self._records.get(record_id)
+        return found is not None and not found.unanswered
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records.values())

@@ -32,7 +32,7 @@ def run_benchmark(
 
     Returns:
         What summary.json holds: see `Benchmark.summarize`, with the benchmark's name, whether its data is synthetic,
-        and its identity.
+        and its identity; where questions could not be put, `unanswered` is their number, and each counts as wrong.
 
     Raises:
         OtherBenchmarkError: `out` holds another benchmark, another model's, or one of other inputs.
@@ -55,5 +55,7 @@ def run_benchmark(
             **scores,
             "identity": identity,
         }
+        if unanswered := sum(record.unanswered for record in records):
+            summary["unanswered"] = unanswered
         write_json(out / SUMMARY, summary)
     return summary

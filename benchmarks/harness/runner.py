@@ -11,8 +11,10 @@ from benchmarks.harness.options import Options
 from benchmarks.harness.task import Request
 from vldac.engines.transformers import TransformersEngine
 from vldac.evaluation.model import OutOfDeviceMemoryError
+from vldac.models.conversation import Message
 from vldac.models.prompts import Prompt
 from vldac.models.vlm import VLM
+from vldac.utils.pictures import pad_narrow
 
 _DEFAULTS = Options()
 _ROOM, _MORE_ROOM = 512, 4  # tokens that an answer may have at first, and how many times more when it is cut off
@@ -56,7 +58,7 @@ class VLMRunner:
         encoded = 0
         for i, request in enumerate(requests):
             # The pictures of 32 requests of 32 frames are gigabytes: no more are held than one batch can take.
-            (prompts[i],) = self.vlm.encoder([request.messages])
+            (prompts[i],) = self.vlm.encoder([[_padded(message) for message in request.messages]])
             encoded += len(prompts[i].input_ids)
             if encoded >= self.tokens_at_once or i + 1 == len(requests):
                 texts |= self._texts(requests, prompts)
@@ -118,3 +120,9 @@ class VLMRunner:
             batch.append(i)
         if batch:
             yield batch
+
+
+def _padded(message: Message) -> Message:
+    """A message whose pictures every image processor takes; see `pad_narrow`."""
+    content = tuple(part if isinstance(part, str) else pad_narrow(part) for part in message.content)
+    return Message(message.role, content)

@@ -6,7 +6,6 @@ wrong is said in one line that names the file and the row.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -16,17 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from benchmarks.harness.task import BenchmarkDataError
 from vldac.models.conversation import Image
+from vldac.utils.pictures import PictureError, read_picture
 
 MAX_ROWS = 200_000
 #: Of a table of JSON lines, in bytes.
 MAX_BYTES = 2**29
-#: Of one picture.
-MAX_PIXELS = 10**8
-_PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -204,9 +200,6 @@ def _picture(row: Row, column: str, entry: Any) -> Image:
     if not isinstance(content, bytes):
         raise row.error(f"field {column!r} holds a picture without its bytes")
     try:
-        with PIL.Image.open(io.BytesIO(content), formats=_PICTURE_FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise row.error(f"field {column!r} holds a picture of more than {MAX_PIXELS} pixels")
-            return np.asarray(picture.convert("RGB"), dtype=np.uint8)
-    except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:  # SyntaxError: of a broken PNG
-        raise row.error(f"field {column!r} holds a picture that cannot be read") from error
+        return read_picture(content, f"the picture in field {column!r}")
+    except PictureError as error:
+        raise row.error(str(error).partition(";")[0]) from error

@@ -7,6 +7,7 @@ benchmarks. A module that declares a benchmark registers it (`benchmarks.harness
 
 from __future__ import annotations
 
+import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +17,12 @@ from typing import Any, ClassVar, Protocol
 from tqdm import tqdm
 
 from benchmarks.harness.options import Options
-from benchmarks.harness.records import Record, Records
+from benchmarks.harness.records import UNANSWERED, Record, Records
 from vldac import parsing
 from vldac.evaluation.statistics import mean_and_error
 from vldac.models.conversation import Image, Message, plain
 from vldac.utils.errors import UserError
+from vldac.utils.pictures import PictureError
 
 __all__ = [
     "Benchmark",
@@ -34,7 +36,11 @@ __all__ = [
     "Request",
     "Runner",
     "Scored",
+    "Unreadable",
 ]
+
+
+log = logging.getLogger(__name__)
 
 
 class BenchmarkDataError(UserError):
@@ -145,6 +151,47 @@ class Scored:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+class Unreadable:
+    """Tells single questions that cannot be put from a data set that is damaged as a whole.
+
+    Args:
+        loaded: how many questions could be put before.
+
+    Attributes:
+        loaded: how many questions could be put.
+    """
+
+    #: Questions that may be lost whatever their share, and the share that may be lost of those seen so far.
+    allowed, share = 4, 0.1
+
+    def __init__(self, loaded: int = 0) -> None:
+        self.loaded, self._skipped = loaded, 0
+        self._error: UserError | None = None
+
+    def skip(self, error: UserError) -> None:
+        """Counts a question that cannot be put, for this reason.
+
+        Raises:
+            UserError: the reason itself, where more than `allowed` are lost and more than `share` of all seen.
+        """
+        self._skipped, self._error = self._skipped + 1, error
+        if self._skipped > max(self.allowed, self.share * (self.loaded + self._skipped)):
+            raise error
+
+    def finish(self) -> int:
+        """Called after the last question.
+
+        Returns:
+            How many questions could not be put.
+
+        Raises:
+            UserError: the last reason, where that is half of them or more.
+        """
+        if self._error is not None and self._skipped >= self.loaded:
+            raise self._error
+        return self._skipped
+
+
 class QuestionBenchmark(Benchmark):
     """A benchmark of independent questions, answered in batches."""
 
@@ -160,9 +207,17 @@ class QuestionBenchmark(Benchmark):
         """What an answer is worth. Never raises, whatever the text."""
 
     def run(self, runner: Runner, records: Records) -> None:
-        """Puts the questions that have no record yet, `batch_size` at a time."""
+        """Puts the questions that have no record yet, `batch_size` at a time.
+
+        One whose picture or video cannot be read is recorded as unanswered and counts as wrong; it is put again when
+        the benchmark is next run.
+
+        Raises:
+            UserError: that is so of too many questions; see `Unreadable`.
+        """
         questions = self.questions()
         open_ones = [question for question in questions if question.id not in records]
+        unreadable = Unreadable(loaded=len(questions) - len(open_ones))
         bar = tqdm(
             total=len(questions),
             initial=len(questions) - len(open_ones),
@@ -172,9 +227,20 @@ class QuestionBenchmark(Benchmark):
         )
         limit = self.options.max_new_tokens or self.max_new_tokens
         for start in range(0, len(open_ones), self.options.batch_size):
-            batch = open_ones[start : start + self.options.batch_size]
-            requests = [Request(question.load(), limit, seed=self.options.seed) for question in batch]
-            for question, request, text in zip(batch, requests, runner.answer(requests), strict=True):
+            batch, requests = [], []
+            for question in open_ones[start : start + self.options.batch_size]:
+                try:
+                    request = Request(question.load(), limit, seed=self.options.seed)
+                except (BenchmarkDataError, PictureError) as error:
+                    unreadable.skip(error)
+                    records.add(self._unanswered(question, str(error)))
+                    bar.update()
+                else:
+                    unreadable.loaded += 1
+                    batch.append(question)
+                    requests.append(request)
+            answers = runner.answer(requests) if requests else []
+            for question, request, text in zip(batch, requests, answers, strict=True):
                 scored = self.score(question, unwrap_action(text) if self.options.style == "terse" else text)
                 records.add(
                     Record(
@@ -190,6 +256,24 @@ class QuestionBenchmark(Benchmark):
                 )
             bar.update(len(batch))
         bar.close()
+        if skipped := unreadable.finish():
+            log.warning(
+                "%d of %d questions of %s could not be put, see %s", skipped, len(questions), self.title, records.path
+            )
+
+    def _unanswered(self, question: Question, reason: str) -> Record:
+        """The record of a question that could not be put: wrong, in every metric that an empty answer has."""
+        return Record(
+            id=question.id,
+            task=question.task,
+            prompt="",
+            images=question.images,
+            answer="",
+            parsed=None,
+            score=0.0,
+            metrics=dict.fromkeys(self.score(question, "").metrics, 0.0),
+            details={UNANSWERED: reason},
+        )
 
     def summarize(self, records: Sequence[Record]) -> dict[str, Any]:
         """The mean over tasks of the mean over questions, as most published overall scores are."""

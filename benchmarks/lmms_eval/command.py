@@ -13,20 +13,20 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-import numpy as np
-import PIL.Image
 from tqdm import tqdm
 
 from benchmarks.harness import command_line, runner, video
 from benchmarks.harness.options import Options
-from benchmarks.harness.records import Records, RecordsError
-from benchmarks.harness.task import BenchmarkDataError, Image, Message, MissingPackageError, Request, Runner
+from benchmarks.harness.records import UNANSWERED, Records, RecordsError
+from benchmarks.harness.task import BenchmarkDataError, Image, Message, MissingPackageError, Request, Runner, Unreadable
 from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarize
 from vldac.evaluation import model
 from vldac.evaluation.model import OutOfDeviceMemoryError
@@ -34,13 +34,15 @@ from vldac.models.registry import UnsupportedFamilyError
 from vldac.utils.errors import report_errors
 from vldac.utils.files import write_json
 from vldac.utils.libraries import quiet, set_threads
+from vldac.utils.pictures import PictureError, read_picture, to_rgb
+
+log = logging.getLogger(__name__)
 
 VERSION = "0.7.3"
 #: lmms-eval's own Qwen2-VL stops there where a task sets no limit.
 _MAX_NEW_TOKENS = 128
 #: The options of every benchmark that mean something here.
 OPTIONS = ("frames", "max_pixels", "min_pixels", "batch_size", "tokens_at_once", "limit")
-_PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 def lmms_eval(module: str) -> ModuleType:
@@ -66,6 +68,9 @@ class Answers:
         answerer: answers conversations.
         frames: of a video, evenly spaced.
         batch_size: requests answered together.
+
+    Attributes:
+        unanswered: why a question could not be put, by `TASK-NUMBER`; its answer is the empty text.
     """
 
     #: Requests come as messages of text and media in their order, not as a text and a list of pictures.
@@ -76,18 +81,35 @@ class Answers:
     def __init__(self, answerer: Runner, *, frames: int, batch_size: int) -> None:
         super().__init__()
         self.answerer, self.frames, self.batch_size = answerer, frames, batch_size
+        self.unanswered: dict[str, str] = {}
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """One text for each request, in order, cut before the first of its stop texts."""
+        """One text for each request, in order, cut before the first of its stop texts.
+
+        Raises:
+            UserError: too many questions cannot be put; see `benchmarks.harness.task.Unreadable`.
+        """
         texts: list[str] = []
+        unreadable = Unreadable()
         bar = tqdm(total=len(requests), desc="lmms-eval", unit="question", disable=not sys.stderr.isatty())
         for start in range(0, len(requests), self.batch_size):
             batch = requests[start : start + self.batch_size]
-            asked = [self._request(request, start + number) for number, request in enumerate(batch)]
-            for request, text in zip(batch, self.answerer.answer(asked), strict=True):
-                texts.append(_cut(text, request.args[2].get("until")))
+            asked: dict[int, Request] = {}
+            for number, request in enumerate(batch):
+                try:
+                    asked[number] = self._request(request, start + number)
+                except (PictureError, BenchmarkDataError) as error:
+                    unreadable.skip(error)
+                    self.unanswered[f"{request.args[4]}-{request.args[3]}"] = str(error)
+                else:
+                    unreadable.loaded += 1
+            answers = dict(zip(asked, self.answerer.answer(list(asked.values())), strict=True)) if asked else {}
+            for number, request in enumerate(batch):
+                texts.append(_cut(answers.get(number, ""), request.args[2].get("until")))
             bar.update(len(batch))
         bar.close()
+        if skipped := unreadable.finish():
+            log.warning("%d of %d questions could not be put, and count as answered by nothing", skipped, len(requests))
         return texts
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
@@ -118,7 +140,12 @@ class Answers:
             raise UnsupportedTaskError(
                 f"task {task} wants top-p or top-k sampling, which this model does not do; leave it out"
             )
-        messages = tuple(self._message(message) for message in to_messages(self.task_dict[task][split][row]))
+        try:
+            content = to_messages(self.task_dict[task][split][row])  # where the row's own pictures are decoded
+        except (OSError, SyntaxError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise PictureError(f"row {row} of {task} cannot be read ({reason}); download the set again") from error
+        messages = tuple(self._message(message) for message in content)
         return Request(messages, int(options.get("max_new_tokens") or _MAX_NEW_TOKENS), temperature, seed=number)
 
     def _message(self, message: Mapping[str, Any]) -> Message:
@@ -149,10 +176,7 @@ def _cut(text: str, until: str | Iterable[str] | None) -> str:
 
 
 def _picture(source: Any) -> Image:
-    if isinstance(source, str):
-        with PIL.Image.open(source, formats=_PICTURE_FORMATS) as picture:
-            return np.array(picture.convert("RGB"), dtype=np.uint8)
-    return np.array(source.convert("RGB"), dtype=np.uint8)
+    return read_picture(Path(source)) if isinstance(source, str) else to_rgb(source)
 
 
 def evaluate(tasks: Sequence[str], made: Any, out: Path, limit: int | None, batch_size: int) -> dict[str, Any]:
@@ -223,9 +247,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_json(parsed.out / "results.json", json.loads(json.dumps(shown, default=str)))
         for record in records(results):
             if record.id not in kept:
-                kept.add(record)
+                reason = adapter.unanswered.get(record.id)
+                kept.add(record if reason is None else replace(record, details={UNANSWERED: reason}))
     scores = summarize(results)
     summary = {"benchmark": "lmms_eval", "title": "General understanding (lmms-eval)", "synthetic": False, **scores}
+    if adapter.unanswered:
+        summary["unanswered"] = len(adapter.unanswered)
     write_json(parsed.out / "summary.json", {**summary, "identity": identity})
     for name, task in [*scores["tasks"].items(), ("overall", scores)]:
         print(f"{name:<24} {task['score']:6.2f} +- {task['standard_error']:.2f}   n={task['count']}")

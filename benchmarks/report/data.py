@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.harness import registry
-from benchmarks.harness.records import IDENTITY, RECORDS, SUMMARY, Record
+from benchmarks.harness.records import IDENTITY, RECORDS, SUMMARY, UNANSWERED, Record
 from vldac.utils.errors import UserError
 
 #: Of the files that are read, in bytes.
@@ -151,7 +151,7 @@ def _records(path: Path) -> dict[str, Record]:
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].split(b"\n")[:-1], 1):
         try:
             record = _record(_json(line))
-            if record.id in records:
+            if record.id in records and not records[record.id].unanswered:
                 raise ValueError(f"a second record of {record.id!r:.80}")  # noqa: TRY301  # every fault is told alike
         except (KeyError, ValueError, RecursionError) as error:
             raise _not_ours(path, error, f", line {number}") from error
@@ -171,7 +171,10 @@ def _record(values: Any) -> Record:
     score = _number(values["score"])
     if not 0 <= score <= 1:
         raise ValueError(f"score is {score}; it must be from 0 to 1")
-    return Record(**texts, images=tuple(images), parsed=parsed, score=score, metrics=metrics)
+    details = values.get("details", {})
+    reason = details.get(UNANSWERED) if isinstance(details, dict) else None
+    kept = {UNANSWERED: reason} if isinstance(reason, str) else {}  # no other detail is shown
+    return Record(**texts, images=tuple(images), parsed=parsed, score=score, metrics=metrics, details=kept)
 
 
 def _number(value: Any) -> float:

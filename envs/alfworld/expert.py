@@ -12,6 +12,8 @@ from envs.alfworld.knowledge import Knowledge, Receptacle, by_type_and_number, t
 
 #: Where each treatment is done, and the state that it leaves.
 APPLIANCES = {"clean": ("sinkbasin", "clean"), "heat": ("microwave", "hot"), "cool": ("fridge", "cool")}
+#: How games put something down: since December 2024 (alfworld 0.4), and before.
+_PLACING = (("move", "to"), ("put", "in/on"))
 
 
 def next_command(goal: Goal, known: Knowledge, commands: Collection[str]) -> str | None:
@@ -74,15 +76,18 @@ def _treat_and_place(goal: Goal, known: Knowledge, commands: Collection[str]) ->
 
 def _put_back(known: Knowledge, commands: Collection[str]) -> str | None:
     held = known.holding
-    here = next((command for command in sorted(commands) if command.startswith(f"move {held} to ")), None)
-    if here is not None or held is None or known.taken_from is None:
+    if held is None:
+        return None
+    openings = tuple(f"{verb} {held} {preposition} " for verb, preposition in _PLACING)
+    here = next((command for command in sorted(commands) if command.startswith(openings)), None)
+    if here is not None or known.taken_from is None:
         return here
     return _put(held, known.receptacles[known.taken_from], known, commands)
 
 
 def _put(held: str, place: Receptacle, known: Knowledge, commands: Collection[str]) -> str:
-    command = f"move {held} to {place.name}"
-    return command if command in commands else _reach(place, known, commands)
+    placing = (f"{verb} {held} {preposition} {place.name}" for verb, preposition in _PLACING)
+    return next((command for command in placing if command in commands), None) or _reach(place, known, commands)
 
 
 def destination(goal: Goal, known: Knowledge) -> Receptacle | None:

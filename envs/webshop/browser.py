@@ -85,7 +85,8 @@ class Window:
                 # Everything anew, whichever of page, browser and Playwright's driver has ended or hangs. Other windows
                 # open their pages again when they are next asked for one.
                 self._chromium.stop()
-        image = Image.open(io.BytesIO(png)).convert("RGB")
+        # Chromium's own file: what comes from outside is opened by `vldac.utils.pictures`, which no simulator knows.
+        image = Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
         if image.size != self._size:
             image = image.resize(self._size, Image.Resampling.BOX, reducing_gap=2.0)
         return np.asarray(image, dtype=np.uint8).copy()

@@ -6,8 +6,6 @@ and `envs` that were logged with it; nothing is pickled.
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
 import mlflow
@@ -15,14 +13,13 @@ import numpy as np
 import pandas as pd
 from mlflow.pyfunc import PythonModel
 from numpy.typing import NDArray
-from PIL import Image
 
 
 class Policy(PythonModel):
     """A trained policy behind MLflow's interface.
 
-    Input, one row an observation: `image`, a PNG as base64 text, or a list of them, oldest first, for a model that is
-    shown several frames; and `instruction`, the whole prompt as the environment words it.
+    Input, one row an observation: `image`, a picture file (such as a PNG) as base64 text, or a list of them, oldest
+    first, for a model that is shown several frames; and `instruction`, the whole prompt as the environment words it.
 
     Parameters: `temperature` (0 takes the likeliest token) and `seed`.
 
@@ -58,10 +55,11 @@ class Policy(PythonModel):
 
 
 def _frames(image: str | list[str]) -> NDArray[np.uint8]:
-    """(K, H, W, 3) uint8 of one base64 PNG or several."""
+    """(K, H, W, 3) uint8 of one picture in base64 or several."""
+    from vldac.utils.pictures import read_base64  # noqa: PLC0415  # as in `load_context`
+
     texts = [image] if isinstance(image, str) else list(image)
-    frames = [Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) for text in texts]
-    return np.stack([np.asarray(frame.convert("RGB")) for frame in frames])
+    return np.stack([read_base64(text, "image") for text in texts])
 
 
 mlflow.models.set_model(Policy())

@@ -9,16 +9,19 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from envs.alfworld import ALFWorld, floor_plans, generate, official
-from envs.alfworld.engine import Engine
+from envs.alfworld.engine import REFUSAL, Engine
+from envs.alfworld.expert import next_command
 from envs.alfworld.game import PLACEHOLDER, SPLITS, TASKS, Goal, goal_of
 from envs.alfworld.games import STEP_LIMITS, generated_game, make_game, path_of, walkthrough
 from envs.alfworld.generator import GameId, drafts
+from envs.alfworld.knowledge import Knowledge
 from envs.base import EVALUATION_SEEDS, SimulatorError
 from envs.registry import make
 
@@ -54,6 +57,40 @@ def test_a_game_is_the_same_on_every_machine() -> None:
         outputs.append(run.stdout)
     assert outputs[0] == outputs[1]
     assert len(set(outputs[0].split())) == 18
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_games_of_before_december_2024_are_won_too(task: str) -> None:
+    games = (game for number in range(9) for game in drafts(GameId("train", task, "all", number)))
+    now = next(game for game in games if walkthrough(Engine(), game, 50) is not None)
+    assert now.grammar.count("move {o} to {r}") == 2
+    before = replace(now, grammar=now.grammar.replace("move {o} to {r}", "put {o} in/on {r}"))
+    engine = Engine()
+    wanted, found = walkthrough(engine, now, 50), walkthrough(engine, before, 50)
+    assert wanted is not None
+    assert found == [re.sub(r"^move (.*) to (.*)$", r"put \1 in/on \2", command) for command in wanted]
+
+
+@pytest.mark.parametrize("form", ["move {o} to {r}", "put {o} in/on {r}"])
+def test_what_is_not_needed_is_put_down_in_the_words_of_the_game(form: str) -> None:
+    made = first_draft("train", PLACE, "all", 0)
+    game = replace(made, grammar=made.grammar.replace("move {o} to {r}", form))
+    engine = Engine()
+    engine.start(game)
+    known = Knowledge(engine.facts, engine.entities)
+    verb = form.partition(" ")[0]
+    for place in known.receptacles:
+        for command in (f"go to {place}", f"open {place}"):
+            engine.step(command)
+            known.observe(tried if engine.feedback != REFUSAL else "", engine.facts, engine.entities)
+        takes = [c for c in engine.commands if c.startswith("take ") and not c.startswith(f"take {game.goal.object} ")]
+        if takes:
+            break
+    engine.step(takes[0])
+    known.observe(takes[0], engine.facts, engine.entities)
+    command = next_command(game.goal, known, engine.commands)
+    assert command is not None
+    assert command.startswith(f"{verb} {known.holding} ")
 
 
 def test_splits_share_no_game() -> None:

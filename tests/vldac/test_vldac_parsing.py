@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,28 @@ DEEP_OBJECTS = '{"a":' * 9_000 + "1" + "}" * 9_000
         ('Sure! {"action": "left"} Good luck.', ParsedResponse("", "left")),
         ('{"action": "left"} {"action": "right"}', ParsedResponse("", "left")),
         ('{"action": ""}', ParsedResponse("", "")),
+        # A text that begins with an answer is that answer, whatever follows.
+        ('\n {"action": "left"} or ```{"action": "right"}```', ParsedResponse("", "left")),
+        ('{"action": "left"} {"action": "right"', ParsedResponse("", "left")),
+        # Otherwise the last one counts.
+        ('<think>Red is left.</think>\n{"action": "left"}', ParsedResponse("", "left")),
+        ('<think>{"action": "up"}? No.</think>\n{"thoughts": "t", "action": "left"}', ParsedResponse("t", "left")),
+        ('<think>{"action": {}} {"plan": 1}</think>{"action": 4}', ParsedResponse("", "4")),
+        ('{"plan": ["up"]}\n{"action": "left"}', ParsedResponse("", "left")),
+        ('The set {a, b} and f(x) = {x}.\n```json\n{"action": "left"}\n```\nDone {1}.', ParsedResponse("", "left")),
+        ('The set {"a", "b"} has {} in it. {"action": "left"}', ParsedResponse("", "left")),
+        ('{x {"action": "left"}', ParsedResponse("", "left")),
+        ('Either {"action": "up"} or {"action": null} {"action": "left", "action": "left"}', ParsedResponse("", "up")),
+        ('{"action": "up", "n": NaN} {"action": "left"}', ParsedResponse("", "left")),
+        ('{"thoughts": "\\d", "action": "up"} Again: {"action": "left"}', ParsedResponse("", "left")),
+        # An object inside of another one is no answer, and nothing is read out of a broken one.
+        ('So: {"plan": {"action": "left"}}', None),
+        ('{"thoughts": "x", "plan": [{"action": "left"}, {"action": "up"}], "action": "ri', None),
+        ('{"thoughts": "\\d", "plan": [{"action": "left"}]}', None),
+        ('{"plan": [{"action": "left"}],}', None),
+        ('{"plan": {"action": "left"}, "n": NaN}', None),
+        ('{"thoughts": "\\d", "plan": [{"action": "left"}], "action": "ri', None),
+        ('{"thoughts": "{\\"action\\": \\"left\\"}"', None),
         # What is not an answer.
         ("", None),
         ("left", None),
@@ -154,6 +177,7 @@ def test_ten_thousand_mutated_answers_never_raise_and_agree_with_strict_json() -
         ('{"action": "left"}', '"action": "left"}'),
         ('{"thoughts": "the \\"action\\": up", "action": "left"}', '"action": "left"}'),
         ('```json\n{ "thoughts" : "x" , "n": [{"action": 1}],\n\t"action" :3 } end', '"action" :3 } end'),
+        ('<think>{"action": "up"}</think>{"action": "left"}', '"action": "left"}'),
         ('{"action": "left", "thoughts": "late"}', '"action": "left", "thoughts": "late"}'),
         ('{"\\u0061ction": "left"}', '"\\u0061ction": "left"}'),
     ],
@@ -162,6 +186,64 @@ def test_the_action_begins_at_its_own_key(text: str, rest: str) -> None:
     start = action_start(text)
     assert start is not None
     assert text[start:] == rest
+
+
+HOSTILE = [
+    "{",
+    '{"',
+    '{"a',
+    '{"a":',
+    '{"":x',
+    '{"":x}',
+    '{ "',
+    "{ ",
+    "{}",
+    '{"\\',
+    '{"\\"',
+    '\\"',
+    '{"a":[',
+    '{"a":NaN}',
+    '{"action":{',
+    '{"action":1}',
+    '{"a":"\\x"}',
+    '"{',
+    '{"a":"\n',
+    '{"a":' + "9" * 5_000 + "}",
+]
+
+
+@pytest.mark.parametrize("part", HOSTILE, ids=lambda part: repr(part)[:20])
+@pytest.mark.parametrize("before", ["", "x", '{"', '<think>{"a": "'])
+def test_no_text_takes_long(part: str, before: str) -> None:
+    # One call reads a text of the greatest length in less than 0.1 s; what grows with its square takes minutes.
+    text = (before + part * MAX_CHARACTERS)[:MAX_CHARACTERS]
+    start = time.process_time()
+    parse_response(text)
+    action_start(text)
+    parse_response(text + "}")
+    parse_response(part * (1 + 1_000_000 // len(part)))
+    assert time.process_time() - start < 2.0
+
+
+OBJECTS = st.sampled_from(['{"action": "left"}', '{"thoughts": "a", "action": 3}', '{"plan": 1}', '{"action": null}'])
+PROSE = st.text(st.characters(exclude_characters='{}"', codec="utf-8"), min_size=1, max_size=8).filter(str.strip)
+
+
+@given(PROSE, st.lists(st.tuples(OBJECTS, PROSE), max_size=6))
+def test_after_prose_the_last_answer_counts(first: str, rest: list[tuple[str, str]]) -> None:
+    text = first + "".join(thing + prose for thing, prose in rest)
+    answers = [parse_response(thing) for thing, _ in rest]
+    assert parse_response(text) == next((answer for answer in reversed(answers) if answer is not None), None)
+    start = action_start(text)
+    if start is not None:
+        assert start == max(text.rfind('"action": "left"'), text.rfind('"action": 3'))
+
+
+@given(OBJECTS, st.text(max_size=40))
+def test_what_begins_with_an_answer_is_that_answer(thing: str, rest: str) -> None:
+    if (answer := parse_response(thing)) is not None:
+        assert parse_response(thing + rest) == answer
+        assert action_start(thing + rest) == action_start(thing)
 
 
 @given(st.text(max_size=60))

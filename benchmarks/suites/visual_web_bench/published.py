@@ -8,16 +8,12 @@ and labels that the questions speak of.
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import PIL.Image
 
 from benchmarks.harness.task import BenchmarkDataError
 from benchmarks.suites.visual_web_bench.example import (
@@ -30,6 +26,7 @@ from benchmarks.suites.visual_web_bench.example import (
     ParsedResponse,
 )
 from vldac.models.conversation import Image
+from vldac.utils.pictures import PictureError, read_picture
 
 FILES = "test-*.parquet"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -196,10 +193,9 @@ class _File:
         content = value.get("bytes") if isinstance(value, dict) else None
         try:
             if not isinstance(content, bytes):
-                raise ValueError("it holds no bytes")  # noqa: TRY004, TRY301  # every fault of a picture is told alike
-            with PIL.Image.open(io.BytesIO(content)) as picture:
-                return np.asarray(picture.convert("RGB"), dtype=np.uint8).copy()
-        except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+                raise PictureError("it holds no bytes")  # noqa: TRY301  # every fault of a picture is told alike
+            return read_picture(content, "image")
+        except PictureError as error:
             raise BenchmarkDataError(f"{self.path}, group {group}, row {row}: image cannot be read: {error}") from error
 
 

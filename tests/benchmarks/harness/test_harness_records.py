@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +13,8 @@ from benchmarks.harness import registry
 from benchmarks.harness.options import Options
 from benchmarks.harness.records import OtherBenchmarkError, Record, Records, RecordsError
 from benchmarks.harness.run import run_benchmark
-from benchmarks.harness.task import Request
+from benchmarks.harness.task import BenchmarkDataError, Message, Question, Request
+from benchmarks.report import data as report_data
 
 MODEL = {"digest": "a"}
 
@@ -179,3 +182,70 @@ def test_an_unknown_benchmark_is_told_from_those_that_there_are() -> None:
         registry.make("balrok", Options())
     with pytest.raises(registry.UnknownBenchmarkError, match="'x'; benchmarks are balrog, understanding, visual_web"):
         registry.get("x")
+
+
+class Damaged(Sums):
+    """Some of the pictures cannot be read."""
+
+    broken: frozenset[str] = frozenset()
+
+    def questions(self) -> Sequence[Question]:
+        return [
+            replace(question, load=_unreadable) if question.id in self.broken else question
+            for question in super().questions()
+        ]
+
+
+def _unreadable() -> tuple[Message, ...]:
+    raise BenchmarkDataError("row 3: its picture cannot be read; download it again")
+
+
+def damaged(count: int, broken: Iterable[int]) -> Damaged:
+    made = Damaged(Options(limit=count, batch_size=3))
+    made.broken = frozenset(f"q{i}" for i in broken)
+    return made
+
+
+def test_a_question_that_cannot_be_put_is_recorded_and_counts_as_wrong(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told(adds)
+    summary = run_benchmark(damaged(9, [0, 4]), told, tmp_path, MODEL)
+    assert (summary["unanswered"], summary["count"]) == (2, 9)
+    assert "2 of 9 questions of Sums could not be put" in caplog.text
+    assert summary["tasks"]["even"]["score"] == pytest.approx(60.0)
+    assert summary["tasks"]["odd"]["score"] == 100.0
+    assert told.batches == [2, 2, 3]
+    lost = json.loads((tmp_path / "records.jsonl").read_text().splitlines()[0])
+    assert (lost["id"], lost["score"], lost["answer"], lost["metrics"]) == ("q0", 0.0, "", {"characters": 0.0})
+    assert lost["details"] == {"unanswered": "row 3: its picture cannot be read; download it again"}
+    # The others are not asked again, and the lost ones are, as soon as they can be.
+    assert run_benchmark(damaged(9, [4]), told, tmp_path, MODEL)["unanswered"] == 1
+    whole = run_benchmark(damaged(9, []), told, tmp_path, MODEL)
+    assert "unanswered" not in whole
+    assert whole["score"] == 100.0
+    assert told.batches == [2, 2, 3, 1, 1]
+    read = report_data.read_benchmark(_named(tmp_path))
+    assert {record.score for record in read.records.values()} == {1.0}
+
+
+def _named(directory: Path) -> Path:
+    return directory.rename(directory.with_name("sums"))
+
+
+@pytest.mark.parametrize(
+    ("count", "broken", "asked"), [(100, range(100), 0), (100, range(10, 100), 10), (2, [0, 1], 0)]
+)
+def test_a_data_set_that_is_damaged_as_a_whole_fails_early(
+    tmp_path: Path, count: int, broken: Iterable[int], asked: int
+) -> None:
+    told = Told(adds)
+    with pytest.raises(BenchmarkDataError, match="row 3"):
+        run_benchmark(damaged(count, broken), told, tmp_path, MODEL)
+    assert sum(told.batches) == asked
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_tenth_may_be_lost(tmp_path: Path) -> None:
+    summary = run_benchmark(damaged(100, range(9, 100, 10)), Told(adds), tmp_path, MODEL)
+    assert summary["unanswered"] == 10

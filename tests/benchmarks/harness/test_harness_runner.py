@@ -46,6 +46,14 @@ def test_an_answer_does_not_depend_on_who_else_is_asked(vlm: VLM) -> None:
     assert VLMRunner(vlm, min_pixels=256).answer(requests[::-1]) == together[::-1]
 
 
+@pytest.mark.parametrize("size", [(4, 1000), (1000, 4), (1, 1), (1, 60), (3, 60), (60, 1)])
+def test_a_picture_of_any_shape_is_answered(vlm: VLM, size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    asked = Request((Message("user", (picture, "what is it?")),), 2)
+    (text,) = VLMRunner(vlm, min_pixels=256).answer([asked])
+    assert isinstance(text, str)
+
+
 def test_a_batch_is_cut_up_where_it_would_be_too_long(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     original = TransformersEngine.generate

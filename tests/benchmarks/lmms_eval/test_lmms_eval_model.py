@@ -21,6 +21,7 @@ from benchmarks.lmms_eval import command
 from benchmarks.lmms_eval.command import evaluate, lmms_eval, main, make_model
 from benchmarks.lmms_eval.results import UnsupportedTaskError
 from tests.benchmarks.harness.benchmark_cases import Told
+from vldac.utils.pictures import PictureError
 
 # The parts of lmms_eval that a model and its caller meet: the abstract base class, requests, tasks, one evaluation.
 FAKE = {
@@ -317,3 +318,20 @@ def test_the_command_line_has_the_papers_limits() -> None:
     options = command_line.validated(Options, command_line.given(parsed, Options), pytest.fail)
     assert options.limit == 7
     assert (options.max_pixels, options.min_pixels, options.frames) == (200_704, 3_136, 32)
+
+
+@pytest.mark.usefixtures("package")
+def test_a_picture_that_cannot_be_read_costs_its_question_alone(tmp_path: Path) -> None:
+    (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+    bad = {"role": "user", "content": [{"type": "image", "url": str(tmp_path / "eps.png")}]}
+    told = Told(lambda request: request.messages[0].text)
+    made = make_model(told, frames=5, batch_size=2)
+    made.task_dict["sums"] = {"test": [said("a"), bad, said("c"), bad, bad]}
+    instances = [
+        SimpleNamespace(args=("context", lambda row: [row], {}, i, "sums", "test"), task_name="sums") for i in range(4)
+    ]
+    with pytest.raises(PictureError):
+        made.generate_until(instances)  # half of them
+    assert made.generate_until(instances[:3]) == ["a", "", "c"]
+    assert told.batches[-2:] == [1, 1]
+    assert "eps.png" in made.unanswered["sums-1"]

@@ -23,6 +23,7 @@ from benchmarks.suites.choice_sets.choice_set import ChoiceSet
 from benchmarks.suites.choice_sets.erqa import ERQA
 from benchmarks.suites.choice_sets.muirbench import MuirBench
 from benchmarks.suites.choice_sets.video_mme import VideoMMESpatial
+from vldac.utils import pictures
 
 
 def picture(level: int, kind: str = "PNG", size: tuple[int, int] = (8, 6)) -> dict[str, Any]:
@@ -275,7 +276,7 @@ def test_pictures_that_cannot_be_read_are_errors(tmp_path: Path, monkeypatch: py
         with pytest.raises(BenchmarkDataError) as error:
             read_pictures(rows[0], column)
         one_line(error, words)
-    monkeypatch.setattr(tables, "MAX_PIXELS", 40)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 40)
     with pytest.raises(BenchmarkDataError) as error:
         read_pictures(rows[0], "images")
     one_line(error, "more than 40 pixels")

@@ -17,6 +17,8 @@ from benchmarks.suites.visual_web_bench.example import TASKS
 from benchmarks.suites.visual_web_bench.published import digest, folder, read
 from benchmarks.suites.visual_web_bench.suite import VisualWebBenchOptions
 
+_EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+
 
 def picture(number: int, mode: str = "RGB") -> dict[str, Any]:
     """A picture of one color as the data set stores it."""
@@ -164,7 +166,9 @@ def test_missing_columns_files_and_folders_are_named_in_one_line(data: Path, tmp
         VisualWebBench(VisualWebBenchOptions(data=tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize("image", [{"bytes": b"GIF89a", "path": "x"}, {"bytes": None, "path": "x"}])
+@pytest.mark.parametrize(
+    "image", [{"bytes": b"GIF89a", "path": "x"}, {"bytes": _EPS, "path": "x.png"}, {"bytes": None, "path": "x"}]
+)
 def test_a_picture_that_cannot_be_read_is_named(data: Path, image: dict[str, Any]) -> None:
     write(data / "web_caption" / "test-00000-of-00002.parquet", [row | {"image": image} for row in rows("web_caption")])
     with pytest.raises(BenchmarkDataError, match="group 0, row 0: image cannot be read"):

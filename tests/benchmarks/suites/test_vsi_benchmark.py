@@ -142,9 +142,21 @@ def test_relative_direction_is_the_mean_of_its_levels() -> None:
     assert list(summary["tasks"]) == ["object_counting", "object_rel_direction", "route_planning"]
 
 
-def test_a_missing_level_or_no_records_are_an_error() -> None:
-    benchmark = VSIBench(VSIBenchOptions(limit=1))
-    with pytest.raises(ValueError, match="three levels"):
-        benchmark.summarize([record("object_rel_direction_easy", 0, 1.0)])
+@pytest.mark.parametrize("levels", [("easy",), ("easy", "hard"), ("medium",)])
+def test_of_a_subset_the_levels_that_are_there_count(levels: tuple[str, ...]) -> None:
+    records = [
+        record(f"object_rel_direction_{level}", number, score)
+        for level in levels
+        for number, score in enumerate((1.0, 0.0))
+    ]
+    summary = VSIBench(VSIBenchOptions(limit=1)).summarize(records)
+    direction = summary["tasks"]["object_rel_direction"]
+    assert direction["score"] == pytest.approx(50.0)
+    assert direction["count"] == 2 * len(levels)
+    assert direction["metrics"] == dict.fromkeys(levels, 50.0)
+    assert summary["score"] == pytest.approx(50.0)
+
+
+def test_no_records_are_an_error() -> None:
     with pytest.raises(ValueError, match="no records"):
-        benchmark.summarize([])
+        VSIBench(VSIBenchOptions(limit=1)).summarize([])

@@ -15,9 +15,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from benchmarks.harness.run import run_benchmark
 from benchmarks.harness.task import BenchmarkDataError
 from benchmarks.suites.vsi_bench.benchmark import VSIBench
 from benchmarks.suites.vsi_bench.suite import VSIBenchOptions
+from tests.benchmarks.harness.benchmark_cases import Told
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -190,6 +192,18 @@ def test_missing_data_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
         VSIBench(VSIBenchOptions(data=folder))
     with pytest.raises(BenchmarkDataError, match="no folder"):
         VSIBench(VSIBenchOptions(data=tmp_path / "absent"))
+
+
+def test_one_missing_video_costs_its_question_alone(folder: Path, tmp_path: Path) -> None:
+    (folder / "scannet" / "scene0353_00.mp4").unlink()
+    write_jsonl(folder, [ROWS[0], ROWS[2], ROWS[3]])
+    out = tmp_path / "out"
+    summary = run_benchmark(VSIBench(VSIBenchOptions(data=folder, frames=2)), Told(lambda _: "4"), out, {})
+    assert (summary["unanswered"], summary["count"]) == (1, 3)
+    lines = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    (lost,) = [line for line in lines if line["id"] == "3"]
+    assert lost["score"] == 0.0
+    assert "scene0353_00.mp4" in lost["details"]["unanswered"]
 
 
 def test_a_name_that_is_no_folder_is_fetched_from_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
