@@ -90,13 +90,13 @@ class LiveProgress:
         if not rows:
             return
         steps = int(rows[-1]["environment_steps"])
+        total = self._config.updates * self._config.steps_per_update
         if steps != self._shown:
-            total = self._config.updates * self._config.steps_per_update
             self._progress = artifacts.progress(self._progress, 100 * steps / total, describe(rows[-1], total))
             self._shown = steps
         if steps != self._drawn and (last or time.monotonic() >= self._draw_at):
             self._drawn, self._draw_at = steps, time.monotonic() + self._redraw
-            self._curve = artifacts.curve_so_far(self._curve, self._draw(run, rows), f"until environment step {steps}")
+            self._curve = artifacts.curve_so_far(self._curve, self._draw(run, rows), describe(rows[-1], total))
 
     def _draw(self, run: rundir.RunDirectory, rows: Sequence[Row]) -> bytes:
         """The learning curve as PNG, by the code that draws it at the end of the run."""
@@ -109,7 +109,7 @@ class LiveProgress:
 
 
 def describe(row: Row, total: int) -> str:
-    """One line about an update: progress, success, speed and time left.
+    """One line about an update: progress, success as the terminal shows it, speed and time left.
 
     Args:
         row: of metrics.jsonl.
@@ -117,9 +117,9 @@ def describe(row: Row, total: int) -> str:
     """
     steps = int(row["environment_steps"])
     parts = [f"{steps:,} of {total:,} environment steps"]
-    success = row.get("episode/success_last_100", row.get("episode/success"))
+    success, count = (row.get(name) for name in train.RECENT)
     if success is not None:
-        parts.append(f"success {float(success):.2f}")
+        parts.append(f"success {float(success):.2f} (n {count})")
     speed = float(row.get("speed/environment_steps_per_s", 0.0))
     if speed > 0 and steps < total:
         parts.append(f"{speed:.0f} steps/s")
