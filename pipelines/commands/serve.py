@@ -172,7 +172,7 @@ def prefect_server(plan: Plan) -> Service:
     env = client_environment(plan)
     # The page asks port 4200 for its data unless it is told otherwise; relative, it holds for every name of this host.
     env.setdefault("PREFECT_UI_API_URL", "/api")
-    command = ["prefect", "server", "start", "--host", plan.host, "--port", str(plan.prefect_port)]
+    command = ["pipelines.orchestration.prefect_server", "--host", plan.host, "--port", str(plan.prefect_port)]
     return _service(plan, "prefect", command, env, health=f"{plan.prefect_url}/api/health")
 
 
