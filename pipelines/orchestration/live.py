@@ -48,7 +48,7 @@ class LiveProgress:
         self._curve: UUID | None = None
         self._shown = self._drawn = -1  # environment steps of what was last shown
         self._draw_at = 0.0
-        self._silent = False
+        self._silent = self._interrupted = False
         # The flow run is found through context variables, which a new thread does not have.
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=lambda: context.run(self._run), name="live-progress", daemon=True)
@@ -60,6 +60,7 @@ class LiveProgress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Stops watching; shows the last state unless training was interrupted."""
+        self._interrupted = kind is not None
         self._stop.set()
         if kind is None:
             self._thread.join(timeout=2 * self._interval)
@@ -67,11 +68,13 @@ class LiveProgress:
     def _run(self) -> None:
         while True:
             stopping = self._stop.wait(self._interval)
+            if self._interrupted:
+                return
             try:
                 self._look(last=stopping)
                 self._silent = False
             except Exception as error:  # noqa: BLE001  # no failure of a server, of whatever kind, may reach training
-                if not self._silent:
+                if not self._silent and not self._interrupted:  # what an end by Ctrl-C cuts off is no news
                     self._say(f"progress is not shown for now: {reason(error)}; training continues")
                 self._silent = True
             if stopping:

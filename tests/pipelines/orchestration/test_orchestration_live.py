@@ -102,9 +102,15 @@ def test_a_server_that_is_away_is_one_line_and_is_told_when_it_is_back(tmp_path:
 
 
 def test_what_ends_the_training_is_not_held_up(tmp_path: Path, page: Page) -> None:
-    with pytest.raises(KeyboardInterrupt), LiveProgress(tmp_path, CONFIG, print, interval=3600.0):
-        raise KeyboardInterrupt
+    said: list[str] = []
+    page.away = True
+    with rundir.open_run(tmp_path / "runs", "f00d") as run:
+        write(run, 1)
+        with pytest.raises(KeyboardInterrupt), LiveProgress(tmp_path, CONFIG, said.append, interval=3600.0) as live_:
+            raise KeyboardInterrupt
+    live_._thread.join(60)
     assert not page.bars
+    assert said == []  # the line that says why it ended is the last
 
 
 def test_an_expected_failure_is_one_line_in_the_log_and_a_bug_keeps_its_traceback(
