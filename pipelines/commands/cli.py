@@ -70,6 +70,7 @@ app = App(
     name="vldac",
     help="Teach a vision-language model to act. `vldac COMMAND --help` has the options of a command.",
     help_format="markdown",
+    suppress_keyboard_interrupt=False,  # `report_errors` says why the command ended
     version=lambda: f"vldac {vldac.__version__}",
     group_commands=_PIPELINE,
     default_parameter=Parameter(show_default=lambda value: None if value in ((), "", False) else value),

@@ -41,7 +41,7 @@ def open_page(page: str, port: int | None = None) -> int:
     home(root).mkdir(parents=True, exist_ok=True)
     print(f"http://{HOST}:{port}{'/#/models' if page == 'mlflow' else ''}  (Ctrl-C stops it)", flush=True)
     command = _prefect(port) if page == "prefect" else _mlflow(root, port)
-    os.execv(sys.executable, [sys.executable, "-m", *command])  # noqa: S606  # becomes the server; no shell
+    os.execv(sys.executable, [sys.executable, *command])  # noqa: S606  # becomes the server; no shell
 
 
 def free(port: int, host: str, other: str) -> None:
@@ -68,9 +68,9 @@ def free(port: int, host: str, other: str) -> None:
 
 
 def _prefect(port: int) -> list[str]:
-    # The page asks port 4200 for its data unless it is told, whatever port it was itself served from.
-    os.environ.setdefault("PREFECT_UI_API_URL", f"http://{HOST}:{port}/api")
-    return ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    # The page asks port 4200 for its data unless it is told otherwise; relative, it holds for every name of this host.
+    os.environ.setdefault("PREFECT_UI_API_URL", "/api")
+    return ["-m", "pipelines.orchestration.prefect_server", "--host", HOST, "--port", str(port)]
 
 
 def _mlflow(root: Path, port: int) -> list[str]:
@@ -79,4 +79,4 @@ def _mlflow(root: Path, port: int) -> list[str]:
     # By environment: a database's password must not stand in the list of processes.
     os.environ["MLFLOW_BACKEND_STORE_URI"] = runs.tracking_uri(root)
     os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = (home(root) / "mlartifacts").as_uri()
-    return ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    return ["-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from benchmarks.harness import section
 from pipelines.core import errors, tables
@@ -72,6 +74,7 @@ def run(params: str = "", overrides: Sequence[str] = (), steps: Sequence[str] = 
     for name, value in environment(root).items():
         os.environ.setdefault(name, value)
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, _end)
     _forget_unreachable_server()
 
     from pipelines.orchestration import flows  # noqa: PLC0415  # Prefect reads its settings when it is imported
@@ -106,15 +109,23 @@ def _forget_unreachable_server() -> None:
         del os.environ["PREFECT_API_URL"]
 
 
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    """Ends this process in order, as Ctrl-C does, with the exit status that a shell gives to this signal."""
+    signal.signal(number, signal.SIG_DFL)
+    name = signal.Signals(number).name
+    print(f"error: ended by {name}; the same command resumes where this one stopped", file=sys.stderr)
+    raise SystemExit(128 + number)
+
+
 def _tie_server() -> None:
     """Starts the server of this run, if it needs one, so that not even `kill -9` of this process leaves it behind."""
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
 
     if PREFECT_API_URL.value() is not None:
         return
-    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415  # takes seconds
+    from pipelines.orchestration.prefect_server import RunServer  # noqa: PLC0415  # takes seconds
 
-    server = SubprocessASGIServer()
+    server = RunServer()  # Prefect has one instance for each port: its clients find this one
     server.start()
     if server.server_process is not None:
         processes.kill_when_parent_dies(server.server_process.pid)

@@ -8,6 +8,7 @@ PREFECT_SERVER_API_AUTH_STRING=user:password, MLFLOW_AUTH_ADMIN_USERNAME and MLF
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import signal
@@ -172,7 +173,7 @@ def prefect_server(plan: Plan) -> Service:
     env = client_environment(plan)
     # The page asks port 4200 for its data unless it is told otherwise; relative, it holds for every name of this host.
     env.setdefault("PREFECT_UI_API_URL", "/api")
-    command = ["prefect", "server", "start", "--host", plan.host, "--port", str(plan.prefect_port)]
+    command = ["pipelines.orchestration.prefect_server", "--host", plan.host, "--port", str(plan.prefect_port)]
     return _service(plan, "prefect", command, env, health=f"{plan.prefect_url}/api/health")
 
 
@@ -207,6 +208,12 @@ def _mlflow_auth_config(root: Path) -> Path:
     return path
 
 
+def worker_name(plan: Plan) -> str:
+    """Of the worker of this checkout on this machine, where each checkout may have one."""
+    where = hashlib.sha256(str(plan.root.resolve()).encode()).hexdigest()
+    return f"{socket.gethostname()}-{where[:8]}"
+
+
 def worker(plan: Plan) -> Service:
     """A worker that stands in this checkout."""
     env = client_environment(plan)
@@ -217,8 +224,8 @@ def worker(plan: Plan) -> Service:
         "PREFECT_WORKER_ENABLE_CANCELLATION": "true",  # of runs that have not started yet
         "PREFECT_WORKER_QUERY_SECONDS": "5",
     }
-    command = ["prefect", "worker", "start", "--pool", deployments.POOL, "--type", "process"]
-    command += ["--name", socket.gethostname(), "--install-policy", "never", "--no-create-pool-if-not-found"]
+    command = ["pipelines.orchestration.worker", worker_name(plan), "--pool", deployments.POOL, "--type", "process"]
+    command += ["--install-policy", "never", "--no-create-pool-if-not-found"]
     return _service(plan, "worker", command, env, stop_seconds=15.0, children_first=True)
 
 

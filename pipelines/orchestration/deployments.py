@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
 POOL = "vldac"
+#: Tag of every deployment in prefect.yaml, and so of every run of one.
+TAG = "vldac"
+_ALIVE = "prefect.flow-run.heartbeat"
+_ENDED = ("Completed", "Failed", "Cancelled", "Crashed")
 #: Runs that need a device wait here for each other; `default` is the queue that every pool has.
 DEVICE_QUEUE, OTHER_QUEUE = "device", "default"
 #: Seconds between two signs of life of a flow run, the shortest that Prefect takes.
@@ -30,6 +34,10 @@ HEARTBEAT = 30
 #: Seconds of silence after which a run counts as crashed: two signs of life may be lost.
 SILENCE = 100
 AUTOMATION = "vldac: a run that fell silent has crashed"
+#: Seconds after which a run counts as crashed that was taken by a worker and has never given a sign of life: a node may
+#: have to fetch an image first. A worker that is started again looks for those of its own at once.
+NEVER_ALIVE = 900
+NEVER_ALIVE_AUTOMATION = "vldac: a run that never gave a sign of life has crashed"
 
 
 def deploy(devices: int = 1) -> int:
@@ -100,12 +108,12 @@ async def _create_pool(devices: int) -> None:
             queue = await client.create_work_queue(DEVICE_QUEUE, work_pool_name=POOL, concurrency_limit=devices)
         if queue.concurrency_limit != devices:
             await client.update_work_queue(queue.id, concurrency_limit=devices)
-        await _create_automation(client)
+        for automation in (crash_automation(), never_alive_automation()):
+            await _create_automation(client, automation)
 
 
-async def _create_automation(client: PrefectClient) -> None:
-    wanted = crash_automation()
-    known = await client.read_automations_by_name(AUTOMATION)
+async def _create_automation(client: PrefectClient, wanted: AutomationCore) -> None:
+    known = await client.read_automations_by_name(wanted.name)
     for duplicate in known[1:]:
         await client.delete_automation(duplicate.id)
     if known:
@@ -119,31 +127,59 @@ def crash_automation() -> AutomationCore:
 
     This is how a worker, a machine or a run that was killed is noticed: none of them can say so itself.
     """
+    return _silence(AUTOMATION, {_ALIVE}, {_ALIVE, *_states(*_ENDED)}, SILENCE)
+
+
+def never_alive_automation() -> AutomationCore:
+    """Marks a run as crashed that a worker took, and that has neither sent a sign of life since nor has ended.
+
+    Only runs of this project's deployments: others need not send any.
+    """
+    waiting = ("Scheduled", "Late", "AwaitingRetry", "AwaitingConcurrencySlot", "Paused", "Suspended")
+    expect = {_ALIVE, *_states(*_ENDED, *waiting)}
+    return _silence(
+        NEVER_ALIVE_AUTOMATION, _states("Pending", "Running"), expect, NEVER_ALIVE, related=f"prefect.tag.{TAG}"
+    )
+
+
+def _states(*names: str) -> set[str]:
+    return {f"prefect.flow-run.{name}" for name in names}
+
+
+def _silence(name: str, after: set[str], expect: set[str], seconds: int, related: str | None = None) -> AutomationCore:
+    """Marks a run as crashed where one of the events `after` has not been followed by one of `expect`.
+
+    Args:
+        name: of the automation.
+        after: events.
+        expect: events.
+        seconds: in which they are expected.
+        related: id of what the run must be of; None: all runs.
+    """
     from prefect.client.schemas.objects import StateType  # noqa: PLC0415
     from prefect.events.actions import ChangeFlowRunState  # noqa: PLC0415
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture  # noqa: PLC0415
     from prefect.events.schemas.events import ResourceSpecification  # noqa: PLC0415
 
-    alive = "prefect.flow-run.heartbeat"
-    ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
     return AutomationCore(
-        name=AUTOMATION,
-        description=f"No sign of life for {SILENCE} s: its process, its worker or its machine is gone.",
+        name=name,
+        description=f"No sign of life for {seconds} s: its process, its worker or its machine is gone.",
         trigger=EventTrigger(
             posture=Posture.Proactive,
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match_related=ResourceSpecification({"prefect.resource.id": [related]} if related else {}),
             for_each={"prefect.resource.id"},
-            after={alive},
-            expect={alive, *ended},
+            after=after,
+            expect=expect,
             threshold=1,
-            within=timedelta(seconds=SILENCE),
+            within=timedelta(seconds=seconds),
         ),
         actions=[
             ChangeFlowRunState(
                 name=None,
                 force=False,
                 state=StateType.CRASHED,
-                message=f"No sign of life for {SILENCE} s. Run it again: training resumes from its last checkpoint.",
+                message=f"No sign of life for {seconds} s. Run it again: training resumes from its last checkpoint.",
             )
         ],
     )

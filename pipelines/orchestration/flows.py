@@ -11,10 +11,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
+from prefect.runtime import flow_run
 from pydantic import Field
 
 from benchmarks.harness import section
@@ -23,7 +26,7 @@ from pipelines.core import tables
 from pipelines.core.errors import PipelineError, explain
 from pipelines.core.project import read_json, workspace
 from pipelines.evaluation import versions
-from pipelines.orchestration import artifacts, benchmark_tasks, readable
+from pipelines.orchestration import artifacts, benchmark_tasks, readable, worker
 from pipelines.orchestration.live import LiveProgress
 from pipelines.stages import code, worktrees
 from pipelines.stages.repro import StageError, repro, resumable
@@ -73,6 +76,13 @@ def _die_with_worker() -> None:
     """Ties a run that a worker started to that worker: once the worker is gone, nobody could cancel the run."""
     if "PREFECT__FLOW_RUN_ID" in os.environ:
         processes.die_with_parent()
+
+
+def _overtaken() -> bool:
+    """Whether a worker started this run late, and its schedule has a later one that is due."""
+    with _tolerate_server_errors():
+        return "PREFECT__FLOW_RUN_ID" in os.environ and worker.overtaken(UUID(flow_run.get_id()), datetime.now(UTC))
+    return False
 
 
 @contextmanager
@@ -278,6 +288,9 @@ def nightly(episodes: Episodes = 0) -> list[dict[str, str]]:
     """
     _die_with_worker()
     log = get_run_logger()
+    if _overtaken():
+        log.info("this run was missed and is skipped: a later one of its schedule is due as well")
+        return []
     rows, failed = [], []
     for version in versions.champions(Path.cwd()):
         try:

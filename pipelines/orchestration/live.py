@@ -48,7 +48,7 @@ class LiveProgress:
         self._curve: UUID | None = None
         self._shown = self._drawn = -1  # environment steps of what was last shown
         self._draw_at = 0.0
-        self._silent = False
+        self._silent = self._interrupted = False
         # The flow run is found through context variables, which a new thread does not have.
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=lambda: context.run(self._run), name="live-progress", daemon=True)
@@ -60,6 +60,7 @@ class LiveProgress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Stops watching; shows the last state unless training was interrupted."""
+        self._interrupted = kind is not None
         self._stop.set()
         if kind is None:
             self._thread.join(timeout=2 * self._interval)
@@ -67,11 +68,13 @@ class LiveProgress:
     def _run(self) -> None:
         while True:
             stopping = self._stop.wait(self._interval)
+            if self._interrupted:
+                return
             try:
                 self._look(last=stopping)
                 self._silent = False
             except Exception as error:  # noqa: BLE001  # no failure of a server, of whatever kind, may reach training
-                if not self._silent:
+                if not self._silent and not self._interrupted:  # what an end by Ctrl-C cuts off is no news
                     self._say(f"progress is not shown for now: {reason(error)}; training continues")
                 self._silent = True
             if stopping:
@@ -90,13 +93,13 @@ class LiveProgress:
         if not rows:
             return
         steps = int(rows[-1]["environment_steps"])
+        total = self._config.updates * self._config.steps_per_update
         if steps != self._shown:
-            total = self._config.updates * self._config.steps_per_update
             self._progress = artifacts.progress(self._progress, 100 * steps / total, describe(rows[-1], total))
             self._shown = steps
         if steps != self._drawn and (last or time.monotonic() >= self._draw_at):
             self._drawn, self._draw_at = steps, time.monotonic() + self._redraw
-            self._curve = artifacts.curve_so_far(self._curve, self._draw(run, rows), f"until environment step {steps}")
+            self._curve = artifacts.curve_so_far(self._curve, self._draw(run, rows), describe(rows[-1], total))
 
     def _draw(self, run: rundir.RunDirectory, rows: Sequence[Row]) -> bytes:
         """The learning curve as PNG, by the code that draws it at the end of the run."""
@@ -109,7 +112,7 @@ class LiveProgress:
 
 
 def describe(row: Row, total: int) -> str:
-    """One line about an update: progress, success, speed and time left.
+    """One line about an update: progress, success as the terminal shows it, speed and time left.
 
     Args:
         row: of metrics.jsonl.
@@ -117,9 +120,9 @@ def describe(row: Row, total: int) -> str:
     """
     steps = int(row["environment_steps"])
     parts = [f"{steps:,} of {total:,} environment steps"]
-    success = row.get("episode/success_last_100", row.get("episode/success"))
+    success, count = (row.get(name) for name in train.RECENT)
     if success is not None:
-        parts.append(f"success {float(success):.2f}")
+        parts.append(f"success {float(success):.2f} (n {count})")
     speed = float(row.get("speed/environment_steps_per_s", 0.0))
     if speed > 0 and steps < total:
         parts.append(f"{speed:.0f} steps/s")

@@ -23,7 +23,10 @@ from vldac.utils.processes import GRACE
 
 #: Columns of a learning curve, of the episodes that began in an update and of its responses. A run on the same machine
 #: gives the same values again, so there are no timings.
-EPISODES = ("episode/count", "episode/success", "episode/return", "episode/length")
+MEANS = ("episode/success", "episode/return", "episode/length")
+EPISODES = ("episode/count", *MEANS)
+#: Success over the last episodes that compare fairly, and how many they are: what the terminal shows.
+RECENT = ("episode/success_last_100", "episode/success_last_100_count")
 RESPONSES = ("rollout/invalid_actions", "rollout/response_tokens")
 #: Share of a run whose mean is reported as its end.
 TAIL = 0.1
@@ -115,19 +118,22 @@ def _forwarder(root: Path, config: Config, run: rundir.RunDirectory) -> forwarde
 def write_curve(path: Path, rows: Sequence[forwarder.Row], episodes: Sequence[Mapping[str, Any]]) -> None:
     """Writes the learning curve as CSV, one line an update; what an update does not have stays empty.
 
+    Of the episodes that began in the last updates, only the quick ones have ended, and those are mostly successes. An
+    update therefore has means only if every episode that began in it has ended.
+
     Args:
         path: of the CSV.
-        rows: of metrics.jsonl.
+        rows: of metrics.jsonl; "episode/complete_until" of the last one says which episodes have all ended.
         episodes: of episodes.jsonl, each in the line of the update in which it began.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ("environment_steps", *EPISODES, *RESPONSES), extrasaction="ignore")
         writer.writeheader()
-        start = 0
+        start, complete = 0, int(rows[-1].get("episode/complete_until", 0)) if rows else 0
         for row in rows:
             end = int(row["environment_steps"])
-            begun = [episode for episode in episodes if start <= episode["began"] < end]
+            begun = [episode for episode in episodes if start <= episode["began"] < end <= complete]
             line = {"environment_steps": end, **{name: row[name] for name in RESPONSES if name in row}}
             line["episode/count"] = len(begun)
             if begun:
@@ -143,7 +149,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def summary(rows: Sequence[forwarder.Row]) -> dict[str, Any]:
-    """Where a run ended: means over the last tenth of its updates, of the episodes that ended in them.
+    """Where a run ended: means over the last tenth of its updates.
+
+    Those of episodes are of the "episode_count" ones that became comparable in these updates, each with the same
+    weight. The success of the last episodes is that of the last update.
 
     Raises:
         PipelineError: there is no update.
@@ -152,10 +161,16 @@ def summary(rows: Sequence[forwarder.Row]) -> dict[str, Any]:
         raise errors.PipelineError("training wrote no update; delete its directory under runs/ and run again")
     last = rows[-max(1, round(TAIL * len(rows))) :]
     means: dict[str, Any] = {"environment_steps": int(rows[-1]["environment_steps"]), "updates": len(rows)}
-    for name in (*EPISODES, *RESPONSES):
-        values = [float(row[name]) for row in last if row.get(name) is not None]
-        if values:
-            means[name.replace("/", "_")] = sum(values) / len(values)
+    means["episode_count"] = sum(int(row.get("episode/count", 0)) for row in last)
+    for name in (*MEANS, *RESPONSES):
+        pairs = [
+            (float(row[name]), float(row.get("episode/count", 0)) if name in MEANS else 1.0)
+            for row in last
+            if row.get(name) is not None
+        ]
+        if total := sum(weight for _, weight in pairs):
+            means[name.replace("/", "_")] = sum(value * weight for value, weight in pairs) / total
+    means |= {name.replace("/", "_"): rows[-1][name] for name in RECENT if name in rows[-1]}
     return means
 
 

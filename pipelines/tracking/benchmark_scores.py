@@ -162,7 +162,8 @@ def record(
             dataset_name=data.name, dataset_digest=data.digest,
         )  # fmt: skip
     for file in (SUMMARY, "records.jsonl"):
-        client.log_artifact(run_id, str(directory / file), kept["records"])
+        with exports.dereferenced(directory / file) as plain:
+            client.log_artifact(run_id, str(plain), kept["records"])
     if first:
         client.set_model_version_tag(version.name, number, _tag(name, policy), text)
     client.set_model_version_tag(version.name, number, tag, text)  # last: without it, all of this is done again

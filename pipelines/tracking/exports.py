@@ -7,11 +7,14 @@ that what is logged again, after a failure or by another run with the same resul
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core.project import content_hash, read_json
+from pipelines.core.project import content_hash, home, read_json
 from pipelines.tracking import runs
 from pipelines.tracking.datasets import EvaluationSet
 
@@ -66,11 +69,37 @@ def log(client: MlflowClient, root: Path, run_id: str, tags: Mapping[str, str]) 
                 params={"environment_steps": str(step), "update": str(entry["update"])},
                 model_type="policy",
             )
-            client.log_model_artifacts(model.model_id, str(directory))
+            with dereferenced(directory, home(root)) as files:
+                client.log_model_artifacts(model.model_id, str(files))
             client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
             client.finalize_logged_model(model.model_id, "READY")
         ids.append(str(model.model_id))
     return ids
+
+
+@contextmanager
+def dereferenced(path: Path, space: Path | None = None) -> Iterator[Path]:
+    """A file or directory as MLflow takes it: without symbolic links, which a DVC cache of type symlink consists of.
+
+    Args:
+        path: of the project.
+        space: directory with space for a copy, which may be gigabytes; None: that of temporary files.
+
+    Yields:
+        `path`, or a copy of the same name.
+    """
+    if not (path.is_symlink() or any(inner.is_symlink() for inner in path.rglob("*"))):
+        yield path
+        return
+    if space is not None:
+        space.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=space, prefix="upload.") as directory:
+        copy = Path(directory, path.name)
+        if path.is_dir():
+            shutil.copytree(path, copy, copy_function=shutil.copyfile)  # not read-only, as a cache is
+        else:
+            shutil.copyfile(path, copy)
+        yield copy
 
 
 def index(root: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from pipelines.core.project import package_directory
+from pipelines.core.project import home, package_directory
+from pipelines.tracking import exports
 
 #: What a model needs beside its own files, at the versions that trained it.
 REQUIREMENTS = (
@@ -41,14 +42,19 @@ def log_model(root: Path, run_id: str, tags: Mapping[str, str], step: int) -> st
         outputs=Schema([ColSpec(text, "action", False), ColSpec(text, "thoughts", False), ColSpec(text, "text")]),
         params=ParamSchema([ParamSpec("temperature", DataType.double, 0.0), ParamSpec("seed", DataType.long, 0)]),
     )
-    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+    with (
+        exports.dereferenced(root / "models/policy", home(root)) as policy,
+        exports.dereferenced(root / "models/base", home(root)) as base,
+        mlflow.start_run(run_id=run_id),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # MLflow tries the model on the example, and libraries chatter as they load it
         logged = mlflow.pyfunc.log_model(
             name="policy",
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={"policy": str(root / "models/policy"), "base": str(root / "models/base")},
+            artifacts={"policy": str(policy), "base": str(base)},
             code_paths=[str(package_directory(root, name)) for name in ("vldac", "envs")],
-            pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
+            pip_requirements=requirements(),
             signature=signature,
             input_example={"image": _blank_png(), "instruction": "Which action leads to the red box?"},
             tags=dict(tags),
@@ -57,6 +63,11 @@ def log_model(root: Path, run_id: str, tags: Mapping[str, str], step: int) -> st
             step=step,
         )
     return str(logged.model_id)
+
+
+def requirements() -> list[str]:
+    """What a model needs, as an index has it: a build such as 2.13.0+cpu is on none, its version is."""
+    return [f"{package}=={metadata.version(package).partition('+')[0]}" for package in REQUIREMENTS]
 
 
 def _blank_png(width: int = 64, height: int = 48) -> str:

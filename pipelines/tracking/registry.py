@@ -205,6 +205,8 @@ def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool) -> 
 def rollback(root: Path, name: str, reason: str) -> tuple[str, str]:
     """Makes the champion before the present one @champion again; the rule does not promote the present one any more.
 
+    Versions that were deleted since are passed over. The alias moves first: whatever fails then, the champion is right.
+
     Returns:
         The version that was champion, and the one that is now.
 
@@ -213,14 +215,17 @@ def rollback(root: Path, name: str, reason: str) -> tuple[str, str]:
     """
     with _locked(root), runs.reachable(root):
         client = runs.client(root)
+        known = {str(version.version) for version in client.search_model_versions(f"name='{name}'")}
         champions = history(client, name)
-        if len(champions) < 2:
+        gone = champions[-1] if champions else None
+        earlier = [number for number in champions[:-1] if number in known and number != gone]
+        if gone is None or not earlier:
             raise PipelineError(f"{name} has had no champion before the present one; promote another version instead")
-        gone, back = champions[-1], champions[-2]
-        client.set_model_version_tag(name, gone, "rollback.reason", reason)
-        client.set_model_version_tag(name, gone, "rollback.to", back)
-        _set_champion(client, name, champions[:-1])
-    return gone, back
+        _set_champion(client, name, earlier)
+        if gone in known:
+            client.set_model_version_tag(name, gone, "rollback.reason", reason)
+            client.set_model_version_tag(name, gone, "rollback.to", earlier[-1])
+    return gone, earlier[-1]
 
 
 def history(client: MlflowClient, name: str) -> list[str]:

@@ -138,12 +138,12 @@ def test_a_killed_worker_takes_its_run_along_is_restarted_and_the_run_is_marked(
 def test_without_its_servers_for_a_while_a_training_ends_as_if_they_had_been_there(served: Served) -> None:
     lengthen(served.root, 640)
     run = training_run(served)
-    os.kill(served.service("prefect server"), signal.SIGKILL)
+    os.kill(served.service("prefect_server"), signal.SIGKILL)
     os.kill(served.service("mlflow server"), signal.SIGKILL)
     for name in ("prefect", "mlflow"):
         until(partial(_has_said, served, f"{name} is started again"), 30, f"serve starts {name} again")
     until((_newest_run(served.root) / "complete.json").exists, 240, "training's result")
-    until(lambda: served.service("prefect server") and served.state(run) in {"Completed"}, 120, "the run's own end")
+    until(lambda: served.service("prefect_server") and served.state(run) in {"Completed"}, 120, "the run's own end")
 
     # Whatever could not be delivered by the end of the training arrives with the next step that needs the server.
     run = served.run("train-pipeline/train", steps=["register"])

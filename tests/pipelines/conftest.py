@@ -68,9 +68,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Prefect server's API, by which many tests are spared the making of a database each."""
     home, port = tmp_path_factory.mktemp("prefect"), free_port()
-    command = (sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    module = "pipelines.orchestration.prefect_server"
+    command = (sys.executable, "-m", module, "--host", "127.0.0.1", "--port", str(port))
     with (home / "log").open("w") as log:
-        env = {**clean_environment(REPOSITORY), **environment(home), "PREFECT_HOME": str(home)}
+        env = {
+            **clean_environment(REPOSITORY),
+            **environment(home),
+            "PREFECT_HOME": str(home),
+            "PREFECT_UI_API_URL": "/api",
+        }
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
     kill_when_parent_dies(server.pid)

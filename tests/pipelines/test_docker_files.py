@@ -88,7 +88,9 @@ def test_what_a_service_waits_for_exists_and_can_be_waited_for() -> None:
 
 
 def test_the_servers_of_compose_are_commands_of_the_image_with_passwords() -> None:
-    assert SERVICES["prefect"]["command"][:3] == ["prefect", "server", "start"]
+    assert SERVICES["prefect"]["command"][:3] == ["python", "-m", "pipelines.orchestration.prefect_server"]
+    assert SERVICES["prefect"]["environment"]["VLDAC_ALLOWED_HOSTS"] == "prefect"  # as the worker calls it
+    assert SERVICES["worker"]["environment"]["PREFECT_API_URL"].startswith("http://prefect:")
     assert "PREFECT_SERVER_API_AUTH_STRING" in SERVICES["prefect"]["environment"]
     assert "--app-name=basic-auth" in SERVICES["mlflow"]["command"]
     assert SERVICES["worker"]["image"] == SERVICES["mlflow"]["image"] == SERVICES["prefect"]["image"]

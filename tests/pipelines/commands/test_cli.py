@@ -203,3 +203,14 @@ def test_importing_the_package_loads_no_library_and_sets_what_libraries_read() -
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_is_one_line_whatever_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("envs.registry.registered", interrupted)
+    assert cli.call(["envs", "list"]) == 130
+    assert capsys.readouterr().err == "error: interrupted; the same command resumes where this one stopped\n"

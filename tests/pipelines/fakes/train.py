@@ -30,16 +30,19 @@ rows = metrics.read_text().splitlines(keepends=True)[:done] if metrics.exists() 
 metrics.write_text("".join(rows))
 print(f"starting at update {done}", flush=True)
 for update in range(done + 1, config.updates + 1):
+    comparable = 4 * min(25, max(0, update - 1))  # an episode lasts until the update after the one in which it began
     row = {
         "update": update,
         "environment_steps": update * config.steps_per_update,
         "time_s": time.monotonic() % 100,
-        "episode/count": 4,
-        "episode/success": update / config.updates,
-        "episode/return": update / 10,
+        "episode/complete_until": (update - 1) * config.steps_per_update,
         "rollout/invalid_actions": 0.1,
         "loss/policy": 1 / update,
     }
+    if comparable:
+        row |= {"episode/count": 4, "episode/success": update / config.updates, "episode/return": update / 10}
+        row |= {"episode/length": 3.0, "episode/success_last_100": update / config.updates}
+        row |= {"episode/success_last_100_count": comparable}
     with metrics.open("a") as file:
         file.write(json.dumps(row) + "\n")
     with (options.run_dir / "episodes.jsonl").open("a") as file:

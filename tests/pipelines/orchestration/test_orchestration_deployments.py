@@ -96,6 +96,18 @@ def test_silence_after_a_sign_of_life_is_a_crash_unless_the_run_has_ended() -> N
     assert deployments.SILENCE > 3 * deployments.HEARTBEAT  # two may be lost
 
 
+def test_a_run_that_a_worker_took_and_that_never_lives_is_a_crash() -> None:
+    trigger = deployments.never_alive_automation().trigger
+    assert isinstance(trigger, EventTrigger)
+    assert trigger.after == {"prefect.flow-run.Pending", "prefect.flow-run.Running"}
+    assert {"prefect.flow-run.heartbeat", "prefect.flow-run.Crashed", "prefect.flow-run.Scheduled"} <= trigger.expect
+    assert not trigger.expect & trigger.after
+    assert trigger.within == timedelta(seconds=deployments.NEVER_ALIVE)
+    # Heartbeats carry the tags of their run. Flows of other people need not send any, and are left alone.
+    assert trigger.model_dump()["match_related"] == {"prefect.resource.id": [f"prefect.tag.{deployments.TAG}"]}
+    assert all(deployments.TAG in each["tags"] for each in PREFECT_YAML["deployments"])
+
+
 def test_without_a_server_it_says_what_to_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.call(["deployments"]) == 1
     assert capsys.readouterr().err.startswith("error: PREFECT_API_URL names no server; start one with `vldac serve`")

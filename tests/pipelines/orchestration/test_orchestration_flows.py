@@ -6,9 +6,12 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 import stat
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from pipelines.commands import cli
 from pipelines.core import errors, tables
 from pipelines.stages import repro
 from pipelines.tracking import runs
+from tests.integration.service_client import until
 from tests.pipelines.conftest import REPOSITORY, call, dvc
 from vldac.config import Config
 
@@ -161,7 +165,7 @@ def test_a_killed_training_is_resumed_in_the_same_mlflow_run(project: Path) -> N
     client = runs.client(project)
     experiment = client.get_experiment_by_name(runs.EXPERIMENT)
     (run,) = client.search_runs([experiment.experiment_id])
-    history = client.get_metric_history(run.info.run_id, "episode/success")
+    history = client.get_metric_history(run.info.run_id, "loss/policy")
     assert sorted(metric.step for metric in history) == [32 * update for update in range(1, 11)]
     train = json.loads((project / "runs/train.json").read_text())
     assert train["mlflow_run_id"] == run.info.run_id
@@ -183,7 +187,27 @@ def test_without_its_servers_everything_is_trained_and_the_metrics_arrive_later(
     client = runs.client(project)
     run = runs.find_run(client, json.loads((project / "runs/train.json").read_text())["run_key"])
     assert run is not None
-    assert len(client.get_metric_history(run.info.run_id, "episode/success")) == 10
+    assert len(client.get_metric_history(run.info.run_id, "loss/policy")) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_within_seconds_with_one_line(project: Path, number: signal.Signals) -> None:
+    """Ctrl-C reaches every process of the terminal's group at once, the run's own Prefect server among them."""
+    printed = project.parent / "printed"
+    env = {**os.environ, "FAKE_UPDATE_SECONDS": "2", "PYTHONUNBUFFERED": "1"}
+    command = [*RUN, "--steps", "environment", "base", "train"]
+    with printed.open("w") as out:
+        run = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+    until(lambda: "update 2" in printed.read_text(), 180, "the training works")
+    said, asked = printed.read_text(), time.monotonic()
+    os.killpg(run.pid, number)
+    assert run.wait(60) == 128 + number
+    assert time.monotonic() - asked < 30  # seconds where the machine has the time
+    last = printed.read_text().removeprefix(said).splitlines()
+    cause = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
+    assert last[-1] == f"error: {cause}; the same command resumes where this one stopped"
+    assert not [line for line in last[:-1] if not line.startswith("update")], last
 
 
 @pytest.mark.slow

@@ -48,7 +48,15 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
 
 def row(update: int) -> dict[str, Any]:
     steps = update * CONFIG.steps_per_update
-    return {"update": update, "environment_steps": steps, "episode/success": 0.5, "speed/environment_steps_per_s": 64.0}
+    return {
+        "update": update,
+        "environment_steps": steps,
+        "episode/complete_until": steps,
+        "episode/success": 1.0,  # of the two episodes of this update
+        "episode/success_last_100": 0.5,
+        "episode/success_last_100_count": 2 * update,
+        "speed/environment_steps_per_s": 64.0,
+    }
 
 
 def write(run: rundir.RunDirectory, *updates: int) -> None:
@@ -66,7 +74,8 @@ def test_progress_moves_one_bar_and_redraws_one_picture(tmp_path: Path, page: Pa
     assert [percent for _, percent, _ in page.bars] == [100 / 32, 25.0]
     assert page.bars[0][0] is None
     assert page.bars[1][0] is not None
-    assert page.bars[1][2] == "2,048 of 8,192 environment steps, success 0.50, 64 steps/s, about 1 min 36 s left"
+    assert page.bars[1][2] == "2,048 of 8,192 environment steps, success 0.50 (n 16), 64 steps/s, about 1 min 36 s left"
+    assert "success" not in live.describe({"environment_steps": 256, "episode/success": 1.0}, 8192)  # not comparable
     assert page.curves[1][0] is not None
     assert all(png.startswith(b"\x89PNG") for _, png in page.curves)
 
@@ -93,9 +102,15 @@ def test_a_server_that_is_away_is_one_line_and_is_told_when_it_is_back(tmp_path:
 
 
 def test_what_ends_the_training_is_not_held_up(tmp_path: Path, page: Page) -> None:
-    with pytest.raises(KeyboardInterrupt), LiveProgress(tmp_path, CONFIG, print, interval=3600.0):
-        raise KeyboardInterrupt
+    said: list[str] = []
+    page.away = True
+    with rundir.open_run(tmp_path / "runs", "f00d") as run:
+        write(run, 1)
+        with pytest.raises(KeyboardInterrupt), LiveProgress(tmp_path, CONFIG, said.append, interval=3600.0) as live_:
+            raise KeyboardInterrupt
+    live_._thread.join(60)
     assert not page.bars
+    assert said == []  # the line that says why it ended is the last
 
 
 def test_an_expected_failure_is_one_line_in_the_log_and_a_bug_keeps_its_traceback(

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from PIL import Image
 
 from pipelines.commands import cli
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import content_hash
-from pipelines.tracking import exports, registry, runs
+from pipelines.tracking import exports, packaging, registry, runs
 from tests.pipelines.conftest import call, commit, dvc
 from vldac.config import load
 
@@ -46,11 +47,11 @@ def predict(name: str, observation: Mapping[str, object], **parameters: float) -
 @pytest.fixture
 def fake_actor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Logging a model tries it in this process, where the real `vldac` is imported."""
-    spec = importlib.util.spec_from_file_location("vldac.policy", Path(__file__).parents[1] / "fakes/policy.py")
+    spec = importlib.util.spec_from_file_location("vldac.acting", Path(__file__).parents[1] / "fakes/acting.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "vldac.policy", module)
+    monkeypatch.setitem(sys.modules, "vldac.acting", module)
     spec.loader.exec_module(module)
 
 
@@ -83,6 +84,80 @@ def keeping(project: Path) -> Path:
     Path("params.yaml").write_text(params.replace("export_every: 0", "export_every: 4"))
     commit("keeps policies")
     return project
+
+
+@pytest.fixture
+def versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """A registry in which the versions 1 to 4 of the model `m` have been champions in turn."""
+    monkeypatch.chdir(tmp_path)
+    client = runs.client(tmp_path)
+    client.create_registered_model("m")
+    for number in range(1, 5):
+        client.create_model_version("m", source=f"file://{tmp_path}")
+        registry._set_champion(client, "m", [str(n) for n in range(1, number + 1)])
+    return client
+
+
+def champion(client: MlflowClient) -> str:
+    return str(client.get_registered_model("m").aliases["champion"])
+
+
+def test_a_rollback_passes_over_versions_that_were_deleted(versions: MlflowClient, tmp_path: Path) -> None:
+    versions.delete_model_version("m", "3")
+    assert registry.rollback(tmp_path, "m", "it cheats") == ("4", "2")
+    assert champion(versions) == "2"
+    assert versions.get_model_version("m", "4").tags["rollback.reason"] == "it cheats"
+    versions.delete_model_version("m", "2")  # the present one, and its alias with it
+    assert registry.rollback(tmp_path, "m", "gone") == ("2", "1")
+    assert champion(versions) == "1"
+    with pytest.raises(PipelineError, match="has had no champion before"):
+        registry.rollback(tmp_path, "m", "again")
+
+
+def test_a_rollback_that_is_cut_off_has_moved_the_alias(
+    versions: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConnectionError("away")
+
+    monkeypatch.setattr("mlflow.MlflowClient.set_model_version_tag", refuse)
+    with pytest.raises(PipelineError, match="away"):
+        registry.rollback(tmp_path, "m", "it cheats")
+    assert champion(versions) == "3"
+    assert "rollback.reason" not in versions.get_model_version("m", "4").tags
+
+
+def test_weights_that_are_links_into_a_cache_are_logged_as_files(tmp_path: Path) -> None:
+    """As `dvc config cache.type symlink` lays them out, read-only."""
+    cache, kept = tmp_path / "cache", tmp_path / "models/checkpoints/update-000004"
+    cache.mkdir()
+    kept.mkdir(parents=True)
+    (cache / "abc").write_bytes(b"weights")
+    (cache / "abc").chmod(0o444)
+    (kept / "adapter_model.safetensors").symlink_to(cache / "abc")
+    listing = {"checkpoints": [{"path": kept.name, "update": 4, "environment_steps": 128}]}
+    (cache / "def").write_text(json.dumps(listing))
+    (kept.parent / "index.json").symlink_to(cache / "def")
+    client = runs.client(tmp_path)
+    run = client.create_run(exports.experiment_id(client))
+    (model_id,) = exports.log(client, tmp_path, run.info.run_id, {})
+    (stored,) = (tmp_path / ".local/mlartifacts").rglob("adapter_model.safetensors")
+    assert stored.read_bytes() == b"weights"
+    assert not stored.is_symlink()
+    assert exports.log(client, tmp_path, run.info.run_id, {}) == [model_id]
+    assert not list((tmp_path / ".local").glob("upload.*"))
+
+    with exports.dereferenced(kept.parent / "index.json") as file:  # a single file, as a benchmark's records are
+        assert file.name == "index.json"
+        assert not file.is_symlink()
+    with exports.dereferenced(cache) as plain:
+        assert plain == cache  # gigabytes are not copied for nothing
+
+
+def test_requirements_are_versions_that_an_index_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packaging.metadata, "version", lambda name: "2.13.0+cpu" if name == "torch" else "1.2.3")
+    assert "torch==2.13.0" in packaging.requirements()
+    assert not [line for line in packaging.requirements() if "+" in line]
 
 
 @pytest.mark.slow
