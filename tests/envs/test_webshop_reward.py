@@ -248,6 +248,7 @@ def test_attributes(wanted: str, has: bool) -> None:
         (["xl", "xl"], ["xl"], 1),
         ([], ["xl"], 0),
         (["xl"], [], 0),
+        (["color"], ["red wine"], 0),  # the released shop, which compares with ("color", "red wine"), gives 1
     ],
 )
 def test_options(chosen: list[str], wanted: list[str], hits: int) -> None:
