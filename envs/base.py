@@ -48,9 +48,14 @@ def how_to_install(extra: str) -> str:
 
     In a checkout it is a target of its Makefile. Elsewhere it names the packages themselves, since the project is on no
     package index and pip could not find its extras.
+
+    Args:
+        extra: of pyproject.toml; or "nethack", whose packages no extra can name, because they pin another Gymnasium.
     """
     if (Path(__file__).parents[1] / "Makefile").is_file():
         return "make envs" if extra in {"alfworld", "webshop"} else "make setup"
+    if extra == "nethack":
+        return "pip install --no-deps nle minihack"
     try:
         required = metadata.requires("vldac") or []
     except metadata.PackageNotFoundError:
@@ -58,6 +63,8 @@ def how_to_install(extra: str) -> str:
     found = [
         line.partition(";") for line in required if re.search(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""", line)
     ]
+    if not found:  # the modules were copied without the project's metadata, as MLflow copies those of a model
+        return f"pip install, with the packages of the extra {extra!r} in the project's pyproject.toml"
     return "pip install " + " ".join(f"'{requirement.strip()}'" for requirement, _, _ in found)
 
 

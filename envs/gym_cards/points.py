@@ -43,7 +43,8 @@ class _Points(Game):
     Episodes terminate at "=" and are truncated by the step that begins with too many symbols. Success is the +10.
 
     The released games hand the joined symbols to Python, in floating point, so that two numbers in a row read as one
-    ("2", "4" as 24), "*", "*" is a power and 8/(3-8/3) misses 24. Here the symbols stay apart and values are exact.
+    ("2", "4" as 24), "*", "*" is a power, "/", "/" divides and rounds down, and 8/(3-8/3) misses 24. Here the symbols
+    stay apart and values are exact.
     """
 
     target: ClassVar[int]

@@ -22,12 +22,21 @@ pyglet.options["headless"] = True
 
 _LIBRARIES_MISSING = (
     "MiniWorld cannot draw: the OpenGL libraries are missing or give no context ({error}); on Debian and Ubuntu: "
-    "apt-get install libegl1 libgl1 libglu1-mesa libfreetype6"
+    "apt-get install libegl1 libgl1 libglu1-mesa libfreetype6 libegl-mesa0 libgl1-mesa-dri"
 )
 
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _no_opengl(error: BaseException) -> bool:
+    """Whether OpenGL cannot be used here.
+
+    pyglet raises ImportError for a shared library that it cannot load. Without a driver, it raises exceptions of its
+    own, which have no common base, from modules whose import just fails.
+    """
+    return isinstance(error, (ImportError, OSError)) or type(error).__module__.partition(".")[0] == "pyglet"
 
 
 try:
@@ -38,7 +47,9 @@ try:
     from envs.miniworld import geometry
 except ModuleNotFoundError:
     raise
-except (ImportError, OSError) as error:  # pyglet raises ImportError for a shared library that it cannot load
+except Exception as error:
+    if not _no_opengl(error):
+        raise
     raise SimulatorError(_LIBRARIES_MISSING.format(error=_one_line(error))) from error
 
 #: Not one of `MiniWorldEnv.Actions`: with it, `step` of every environment lets time pass and moves nothing.
@@ -269,7 +280,9 @@ def _make_simulator(name: str, width: int, height: int) -> Any:
             simulator = _simulator_class(name)(
                 obs_width=width, obs_height=height, window_width=width, window_height=height
             )
-    except (ImportError, OSError, gl.ConfigException, gl.ContextException, gl.lib.GLException) as error:
+    except Exception as error:
+        if not _no_opengl(error):
+            raise
         raise SimulatorError(_LIBRARIES_MISSING.format(error=_one_line(error))) from error
     if name == "RoomObjects":
         simulator.max_episode_steps = _ROOM_OBJECTS_STEPS

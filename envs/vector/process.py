@@ -64,6 +64,7 @@ class WorkerProcess:
 
         Raises:
             WorkerLost: with the reason, for which the worker is killed.
+            SimulatorError: the simulators cannot be made from what was asked for, by this worker or another.
         """
         if not wait([self.connection], max(deadline - time.monotonic(), 0.0)):
             self.kill()
@@ -75,6 +76,8 @@ class WorkerProcess:
             raise WorkerLost(f"died ({_exit(self.process.returncode)})") from None
         if isinstance(reply, dict) and "error" in reply:
             self.kill()
+            if reply["final"]:
+                raise SimulatorError(reply["error"])
             raise WorkerLost(reply["error"])
         return reply
 

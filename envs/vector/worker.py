@@ -126,7 +126,10 @@ def serve(connection: Connection, memory: int) -> None:
                 reply = [method(*arguments) for arguments in request["arguments"]]
             connection.send_bytes(json.dumps(reply).encode())
     except Exception as error:  # noqa: BLE001  # whatever a simulator raises is reported; the parent replaces the worker
-        connection.send_bytes(json.dumps({"error": _last_line(error)}).encode())
+        # A wrong option, wrong data or a missing package: no other worker would do better.
+        final = simulators is None and isinstance(error, (ValueError, ModuleNotFoundError))
+        line = " ".join(str(error).split()) if final else _last_line(error)
+        connection.send_bytes(json.dumps({"error": line, "final": final}).encode())
     finally:
         if simulators is not None:
             simulators.close()

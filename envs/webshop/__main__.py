@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from envs.base import SimulatorError
 from envs.webshop.server import ShopServer
 from envs.webshop.shop import open_shop
 
@@ -18,11 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--catalogue", default="default", help='"default", "small" or a directory of the released files'
     )
     parser.add_argument("--goals", default="synthetic", choices=("synthetic", "human"))
+    parser.add_argument(
+        "--tagger", choices=("spacy", "rules"), help="finds nouns; the default is spacy for the released files"
+    )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     options = parser.parse_args(arguments)
     try:
-        server = ShopServer(open_shop(options.catalogue, options.goals), options.port)
-    except (OSError, ValueError) as error:
+        server = ShopServer(open_shop(options.catalogue, options.goals, options.tagger), options.port)
+    except (OSError, ValueError, SimulatorError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"the shop is open at {server.address} (Ctrl-C closes it)", flush=True)

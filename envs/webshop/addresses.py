@@ -37,12 +37,12 @@ def from_address(address: str, shop: Shop) -> tuple[int, State] | None:
     Nothing of an address is taken on trust: goal, item and options have to exist and the page of results to hold
     something, unless it is the first.
     """
-    parts = urlsplit(address)
-    match = _PATH.fullmatch(parts.path)
     try:
+        parts = urlsplit(address)
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), max_num_fields=64)
-    except ValueError:
+    except ValueError:  # such as "http://[::1"
         return None
+    match = _PATH.fullmatch(parts.path)
     fields = dict(pairs)
     if match is None or int(match[1]) >= len(shop.goals) or len(fields) != len(pairs):
         return None

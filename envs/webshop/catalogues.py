@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from envs.webshop import official, small, synthetic
-from envs.webshop.products import Catalogue
+from envs.webshop.products import Catalogue, CatalogueError
 
 
 @lru_cache(maxsize=4)
@@ -14,14 +14,14 @@ def load(name: str) -> Catalogue:
     """A catalogue: "default", "small", or a directory with the released files.
 
     Raises:
-        ValueError: there is no such catalogue, or its files are not what they should be.
+        CatalogueError: there is no such catalogue, or its files are not what they should be.
     """
     if name == "default":
         return synthetic.catalogue()
     if name == "small":
         return small.catalogue()
     if not Path(name).is_dir():
-        raise ValueError(
+        raise CatalogueError(
             f'catalogue is {name!r}; it must be "default", "small" or a directory with the files of WebShop '
             "(items_shuffle*.json, items_ins_v2*.json, items_human_ins.json)"
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from envs.base import Env, Observation, PromptStyle, held_out, observation_space
 from envs.webshop.buyer import Buyer, keywords
 from envs.webshop.goals import Goal, split
+from envs.webshop.products import Tagger
 from envs.webshop.prompts import prompt
 from envs.webshop.screens import open_screen
 from envs.webshop.shop import MAX_ACTION_CHARACTERS, State, open_shop, parse
@@ -26,7 +27,7 @@ class WebShop(Env):
 
     An implementation of WebShop (Yao et al. 2022, arXiv 2207.01206) after the released code
     (https://github.com/princeton-nlp/WebShop): its pages, actions, goals, splits and reward, without its Java search
-    engine, spaCy model and downloads, none of which the built-in catalogues need.
+    engine and downloads; spaCy's model, like them, is needed for the released files only.
 
     Observations: one picture (1, height, width, 3) uint8 of the page, and a prompt with the instruction, the text of
     the page and what can be done there.
@@ -54,11 +55,13 @@ class WebShop(Env):
             neither a browser nor a server.
         goals: "synthetic" goals ask for attributes and every option of a product; "human" ones are those that people
             wrote, of which only the released files hold any.
+        tagger: what finds the nouns of titles, on which the reward depends: "spacy" (en_core_web_sm, as in the released
+            shop) or "rules", see `envs.webshop.nouns`; None is "spacy" for the released files, and else "rules".
         max_steps: steps until an episode is truncated; None is 100, and 12 for the small catalogue.
 
     Raises:
         ValueError: an argument or a file of the catalogue is not what it should be.
-        SimulatorError: there is no browser, or it does not start.
+        SimulatorError: there is no browser, or it does not start, or the tagger is not installed.
     """
 
     default_invalid_reward: ClassVar[float] = -0.1
@@ -73,6 +76,7 @@ class WebShop(Env):
         catalogue: str = "default",
         pictures: Literal["browser", "drawn"] = "browser",
         goals: Literal["synthetic", "human"] = "synthetic",
+        tagger: Tagger | None = None,
         max_steps: int | None = None,
     ) -> None:
         super().__init__(prompt_style=prompt_style, invalid_reward=invalid_reward)
@@ -80,12 +84,14 @@ class WebShop(Env):
             raise ValueError(f'pictures is {pictures!r}; it must be "browser" or "drawn"')
         if goals not in ("synthetic", "human"):
             raise ValueError(f'goals is {goals!r}; it must be "synthetic" or "human"')
+        if tagger not in ("spacy", "rules", None):
+            raise ValueError(f'tagger is {tagger!r}; it must be "spacy" or "rules"')
         if max_steps is None:
             max_steps = _SMALL_STEPS if catalogue == "small" else _STEPS
         if max_steps < 1:
             raise ValueError(f"max_steps is {max_steps}; it must be at least 1")
         self.width, self.height, self.max_steps = width, height, max_steps
-        self.shop = open_shop(catalogue, goals)
+        self.shop = open_shop(catalogue, goals) if tagger is None else open_shop(catalogue, goals, tagger)
         self.action_space: gym.spaces.Text = gym.spaces.Text(
             min_length=1, max_length=MAX_ACTION_CHARACTERS, charset=string.printable
         )

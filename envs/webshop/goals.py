@@ -61,7 +61,8 @@ def make_goals(catalogue: Catalogue, kind: Literal["synthetic", "human"]) -> tup
     """All goals of a catalogue in their released order.
 
     Synthetic goals are drawn the more often the rarer their attributes are: the weight of a goal is the mean over its
-    attributes of 1 / the number of goals that ask for it. Human goals are drawn equally often.
+    attributes of 1 / the number of goals that ask for it. Human goals are drawn equally often. The options of synthetic
+    goals are rewarded otherwise than in the released shop: see `reward.option_hits`.
     """
     goals: list[Goal] = []
     for product in catalogue.products:

@@ -10,20 +10,26 @@ at every start, while here a product always has the same price.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from envs.webshop.products import Catalogue, Instruction, Product, Review
+from envs.webshop.products import Catalogue, CatalogueError, Instruction, Product, Review
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_ASIN = 10
 _NO_PRICE = 100.0
-_AMOUNT = re.compile(r"\d+(\.\d+)?")
+#: As `decimal.Decimal` takes them, which the released shop calls: "12", "12.5", "12." and ".99".
+_AMOUNT = re.compile(r"(?a:\d+\.?\d*|\.\d+)")
+#: Products that may be left out as unreadable whatever their share, and the share of the whole file.
+_MOST_SKIPPED, _SKIPPED_SHARE = 4, 0.1
 
 
-class FileError(ValueError):
+class FileError(CatalogueError):
     """A released file that is not what it should be. The message is one line."""
 
 
@@ -31,35 +37,55 @@ def catalogue(directory: Path) -> Catalogue:
     """The products of a directory in the order of their file.
 
     Products whose id is "nan" or longer than ten letters, and repetitions of an id, are left out as in the released
-    shop.
+    shop. Single products that cannot be read, at which the released shop stops, are left out with a warning.
 
     Raises:
-        FileError: a file is missing, or not what it should be.
+        FileError: a file is missing, or not what it should be: more than a tenth of the products cannot be read, and
+            more than a few, or half of them.
     """
     items = _find(directory, "items_shuffle*.json")
     attributes = _read(_find(directory, "items_ins_v2*.json"), dict)
     human_file, reviews_file = directory / "items_human_ins.json", directory / "reviews.json"
     human = _read(human_file, dict) if human_file.exists() else {}
-    reviews = {entry["asin"]: entry for entry in _read(reviews_file, list)} if reviews_file.exists() else {}
+    entries = _read(reviews_file, list) if reviews_file.exists() else []
+    reviews = {str(entry.get("asin")): entry for entry in entries if isinstance(entry, dict)}
     products: dict[str, Product] = {}
-    for number, row in enumerate(_read(items, list)):
+    faults: list[FileError] = []
+    rows = _read(items, list)
+    for number, row in enumerate(rows):
         where = f"{items}: product {number}"
-        if not isinstance(row, dict):
-            raise FileError(f"{where} is not an object; the file has to be WebShop's, unchanged")
-        asin = _text(row, "asin", where)
-        if asin == "nan" or not 0 < len(asin) <= _LONGEST_ASIN or asin in products:
-            continue
-        products[asin] = _product(
-            asin,
-            row,
-            attributes=attributes.get(asin) or {},
-            human=human.get(asin) or [],
-            reviews=reviews.get(asin) or {},
-            where=where,
-        )
+        try:
+            if not isinstance(row, dict):
+                raise FileError(f"{where} is not an object; the file has to be WebShop's, unchanged")  # noqa: TRY301  # counted like every other fault
+            asin = _text(row, "asin", where)
+            if asin == "nan" or not 0 < len(asin) <= _LONGEST_ASIN or asin in products:
+                continue
+            products[asin] = _product(
+                asin,
+                row,
+                attributes=_entry(attributes.get(asin), dict, "items_ins_v2", where),
+                human=_entry(human.get(asin), list, "items_human_ins", where),
+                reviews=_entry(reviews.get(asin), dict, "reviews", where),
+                where=where,
+            )
+        except FileError as error:
+            faults.append(error)
+    if faults:
+        if len(faults) >= len(products) or len(faults) > max(_MOST_SKIPPED, _SKIPPED_SHARE * len(rows)):
+            raise faults[0]
+        _log.warning("%s: %d of %d products are left out, such as: %s", items, len(faults), len(rows), faults[0])
     if not products:
         raise FileError(f"{items} holds no products")
     return Catalogue(str(directory), tuple(products.values()), tagger="spacy")
+
+
+def _entry(value: Any, kind: type, name: str, where: str) -> Any:
+    """What another file says of a product, empty where it says nothing."""
+    if not value:
+        return kind()
+    if not isinstance(value, kind):
+        raise FileError(f"{where}: {name} holds {value!r:.80} for it, not {'a list' if kind is list else 'an object'}")
+    return value
 
 
 def _product(
@@ -95,7 +121,7 @@ def _product(
 
 def _prices(pricing: Any, where: str) -> list[float]:
     """The dollars in a text such as "$12.99" or "$10.00$15.00"; 100 where there are none."""
-    amounts = [re.sub(r"[^\d.]", "", part) for part in str(pricing or "").split("$")[1:]]
+    amounts = [re.sub(r"[^0-9.]", "", part) for part in str(pricing or "").split("$")[1:]]
     for amount in amounts:
         if not _AMOUNT.fullmatch(amount):
             raise FileError(f"{where}: pricing is {pricing!r}, which holds no prices in dollars")
@@ -128,9 +154,13 @@ def _instructions(attributes: Mapping[str, Any], where: str) -> Iterator[Instruc
 def _human_instructions(entries: list[Mapping[str, Any]], where: str) -> Iterator[Instruction]:
     """Instructions without attributes are left out, as in the released shop."""
     for entry in entries:
+        if not isinstance(entry, dict):
+            raise FileError(f"{where}: items_human_ins holds {entry!r:.80} for it, not an object")
         wanted = tuple(_texts(entry.get("instruction_attributes"), "instruction_attributes", where))
         options = entry.get("instruction_options") or ()
         values = options.values() if isinstance(options, dict) else options
+        if not isinstance(options, (dict, list, tuple)):
+            raise FileError(f"{where}: instruction_options is {options!r:.80}, not a list of texts")
         if wanted:
             yield Instruction(
                 _text(entry, "instruction", where), wanted, tuple(_texts(list(values), "instruction_options", where))
@@ -138,7 +168,10 @@ def _human_instructions(entries: list[Mapping[str, Any]], where: str) -> Iterato
 
 
 def _reviews(entry: Mapping[str, Any]) -> Iterator[Review]:
-    for review in entry.get("reviews") or ():
+    reviews = entry.get("reviews")
+    for review in reviews if isinstance(reviews, list) else ():
+        if not isinstance(review, dict):
+            continue
         stars = str(review.get("score", review.get("stars", "")))
         amount = _AMOUNT.match(stars)
         yield Review(

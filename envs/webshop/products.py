@@ -8,9 +8,18 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
+from envs.base import SimulatorError
+
 #: The pages behind an item, in the order of their links.
 SECTIONS = ("description", "features", "reviews")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+#: What finds the nouns of a title, on which the reward depends; see `nouns`.
+Tagger = Literal["spacy", "rules"]
+
+
+class CatalogueError(SimulatorError, ValueError):
+    """A catalogue that does not exist, or is not what it should be. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +134,13 @@ class Catalogue:
         name: what the catalogue is called in messages.
         products: in the order of the files; search puts equally good hits in this order.
         sections: which pages an item has, of `SECTIONS`.
-        tagger: which nouns of a title count, see `nouns`.
+        tagger: which nouns of a title count where nobody says otherwise, see `nouns`.
     """
 
     name: str
     products: tuple[Product, ...]
     sections: tuple[str, ...] = SECTIONS
-    tagger: Literal["spacy", "rules"] = "rules"
+    tagger: Tagger = "rules"
 
     @cached_property
     def by_asin(self) -> dict[str, Product]:

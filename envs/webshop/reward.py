@@ -93,7 +93,13 @@ def has_attribute(product: Product, wanted: str) -> bool:
 
 
 def option_hits(chosen: Iterable[str], wanted: Iterable[str]) -> int:
-    """How many of the wanted option values are the same as a chosen one, colors by their first name."""
+    """How many of the wanted option values are the same as a chosen one, colors by their first name.
+
+    For synthetic goals the released get_reward compares with each chosen value not the wanted value but its pair with
+    the option's name, such as ("color", "red wine"). The name then counts as a word of the value, and a color is found
+    in the pair only where it is the whole value. Here values are compared with values for all goals, as there for
+    human ones and as section 3.1 of the paper has it.
+    """
     normal = [normalize_color(value) for value in chosen]
     return sum(any(same(value, normalize_color(want)) for value in normal) for want in wanted)
 

@@ -9,7 +9,7 @@ import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from envs.webshop import pages
 from envs.webshop.addresses import from_address, to_address
@@ -97,7 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answers with a page, a picture or the style sheet."""
-        if self.headers.get("Host") not in self.server.hosts:
+        if not _is_address(self.path):
+            self._refuse(HTTPStatus.BAD_REQUEST)
+        elif self.headers.get("Host") not in self.server.hosts:
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
         elif len(self.path) > _LONGEST_ADDRESS:
             self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG)
@@ -130,3 +132,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Says nothing: pages are shown many times a second."""
+
+
+def _is_address(target: str) -> bool:
+    """Whether what a request asks for can be an address at all, unlike "http://[::1"."""
+    try:
+        urlsplit(target)
+    except ValueError:
+        return False
+    return True

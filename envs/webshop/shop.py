@@ -11,7 +11,7 @@ from typing import Literal
 from envs.webshop import catalogues
 from envs.webshop.goals import Goal, make_goals
 from envs.webshop.nouns import nouns_of
-from envs.webshop.products import Catalogue, Product
+from envs.webshop.products import Catalogue, CatalogueError, Product, Tagger
 from envs.webshop.reward import Score, score
 from envs.webshop.search import SearchIndex
 from envs.webshop.text import label, printable
@@ -51,20 +51,28 @@ class Shop:
     Args:
         catalogue: the products.
         goals: which goals customers have.
+        tagger: which nouns of a title count for the reward, see `nouns`; None takes the catalogue's.
 
     Raises:
-        ValueError: there are too few goals for training and tests.
+        CatalogueError: there are too few goals for training and tests.
+        SimulatorError: the tagger is not installed, or cannot be loaded.
     """
 
-    def __init__(self, catalogue: Catalogue, goals: Literal["synthetic", "human"] = "synthetic") -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        goals: Literal["synthetic", "human"] = "synthetic",
+        tagger: Tagger | None = None,
+    ) -> None:
         self.catalogue = catalogue
         self.goals = make_goals(catalogue, goals)
         if len(self.goals) < 2:
-            raise ValueError(
+            raise CatalogueError(
                 f"the catalogue {catalogue.name} makes {len(self.goals)} {goals} goals where 2 are needed; human goals "
                 'come with the released items_human_ins.json only, all else takes goals="synthetic"'
             )
-        self.nouns = nouns_of(catalogue.tagger)
+        self.tagger: Tagger = tagger or catalogue.tagger
+        self.nouns = nouns_of(self.tagger)
         self._cached_hits = lru_cache(maxsize=4096)(self._search)
         self._cached_clicks = lru_cache(maxsize=16384)(self._clicks)
 
@@ -156,6 +164,6 @@ def parse(action: str) -> tuple[str, str] | None:
 
 
 @lru_cache(maxsize=8)
-def open_shop(catalogue: str, goals: Literal["synthetic", "human"]) -> Shop:
+def open_shop(catalogue: str, goals: Literal["synthetic", "human"], tagger: Tagger | None = None) -> Shop:
     """The shop of a catalogue, one for all environments of a process; see `catalogues.load` and `Shop`."""
-    return Shop(catalogues.load(catalogue), goals)
+    return Shop(catalogues.load(catalogue), goals, tagger)

@@ -80,8 +80,8 @@ def test_what_is_not_needed_is_put_down_in_the_words_of_the_game(form: str) -> N
     known = Knowledge(engine.facts, engine.entities)
     verb = form.partition(" ")[0]
     for place in known.receptacles:
-        for command in (f"go to {place}", f"open {place}"):
-            engine.step(command)
+        for tried in (f"go to {place}", f"open {place}"):
+            engine.step(tried)
             known.observe(tried if engine.feedback != REFUSAL else "", engine.facts, engine.entities)
         takes = [c for c in engine.commands if c.startswith("take ") and not c.startswith(f"take {game.goal.object} ")]
         if takes:

@@ -134,6 +134,14 @@ def test_away_from_a_checkout_the_packages_of_an_extra_are_named(
     monkeypatch.setattr(base, "__file__", str(tmp_path / "envs/base.py"))
     assert base.how_to_install("alfworld") == "pip install 'alfworld<0.5,>=0.4.2' 'textworld<2,>=1.7'"
     assert base.how_to_install("webshop") == "pip install 'bm25s>=0.2.7'"
+    assert base.how_to_install("nethack") == "pip install --no-deps nle minihack"
+    # Copied modules, such as those of a model in MLflow, have no metadata.
+    monkeypatch.setattr(base.metadata, "requires", _no_metadata)
+    assert base.how_to_install("webshop").startswith("pip install, with the packages of the extra 'webshop'")
+
+
+def _no_metadata(name: str) -> list[str]:
+    raise base.metadata.PackageNotFoundError(name)
 
 
 def test_options_reach_the_environment() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from typing import Any
@@ -284,3 +285,34 @@ except SimulatorError as error:
     assert result.stdout.count("\n") == 1
     assert "libegl1 libgl1 libglu1-mesa libfreetype6" in result.stdout
     assert library in result.stdout
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "from envs.miniworld.env import MiniWorld; MiniWorld('MiniWorld-OneRoom-v0')",
+        "from benchmarks.suites.vsi_bench.renderer import _simulator; _simulator(64, 48)",
+    ],
+)
+@pytest.mark.parametrize("error", ["NoSuchConfigException", "NoSuchDisplayException", ""])
+def test_no_driver_names_the_packages(module: str, error: str) -> None:
+    patch = f"pyglet.window.Window.__init__ = lambda *_, **__: fail(pyglet.window.{error}('none'))" if error else ""
+    code = f"""
+import pyglet
+pyglet.options["headless"] = True
+def fail(error):
+    raise error
+if {bool(patch)}:
+    import pyglet.window
+    {patch}
+from envs.base import SimulatorError
+try:
+    {module}
+except SimulatorError as error:
+    print(error)
+"""
+    # Without a patch, the loader of EGL looks for drivers where there are none.
+    environment = os.environ | ({} if error else {"__EGL_VENDOR_LIBRARY_DIRS": "/nonexistent"})
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert result.stdout.count("\n") == 1
+    assert "libegl-mesa0 libgl1-mesa-dri" in result.stdout

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from envs.base import MissingSimulatorError, SimulatorError
+from envs.vector import VectorEnv
 from envs.webshop import WebShop
+from envs.webshop import nouns as nouns_module
 from envs.webshop.catalogues import load
 from envs.webshop.matching import normalize_color, same
 from envs.webshop.nouns import rule_nouns
@@ -260,7 +263,9 @@ def test_the_released_files_drop_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize("goals", ["synthetic", "human"])
 def test_environments_of_the_released_files(tmp_path: Path, goals: Any) -> None:
     open_shop.cache_clear()
-    unwrapped = WebShop(width=64, height=64, catalogue=str(write(tmp_path)), pictures="drawn", goals=goals)
+    unwrapped = WebShop(
+        width=64, height=64, catalogue=str(write(tmp_path)), pictures="drawn", goals=goals, tagger="rules"
+    )
     assert {goal.instruction.split(", and price")[0] for goal in unwrapped.shop.goals} == (
         {"I want a soft brush in gold", "a wooden brush"}
         if goals == "human"
@@ -275,6 +280,69 @@ def test_environments_of_the_released_files(tmp_path: Path, goals: Any) -> None:
             observation, reward, _, _, info = unwrapped.step(unwrapped.parse_action(text))
             assert not info["invalid"]
         assert reward == 1.0
+
+
+ONE: dict[str, Any] = {"items_shuffle_1000.json": [ITEM]}
+
+
+@pytest.mark.parametrize(
+    ("pricing", "price", "shown"),
+    [
+        ("$.99", 0.99, "$0.99"),
+        ("$12.", 12.0, "$12.0"),
+        ("$1,234.50", 1234.5, "$1234.5"),
+        (None, 100.0, "$100.0"),
+        ("$5 each", 5.0, "$5.0"),
+    ],
+)
+def test_prices_are_read_as_the_released_shop_reads_them(
+    tmp_path: Path, pricing: Any, price: float, shown: str
+) -> None:
+    (product,) = load(str(write(tmp_path, **{"items_shuffle_1000.json": [{**ITEM, "pricing": pricing}]}))).products
+    assert (product.price, product.price_text) == (price, shown)
+
+
+@pytest.mark.parametrize("bad", [{"name": None}, {"pricing": "$1.2.3"}, {"asin": 3}, {"customization_options": [1]}])
+def test_a_single_product_that_cannot_be_read_is_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: dict[str, Any]
+) -> None:
+    rows = [ITEM, {**ITEM, "asin": "B000000009", **bad}, OTHER]
+    products = load(str(write(tmp_path, **{"items_shuffle_1000.json": rows}))).products
+    assert [product.asin for product in products] == [ITEM["asin"], OTHER["asin"]]
+    assert "1 of 3 products are left out, such as: " in caplog.text
+    assert "product 1: " in caplog.text
+
+
+def test_a_file_of_products_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    rows = [{**ITEM, "asin": f"B{number:09}", **({"name": None} if number < 5 else {})} for number in range(40)]
+    with pytest.raises(FileError, match="product 0: name is None"):
+        load(str(write(tmp_path, **{"items_shuffle_1000.json": rows})))
+    assert len(load(str(write(tmp_path, **{"items_shuffle_1000.json": rows[1:]}))).products) == 35
+
+
+def test_released_files_are_never_tagged_by_other_rules_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "en_core_web_sm", None)
+    nouns_module._model.cache_clear()
+    open_shop.cache_clear()
+    options: dict[str, Any] = {"width": 64, "height": 64, "catalogue": str(write(tmp_path)), "pictures": "drawn"}
+    with pytest.raises(MissingSimulatorError, match="en_core_web_sm"):
+        WebShop(**options)
+    assert WebShop(**options, tagger="rules").shop.tagger == "rules"
+    with pytest.raises(ValueError, match="tagger is 'flair'"):
+        WebShop(**{**options, "tagger": "flair"})
+    assert DEFAULT.tagger == "rules"
+
+
+def test_wrong_data_is_told_at_once_and_not_as_a_crashed_worker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"catalogue": str(write(tmp_path, **{"items_shuffle_1000.json": "{"})), "pictures": "drawn"}
+    with pytest.raises(SimulatorError, match=r"^\S+items_shuffle_1000\.json cannot be read as JSON") as error:
+        VectorEnv("WebShop-v0", 1, num_workers=1, seeds=lambda i, k: k, width=64, height=64, options=options)
+    assert "times in a row" not in str(error.value)
+    assert "replacing" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -294,9 +362,13 @@ def test_environments_of_the_released_files(tmp_path: Path, goals: Any) -> None:
             "customization_options is not an object",
         ),
         ({"items_shuffle_1000.json": [{**ITEM, "customization_options": {"A": [1]}}]}, "of 'A' is not a list"),
-        ({"items_ins_v2_1000.json": {ITEM["asin"]: {"attributes": "soft"}}}, "attributes is 'soft'"),
-        ({"items_ins_v2_1000.json": {ITEM["asin"]: {"instruction": "x"}}}, "asks for no attributes"),
-        ({"items_human_ins.json": {ITEM["asin"]: [{"instruction_attributes": ["x"]}]}}, "instruction is None"),
+        ({**ONE, "items_ins_v2_1000.json": {ITEM["asin"]: {"attributes": "soft"}}}, "attributes is 'soft'"),
+        ({**ONE, "items_ins_v2_1000.json": {ITEM["asin"]: {"instruction": "x"}}}, "asks for no attributes"),
+        ({**ONE, "items_human_ins.json": {ITEM["asin"]: [{"instruction_attributes": ["x"]}]}}, "instruction is None"),
+        ({**ONE, "items_human_ins.json": {ITEM["asin"]: {"a": 1}}}, "items_human_ins holds .* not a list"),
+        ({**ONE, "items_human_ins.json": {ITEM["asin"]: [1]}}, "items_human_ins holds 1 for it"),
+        ({**ONE, "items_ins_v2_1000.json": {ITEM["asin"]: [1]}}, "items_ins_v2 holds .* not an object"),
+        ({"items_shuffle_1000.json": [{**ITEM, "pricing": "$"}]}, "pricing is '\\$'"),
     ],
 )
 def test_files_that_are_not_what_they_should_be(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -141,6 +141,8 @@ ITEM = "q=mug&page=1&asin=W0001"
         f"/0/item?{ITEM}&size=10 oz",
         f"/0/done?{ITEM}&score=1",
         f"/0/attributes?{ITEM}",
+        "http://[::1",
+        "//[/0/search",
         "/0/item?" + "&".join(f"a{i}=1" for i in range(100)),
     ],
 )
@@ -206,6 +208,19 @@ def get(server: ShopServer, path: str, method: str = "GET", **headers: str) -> h
     response.body = response.read()  # type: ignore[attr-defined]
     connection.close()
     return response
+
+
+@pytest.mark.parametrize("target", ["http://[::1", "http://[::1/0/search", "http://[v]/"])
+@pytest.mark.parametrize("host", ["", "elsewhere.example"])
+def test_what_is_no_address_is_refused(
+    server: ShopServer, target: str, host: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host = host or f"{HOST}:{server.port}"
+    with socket.create_connection((HOST, server.port), timeout=10) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert capfd.readouterr().err == ""
 
 
 def test_pages_are_served(server: ShopServer) -> None:

@@ -3,11 +3,15 @@ from __future__ import annotations
 import itertools
 import random
 import re
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from envs.base import MissingSimulatorError, SimulatorError
 from envs.webshop import nouns as nouns_module
 from envs.webshop.goals import Goal
 from envs.webshop.matching import normalize_color, same
@@ -244,6 +248,7 @@ def test_attributes(wanted: str, has: bool) -> None:
         (["xl", "xl"], ["xl"], 1),
         ([], ["xl"], 0),
         (["xl"], [], 0),
+        (["color"], ["red wine"], 0),  # the released shop, which compares with ("color", "red wine"), gives 1
     ],
 )
 def test_options(chosen: list[str], wanted: list[str], hits: int) -> None:
@@ -282,18 +287,57 @@ def test_rule_nouns(title: str, nouns: tuple[str, ...]) -> None:
     assert rule_nouns(title) == nouns
 
 
-def test_spacy_is_asked_only_for_released_files_and_where_a_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Token:
-        def __init__(self, text: str, pos: str) -> None:
-            self.text, self.pos_ = text, pos
+class Token:
+    def __init__(self, text: str, pos: str) -> None:
+        self.text, self.pos_ = text, pos
 
-    def model() -> Any:
+
+def model(name: str, asked: list[str]) -> ModuleType:
+    """An installed model of spaCy."""
+    made = ModuleType(name)
+
+    def load(**_: Any) -> Any:
+        asked.append(name)
         return lambda title: [Token("Red", "ADJ"), Token("Mug", "NOUN"), Token("Norvane", "PROPN"), Token("of", "ADP")]
 
+    made.load = load  # type: ignore[attr-defined]  # as a model's package has it
+    return made
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    nouns_module._model.cache_clear()
+    nouns_module.spacy_nouns.cache_clear()
+    yield
+    nouns_module._model.cache_clear()
+    nouns_module.spacy_nouns.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_spacy_takes_the_model_of_the_released_shop_whatever_others_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for name in ("en_core_web_lg", "en_core_web_sm"):
+        monkeypatch.setitem(sys.modules, name, model(name, asked))
     assert nouns_module.nouns_of("rules") is rule_nouns
-    monkeypatch.setattr(nouns_module, "_installed_model", lambda: None)
-    assert nouns_module.nouns_of("spacy") is rule_nouns
-    monkeypatch.setattr(nouns_module, "_installed_model", lambda: "en_core_web_sm")
-    monkeypatch.setattr(nouns_module, "_model", model)
+    assert asked == []
     tagger = nouns_module.nouns_of("spacy")
     assert tagger("a title that no other test has") == ("mug", "norvane")
+    assert asked == ["en_core_web_sm"]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_an_absent_model_is_an_error_with_its_cure_and_never_other_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "en_core_web_lg", model("en_core_web_lg", []))
+    monkeypatch.setitem(sys.modules, "en_core_web_sm", None)
+    with pytest.raises(MissingSimulatorError, match=r'spacy download en_core_web_sm, or set .* tagger to "rules"'):
+        nouns_module.nouns_of("spacy")
+
+    def other_version(**_: Any) -> Any:
+        raise ValueError("[E053] Could not read config file\nfrom x")
+
+    broken = model("en_core_web_sm", [])
+    broken.load = other_version  # type: ignore[attr-defined]  # as above
+    monkeypatch.setitem(sys.modules, "en_core_web_sm", broken)
+    with pytest.raises(SimulatorError, match=r"E053.*; install the model of this version") as error:
+        nouns_module.nouns_of("spacy")
+    assert "\n" not in str(error.value)

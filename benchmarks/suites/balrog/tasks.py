@@ -19,7 +19,7 @@ from benchmarks.harness.options import Profile
 from benchmarks.suites.balrog import nethack
 from benchmarks.suites.balrog.babyai_kinds import BabyAIKind
 from benchmarks.suites.balrog.environment import Environment
-from envs.base import MissingSimulatorError, UnknownEnvError
+from envs.base import MissingSimulatorError, UnknownEnvError, how_to_install
 
 _BABYAI = "BabyAI-MixedTrainLocal-v0/"
 _TWO_ROOMS = tuple(
@@ -59,7 +59,8 @@ class Spec:
         short_steps: after which the short profile ends an episode.
         packages: that it needs, as they are imported.
         make: makes a task's environment, given the folder of published data; imports the packages when it is called.
-        install: the command that installs them.
+        extra: of this project, which installs them, see `how_to_install`.
+        install: the command that installs them, where no extra does.
         synthetic: whether the games of a task are made here and only resemble the published ones, given the folder.
         digests: of the files that the games of some tasks come from, by task, given the folder.
     """
@@ -70,7 +71,8 @@ class Spec:
     short_steps: int
     packages: tuple[str, ...]
     make: Callable[[str, Path | None], Environment]
-    install: str = "make setup"
+    extra: str = "benchmarks"
+    install: str = ""
     synthetic: Callable[[str, Path | None], bool] = _drawn_by_package
     digests: Callable[[Sequence[str], Path | None], Mapping[str, str]] = _no_files
 
@@ -136,7 +138,7 @@ ENVIRONMENTS: dict[str, Spec] = {
         short_steps=30,
         packages=("textworld", "jericho"),
         make=_textworld,
-        install="make envs",
+        extra="alfworld",
         synthetic=lambda _task, data: data is None,
         digests=_textworld_digests,
     ),
@@ -154,6 +156,7 @@ ENVIRONMENTS: dict[str, Spec] = {
         short_tasks=("NetHackChallenge-v0",),
         short_steps=24,
         packages=("nle",),
+        extra="nethack",
         make=lambda task, _data: nethack.make("nle", task),
     ),
     "minihack": Spec(
@@ -166,6 +169,7 @@ ENVIRONMENTS: dict[str, Spec] = {
         short_tasks=("MiniHack-MazeWalk-9x9-v0", "MiniHack-Corridor-R3-v0"),
         short_steps=32,
         packages=("nle", "minihack"),
+        extra="nethack",
         make=lambda task, _data: nethack.make("minihack", task),
         synthetic=lambda task, _data: nethack.synthetic("minihack", task),
         digests=lambda tasks, _data: nethack.digests(tasks),
@@ -256,7 +260,7 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
             raise _missing(name, missing[0])
     found = tuple(name for name in ENVIRONMENTS if name in names or (not names and not missing_packages(name)))
     if not found:
-        raise MissingSimulatorError("no environment of BALROG is installed: make setup")
+        raise MissingSimulatorError(f"no environment of BALROG is installed: {how_to_install('benchmarks')}")
     return found
 
 
@@ -304,7 +308,8 @@ def surroundings() -> dict[str, Any]:
 
 
 def _missing(environment: str, package: str) -> MissingSimulatorError:
-    install = ENVIRONMENTS[environment].install
+    spec = ENVIRONMENTS[environment]
+    install = spec.install or how_to_install(spec.extra)
     return MissingSimulatorError(
         f"BALROG's {environment} needs the package {package!r}, which is not installed: {install}", name=package
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.harness.task import BenchmarkDataError
+from envs.base import how_to_install
 
 FOLDER = "tw_games"
 #: Games of a task that are made here: as many as BALROG has episodes.
@@ -149,7 +150,7 @@ def _run(arguments: Sequence[str]) -> None:
     except subprocess.CalledProcessError as error:
         lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
         raise BenchmarkDataError(
-            f"TextWorld could not make a game: {lines[-1]}; install TextWorld again: make envs"
+            f"TextWorld could not make a game: {lines[-1]}; install TextWorld again: {how_to_install('alfworld')}"
         ) from error
 
 

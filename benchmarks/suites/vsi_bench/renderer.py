@@ -23,8 +23,18 @@ pyglet.options["headless"] = True
 
 _LIBRARIES_MISSING = (
     "MiniWorld cannot draw: the OpenGL libraries are missing or give no context ({error}); on Debian and Ubuntu: "
-    "apt-get install libegl1 libgl1 libglu1-mesa libfreetype6"
+    "apt-get install libegl1 libgl1 libglu1-mesa libfreetype6 libegl-mesa0 libgl1-mesa-dri"
 )
+
+
+def _no_opengl(error: BaseException) -> bool:
+    """Whether OpenGL cannot be used here.
+
+    Without a driver, pyglet raises exceptions of its own, which have no common base, from modules whose import just
+    fails.
+    """
+    return isinstance(error, (ImportError, OSError)) or type(error).__module__.partition(".")[0] == "pyglet"
+
 
 try:
     from miniworld.entity import Ball, Box
@@ -32,7 +42,9 @@ try:
     from pyglet import gl
 except ModuleNotFoundError:
     raise
-except (ImportError, OSError) as error:  # pyglet raises ImportError for a shared library that it cannot load
+except Exception as error:
+    if not _no_opengl(error):
+        raise
     raise SimulatorError(_LIBRARIES_MISSING.format(error=" ".join(str(error).split()))) from error
 
 
@@ -64,7 +76,9 @@ def _simulator(width: int, height: int) -> _Scenery:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints the number of samples that the driver allows
             return _Scenery(obs_width=width, obs_height=height, window_width=width, window_height=height)
-    except (ImportError, OSError, gl.ConfigException, gl.ContextException, gl.lib.GLException) as error:
+    except Exception as error:
+        if not _no_opengl(error):
+            raise
         raise SimulatorError(_LIBRARIES_MISSING.format(error=" ".join(str(error).split()))) from error
 
 

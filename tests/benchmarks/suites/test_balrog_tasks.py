@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from benchmarks.suites.balrog import tasks
 from benchmarks.suites.balrog.play import sampling_seed
 from benchmarks.suites.balrog.tasks import ENVIRONMENTS, chosen, first_seed, make, plan
+from envs import base
 from envs.base import MissingSimulatorError, UnknownEnvError
 
 
@@ -50,6 +52,19 @@ def test_what_is_not_installed_or_not_known_is_one_line() -> None:
         chosen(("baby",))
     with pytest.raises(UnknownEnvError, match=r"crafter has no task 'defualt'; choose default"):
         make("crafter", "defualt")
+
+
+def test_away_from_a_checkout_no_message_names_a_target_of_make(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(base, "__file__", str(tmp_path / "envs/base.py"))
+    monkeypatch.setattr(tasks, "missing_packages", lambda name: [name])
+    for names in ((), *((name,) for name in tasks.ENVIRONMENTS)):
+        with pytest.raises(MissingSimulatorError, match=r"installed: pip install,? \S") as error:
+            chosen(names)
+        assert "make " not in str(error.value)
+    with pytest.raises(MissingSimulatorError, match=r"pip install --no-deps nle minihack$"):
+        chosen(("minihack",))
 
 
 def test_nothing_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

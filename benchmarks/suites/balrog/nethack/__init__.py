@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.suites.balrog.environment import Environment
 from benchmarks.suites.balrog.nethack import boxoban
 from benchmarks.suites.balrog.nethack.actions import MINIHACK
-from envs.base import MissingSimulatorError
+from envs.base import MissingSimulatorError, how_to_install
 
 #: By environment.
 TASKS = {"nle": ("NetHackChallenge-v0",), "minihack": tuple(MINIHACK)}
@@ -42,7 +42,7 @@ def make(environment: str, task: str, *, vision: bool = True, maps: Path | None 
         from benchmarks.suites.balrog.nethack.levels import minihack_folder  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingSimulatorError(
-            f"{environment} needs the package {error.name!r}, which is not installed: make setup",
+            f"{environment} needs the package {error.name!r}, which is not installed: {how_to_install('nethack')}",
             name=error.name,
         ) from error
     if environment == "nle":

@@ -19,7 +19,7 @@ from pathlib import Path
 from nle.nethack.nethack import HACKDIR
 
 from benchmarks.suites.balrog.nethack.sokoban import Place, Puzzle
-from envs.base import MissingSimulatorError, SimulatorError
+from envs.base import MissingSimulatorError, SimulatorError, how_to_install
 
 #: Seconds; a level compiles in a few milliseconds.
 _DEADLINE = 60
@@ -37,7 +37,9 @@ def minihack_folder() -> Path:
     """
     spec = find_spec("minihack")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingSimulatorError("MiniHack needs the package minihack; install it with: make setup")
+        raise MissingSimulatorError(
+            f"MiniHack needs the package minihack; install it with: {how_to_install('nethack')}"
+        )
     return Path(spec.submodule_search_locations[0])
 
 
