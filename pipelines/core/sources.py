@@ -7,6 +7,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +24,8 @@ COMPANIONS: Mapping[str, tuple[str, ...]] = {
 }
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _NO_DATA = {".py", ".pyc", ".pyi"}
+
+_PARSE_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class SourceTree:
 
     def _modules_reached_by(self, path: Path, package: Sequence[str]) -> list[str]:
         if path not in self._reached:
-            tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+            tree = _parse(path)
             self._reached[path] = [name for node in _executed(tree) for name in self._of_node(node, package)]
         return self._reached[path]
 
@@ -193,9 +196,24 @@ def _executed(tree: ast.Module) -> Iterator[ast.AST]:
         waiting += node.orelse if isinstance(node, ast.If) and typing_only else ast.iter_child_nodes(node)
 
 
+def _parse(path: Path) -> ast.Module:
+    """The syntax tree of a file.
+
+    Raises:
+        SyntaxError: the file is no Python.
+    """
+    text = path.read_text(encoding="utf-8")
+    for _ in range(_PARSE_ATTEMPTS - 1):
+        # In some releases of CPython all threads share one counter of the parser's depth (cpython issue 106905): a
+        # tree that another thread builds at the same moment makes this one fail, and the next attempt succeeds.
+        with suppress(SystemError):
+            return ast.parse(text, str(path))
+    return ast.parse(text, str(path))
+
+
 def _has_code(path: Path) -> bool:
     """Whether a package's `__init__.py` holds more than a docstring."""
-    body = ast.parse(path.read_text(encoding="utf-8"), str(path)).body
+    body = _parse(path).body
     return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
 
 

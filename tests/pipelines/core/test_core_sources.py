@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from pipelines.core import sources
 from pipelines.core.sources import SourceTree, versions
 
 FILES = {
@@ -118,3 +120,19 @@ def test_versions_are_those_of_what_decides_a_result(monkeypatch: pytest.MonkeyP
     assert versions({"torch"}, owners) == {"torch": "2.9+cpu"}
     installed["torch"] = "2.10+cpu"
     assert versions({"torch"}, owners) == {"torch": "2.10+cpu"}
+
+
+def test_a_parser_that_another_thread_disturbs_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.py").write_text("import b\n")
+    parse, failures = ast.parse, [SystemError("AST constructor recursion depth mismatch (before=102, after=74)")] * 2
+
+    def disturbed(text: str, name: str) -> ast.Module:
+        if failures:
+            raise failures.pop()
+        return parse(text, name)
+
+    monkeypatch.setattr(sources.ast, "parse", disturbed)
+    assert isinstance(sources._parse(tmp_path / "a.py").body[0], ast.Import)
+    failures += [SystemError("always")] * 9
+    with pytest.raises(SystemError, match="always"):
+        sources._parse(tmp_path / "a.py")
