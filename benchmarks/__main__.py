@@ -35,7 +35,8 @@ def table(summary: Mapping[str, Any]) -> str:
     rows = [(f"  {name}", task) for name, task in summary["tasks"].items()]
     width = max(len(name) for name, _ in rows) + 2
     made_here = " (synthetic)" if summary["synthetic"] else ""
-    lines = [f"{summary['title']}{made_here}, {summary['count']} records"]
+    lost = f", {summary['unanswered']} of them of questions that could not be put" if "unanswered" in summary else ""
+    lines = [f"{summary['title']}{made_here}, {summary['count']} records{lost}"]
     for name, scores in [*rows, ("overall", summary)]:
         lines.append(f"{name:<{width}} {scores['score']:6.2f} +- {scores['standard_error']:.2f}   n={scores['count']}")
     return "\n".join(lines)

@@ -277,6 +277,12 @@ def _notes(before: BenchmarkRun, after: BenchmarkRun, rows: Sequence[Row]) -> li
             f"{', '.join(loose)}: the score is not the mean of the records, so the errors of both sides are taken as "
             "independent, and the interval is wider than a paired one."
         )
+    unanswered = [sum(record.unanswered for record in side.records.values()) for side in (before, after)]
+    if any(unanswered):
+        notes.append(
+            f"Questions that could not be put, because a picture or video cannot be read: {unanswered[0]} before, "
+            f"{unanswered[1]} after; they count as wrong."
+        )
     one, two = before.model, after.model
     for key in sorted((one.keys() & two.keys()) - {"digest"}):
         if one[key] != two[key]:

@@ -19,7 +19,7 @@ INDIFFERENT = frozenset({"psutil", "pydantic", "pyyaml", "tqdm"})
 COMPANIONS: Mapping[str, tuple[str, ...]] = {
     "alfworld": ("fast-downward-textworld", "textworld"),
     "miniworld": ("pyglet",),
-    "spacy": ("en-core-web-lg", "en-core-web-sm"),
+    "en-core-web-sm": ("spacy",),
     "transformers": ("tokenizers",),
 }
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")

@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 from benchmark_cases import Sums, Told, adds
 
+from benchmarks.__main__ import table
 from benchmarks.harness import registry
 from benchmarks.harness.options import Options
 from benchmarks.harness.records import OtherBenchmarkError, Record, Records, RecordsError
@@ -213,6 +214,7 @@ def test_a_question_that_cannot_be_put_is_recorded_and_counts_as_wrong(
     summary = run_benchmark(damaged(9, [0, 4]), told, tmp_path, MODEL)
     assert (summary["unanswered"], summary["count"]) == (2, 9)
     assert "2 of 9 questions of Sums could not be put" in caplog.text
+    assert "9 records, 2 of them of questions that could not be put" in table(summary)
     assert summary["tasks"]["even"]["score"] == pytest.approx(60.0)
     assert summary["tasks"]["odd"]["score"] == 100.0
     assert told.batches == [2, 2, 3]

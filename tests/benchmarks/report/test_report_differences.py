@@ -121,6 +121,16 @@ def test_an_environment_is_the_mean_over_its_episodes_with_its_tasks_beneath(tmp
     assert comparison.notes == ("Not run: nle; the overall score is the mean of the others.",)
 
 
+def test_questions_that_could_not_be_put_are_told(tmp_path: Path) -> None:
+    lost = made("a", [0], details={"unanswered": "no video; download it"})
+    write(tmp_path / "before", [*lost, *made("b", [1, 0])])
+    write(tmp_path / "after", [*made("a", [1]), *made("b", [1, 0])])
+    assert compared(tmp_path / "before", tmp_path / "after").notes == (
+        "Questions that could not be put, because a picture or video cannot be read: 1 before, 0 after; they count as "
+        "wrong.",
+    )
+
+
 def test_only_records_of_both_are_compared_and_the_others_are_counted(tmp_path: Path) -> None:
     write(tmp_path / "before", made("a", [0, 0, 1, 1]))
     write(tmp_path / "after", made("a", [1, 0, 1]))
