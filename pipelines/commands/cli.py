@@ -95,8 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def call(arguments: Sequence[str]) -> int:
     """Runs a command and returns the exit status; a failure that a person can mend is one line on stderr."""
-    from pipelines.core import errors  # noqa: PLC0415  # takes longer than all else that --help needs
+    from pipelines.core import errors, network  # noqa: PLC0415  # takes longer than all else that --help needs
 
+    network.bypass_proxy(os.environ)
     return errors.run(lambda: _run(arguments))
 
 

@@ -6,6 +6,9 @@ Prefect runs without a server of its own standing by (it starts one for the time
 
 from __future__ import annotations
 
+import base64
+import http.client
+import json
 import logging
 import os
 import signal
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from benchmarks.harness import section
 from pipelines.core import errors, tables
 from pipelines.core.project import home
+from pipelines.tracking import runs
 from vldac.config import load
 from vldac.utils import processes
 
@@ -95,18 +99,45 @@ def run(params: str = "", overrides: Sequence[str] = (), steps: Sequence[str] = 
 
 
 def _forget_unreachable_server() -> None:
-    """A Prefect server that is away must not stop a run: it then gets a server of its own."""
+    """A Prefect server that is away must not stop a run: it then gets a server of its own.
+
+    Raises:
+        PipelineError: something else answers at its address, or the server does not let this user in.
+    """
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         return
+    shown = runs.without_credentials(url)
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5):  # noqa: S310  # the user's own setting
-            return
-    except urllib.error.HTTPError:
-        return  # it is there; whether it lets us in is its own message
-    except (OSError, ValueError) as error:
+        healthy = json.loads(_get(f"{url.rstrip('/')}/health")) is True
+        if healthy and not os.environ.get("PREFECT_API_KEY"):  # a key is for Prefect Cloud, which has no such page
+            _get(f"{url.rstrip('/')}/admin/version")
+    except urllib.error.HTTPError as error:
+        if error.code in {401, 403}:
+            raise errors.PipelineError(
+                f"Prefect at {shown} does not let this user in; set PREFECT_API_AUTH_STRING to user:password, or unset "
+                "PREFECT_API_URL"
+            ) from None
+        healthy = False
+    except (OSError, http.client.HTTPException) as error:
         print(f"Prefect at PREFECT_API_URL cannot be reached ({error}); this run keeps its history in .local/prefect")
         del os.environ["PREFECT_API_URL"]
+        return
+    except ValueError:
+        healthy = False
+    if not healthy:
+        raise errors.PipelineError(
+            f"no Prefect server answers at {shown}; PREFECT_API_URL must be its API, such as "
+            "http://127.0.0.1:4200/api, or unset"
+        )
+
+
+def _get(url: str) -> bytes:
+    request = urllib.request.Request(url)  # noqa: S310  # the user's own setting
+    if password := os.environ.get("PREFECT_API_AUTH_STRING"):
+        request.add_header("Authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
+    with urllib.request.urlopen(request, timeout=5) as reply:  # noqa: S310
+        return bytes(reply.read(1_000_000))
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:

@@ -110,7 +110,7 @@ class Revision:
 def revision(root: Path) -> Revision:
     """Asks git for the state of the working tree; never fails, since a lineage without git is still a run."""
     commit = _git(root, "rev-parse", "--verify", "HEAD")
-    status = _git(root, "status", "--porcelain", "--", ".", *(f":(exclude,top){path}" for path in RECORDED))
+    status = _git(root, "status", "--porcelain", "--", ".", *(f":(exclude){path}" for path in RECORDED))
     return Revision(commit=commit or "none", dirty=status != "")
 
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipelines.core.errors import PipelineError
+from pipelines.core.network import bypass_proxy
 from vldac.utils.processes import GRACE, die_with_parent, tie_to_parent
 
 #: Exit code of a command that a signal ended, as a shell reports it: 128 + the signal's number.
@@ -29,6 +30,7 @@ def arguments(
     parser.add_argument("--root", type=Path, default=Path(), help="the project's directory; default: the current one")
     parsed = parser.parse_args(argv)
     parsed.root = parsed.root.resolve()
+    bypass_proxy(os.environ)  # DVC may have been typed by a person
     if "DVC_STAGE" in os.environ:  # started by DVC, whose end must be this process's end
         die_with_parent()
     return parsed

@@ -17,6 +17,10 @@ _CHATTER = re.compile(
     r"(Updating|Generating) lock file|To (track|enable) |\tgit add |\tdvc config |Use `dvc push`"
     r"|Data and pipelines are up|Stage '[\w@-]+' didn't change|WARNING: Process .* had been killed. Auto removed it"
 )
+#: What DVC prints after a cause of its own that it did not expect.
+_SUPPORT = re.compile(r"Having any troubles\?|https://dvc\.org/(support|doc|chat)\S*\W*$")
+_INVALID = re.compile(r"'(?:\S*/)?(dvc\.(?:lock|yaml))' is invalid")
+NO_GIT = "the project is not in git; type `git init && git add -A && git commit -m start`, then the same command again"
 _EXITED = re.compile(r"exited with (-?\d+)\s*$")
 
 
@@ -99,7 +103,17 @@ def failure(name: str, code: int, lines: Sequence[str]) -> StageError:
         return StageError("another dvc command works in this project; wait for it or stop it")
     if interrupted:
         return StageError(f"stage {name} was ended by a signal (exit code {exited}); run it again", interrupted=True)
+    if any(line.endswith("is not a git repository") for line in lines):
+        return StageError(NO_GIT)
+    if file := next((match[1] for line in lines if (match := _INVALID.search(line))), None):
+        return StageError(
+            f"{file} is no valid YAML, as after a merge with conflicts; resolve them, or take one side "
+            f"(git checkout --ours {file}), and run the same command again"
+        )
+    said = [line for line in lines if not _SUPPORT.search(line)]
     # DVC's last line follows from the one before it, unless it is the only one: then it holds the cause itself.
-    before = [line for line in lines if not line.startswith("ERROR: failed to reproduce")] or lines
-    last = before[-1].removeprefix("ERROR: ") if before else f"exit code {code}"
+    before = [line for line in said if not line.startswith("ERROR: failed to reproduce")]
+    if before == said:  # it was DVC that failed: what follows its error are details
+        before = [line for line in said if line.startswith("ERROR: ")] or said
+    last = (before or said or [f"exit code {code}"])[-1].removeprefix("ERROR: ")
     return StageError(f"stage {name}: {last}")

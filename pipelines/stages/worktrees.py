@@ -22,7 +22,7 @@ import yaml
 
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import RECORDED, home, params_file
-from pipelines.stages.repro import call, environment
+from pipelines.stages.repro import NO_GIT, call, environment
 from vldac.config import Config, load
 
 
@@ -112,5 +112,12 @@ def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        if "not a git repository" in said:
+            raise PipelineError(NO_GIT)
+        if "Needed a single revision" in said:
+            raise PipelineError(
+                "a run with its own parameters needs a commit; type `git add -A && git commit -m start`, then the same "
+                "command again"
+            )
         raise PipelineError(f"a run with its own parameters needs the project in git, with a commit ({said})")
     return done.stdout

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -265,13 +266,27 @@ def reachable(root: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if _of_server(error):
+            uri = without_credentials(tracking_uri(root))
+            if cure := _cure_of_refusal(error):
+                raise PipelineError(f"MLflow at {uri} refuses: {reason(error).rstrip('.')}; {cure}") from error
             raise PipelineError(
-                f"MLflow at {without_credentials(tracking_uri(root))} cannot be used: {reason(error)}; "
-                "run the same command again once it can"
+                f"MLflow at {uri} cannot be used: {reason(error)}; run the same command again once it can"
             ) from error
         if isinstance(error, OSError):  # a full disk here is no fault of the server
             raise PipelineError(explain(error)) from error
         raise
+
+
+def _cure_of_refusal(error: Exception) -> str | None:
+    """What to do about an answer that will be the same next time, None where the server was not able to give one."""
+    text, code = str(error), getattr(error, "error_code", "")
+    if (match := re.search(r"experiment '?(\w+)'? must be in the 'active' state", text)) is not None:
+        return f"`mlflow experiments restore --experiment-id {match[1]}` brings the experiment back"
+    if code in {"UNAUTHENTICATED", "PERMISSION_DENIED"} or re.search(r"error code 40[13]\b", text):
+        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of a user who may do this"
+    if code in {"RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE"}:
+        return "it has been changed there meanwhile, or MLFLOW_TRACKING_URI names another server than before"
+    return None
 
 
 def _of_server(error: Exception) -> bool:

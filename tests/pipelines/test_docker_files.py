@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +87,42 @@ def test_what_a_service_waits_for_exists_and_can_be_waited_for() -> None:
     mounted = {v.split(":")[0] for s in SERVICES.values() for v in s.get("volumes", [])}
     assert {m for m in mounted if not m.startswith(".")} == set(COMPOSE["volumes"])
     assert all((REPOSITORY / m).exists() for m in mounted if m.startswith("."))
+
+
+def test_mlflow_has_a_user_of_its_own_in_the_store_and_no_more_than_its_bucket() -> None:
+    root, store = SERVICES["store"]["environment"]["MINIO_ROOT_USER"], SERVICES["mlflow"]["environment"]
+    assert store["AWS_ACCESS_KEY_ID"] not in {root, "root"}
+    password = SERVICES["store"]["environment"]["MINIO_ROOT_PASSWORD"]
+    others = [service for name, service in SERVICES.items() if name not in {"store", "bucket"}]
+    assert not [service for service in others if password in service.get("environment", {}).values()]
+    (script,) = SERVICES["bucket"]["command"]
+    assert f"printf '%s\\n' {store['AWS_ACCESS_KEY_ID']} " in script  # by a pipe: not in the list of processes
+    assert f"--user {store['AWS_ACCESS_KEY_ID']}" in script
+    assert SERVICES["bucket"]["environment"]["S3_PASSWORD"] == store["AWS_SECRET_ACCESS_KEY"]
+    policy = json.loads((REPOSITORY / "deploy/bucket_policy.json").read_text())
+    for statement in policy["Statement"]:
+        assert all(resource.startswith("arn:aws:s3:::mlflow") for resource in statement["Resource"])
+        assert not [action for action in statement["Action"] if "*" in action]
+    assert "--artifacts-destination=s3://mlflow" in SERVICES["mlflow"]["command"]
+
+
+def test_what_the_store_s_service_runs_is_a_shell_script_that_may_run_twice(tmp_path: Path) -> None:
+    (script,) = SERVICES["bucket"]["command"]
+    mc = tmp_path / "mc"
+    mc.write_text(
+        '#!/bin/sh\necho "$*" >> calls\n'
+        'case "$*" in "admin user add store") cat > keys;;\n'
+        "  *attach*) cat answer; [ ! -s answer ];; esac\n"
+    )
+    mc.chmod(0o755)
+    for answer, code in (("", 0), ("mc: The specified policy change is already in effect.", 0), ("mc: denied", 1)):
+        (tmp_path / "answer").write_text(answer)
+        env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "S3_PASSWORD": "secret word"}
+        command = [*SERVICES["bucket"]["entrypoint"], script.replace("$$", "$")]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert (tmp_path / "keys").read_text() == "mlflow\nsecret word\n"
+    assert "secret" not in (tmp_path / "calls").read_text()
 
 
 def test_the_servers_of_compose_are_commands_of_the_image_with_passwords() -> None:

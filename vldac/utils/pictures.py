@@ -132,5 +132,6 @@ def _too_large(name: str) -> PictureError:
 
 
 def _unreadable(name: str, error: BaseException) -> PictureError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    unknown = isinstance(error, PIL.UnidentifiedImageError)  # whose message names an object in memory
+    reason = "of no format that is known" if unknown else " ".join(str(error).split())[:200] or type(error).__name__
     return PictureError(f"{name} cannot be read as a picture ({reason}); {_CURE}")

@@ -47,6 +47,21 @@ def test_results_do_not_make_a_revision_dirty_and_sources_do(tmp_path: Path, mon
     assert revision(tmp_path).dirty
 
 
+def test_a_project_may_be_a_folder_of_a_larger_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    call("git", "init", "-q")
+    project = tmp_path / "research/project"
+    project.mkdir(parents=True)
+    (project / "code.py").write_text("")
+    commit("start")
+    for result in ("metrics/train.json", "dvc.lock", "params.yaml"):
+        write_json(project / result, {})
+    write_json(tmp_path / "elsewhere.json", {})  # of no concern to the project
+    assert not revision(project).dirty
+    write_json(project / "src/models/layer.json", {})  # is called like a result, and is none
+    assert revision(project).dirty
+
+
 def test_the_family_comes_from_the_model_or_from_what_it_points_to(tmp_path: Path) -> None:
     base = tmp_path / "models/base"
     write_json(base / "base.json", {"base": "Qwen/Qwen2-VL-7B-Instruct", "revision": None})

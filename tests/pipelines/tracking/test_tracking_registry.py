@@ -273,3 +273,17 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
     assert "DAMAGED" in run("trace", f"{name}/1")
     for wrong, said in ((f"{name}/9", "choose from 1, 2, @candidate"), ("nobody@champion", "no registered model")):
         assert said in run("trace", wrong, code=1)
+
+
+def test_a_deleted_experiment_is_said_with_the_command_that_brings_it_back(tmp_path: Path) -> None:
+    client = runs.client(tmp_path)
+    number = exports.experiment_id(client)
+    client.delete_experiment(number)
+    with (
+        pytest.raises(PipelineError, match=rf"`mlflow experiments restore --experiment-id {number}` brings") as said,
+        runs.reachable(tmp_path),
+    ):
+        client.create_run(number)
+    assert "once it can" not in str(said.value)
+    with pytest.raises(PipelineError, match="not found; it has been changed there"), runs.reachable(tmp_path):
+        client.get_run("0" * 32)
