@@ -236,9 +236,7 @@ def test_letters_mean_nothing_where_none_were_shown() -> None:
 
 
 def test_what_cannot_be_benchmarked_is_said() -> None:
-    with pytest.raises(
-        BenchmarkDataError, match=r"no use for the data in somewhere; .*benchmarks.lmms_eval.command"
-    ) as error:
+    with pytest.raises(BenchmarkDataError, match=r"no use for the data in somewhere; .*benchmarks.lmms_eval ") as error:
         benchmark(data=Path("somewhere"))
     assert "\n" not in str(error.value)
     with pytest.raises(BenchmarkDataError, match="must be from 1 to 4096"):
