@@ -83,11 +83,18 @@ class Served:
         return found
 
     def service(self, word: str) -> int:
-        """The process of a service: the child of serve whose command line holds `word`."""
+        """The process of a service: the child of serve whose command line holds `word`, once there is one.
+
+        A worker first tidies up after an earlier one and only then becomes Prefect's.
+        """
+        until(lambda: self._children(word), 60, f"{word} runs")
+        return self._children(word)[0]
+
+    def _children(self, word: str) -> list[int]:
         children = psutil.Process(self.process.pid).children()
         # A child that was killed a moment ago may still be in the table, and has no command line any more.
         alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
-        return next(child.pid for child in alive if word in " ".join(child.cmdline()))
+        return [child.pid for child in alive if word in " ".join(child.cmdline())]
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         request = urllib.request.Request(
