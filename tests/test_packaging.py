@@ -173,7 +173,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
 
     def call(directory: Path, *words: str, code: int = 0) -> str:
-        env = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "VIRTUAL_ENV", "RANK"}}
+        # Nor with the servers of another test's run, which that run leaves named in this process.
+        other = ("PYTHONPATH", "VIRTUAL_ENV", "RANK", "MLFLOW_", "PREFECT_", "DVC_")
+        env = {key: value for key, value in os.environ.items() if not key.startswith(other)}
         env |= {"PATH": f"{home / 'bin'}{os.pathsep}{env['PATH']}", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(words, cwd=directory, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stdout + done.stderr
