@@ -1,1 +1,1 @@
-"""The simulators, behind one interface (`envs.base.World`). Nothing here knows of models."""
+"""The simulators, behind one interface (`envs.base.Env`). Nothing here knows of models."""

@@ -32,7 +32,7 @@ class FrameWindow(gym.Wrapper[Observation, Any, Observation, Any]):
         if frames < 1:
             raise ValueError(f"frames is {frames}; a window holds at least 1")
         self._window: deque[NDArray[np.uint8]] = deque(maxlen=frames)
-        _, height, width, _ = env.observation_space["frames"].shape  # type: ignore[index]  # a Dict in every World
+        _, height, width, _ = env.observation_space["frames"].shape  # type: ignore[index]  # a Dict in every Env
         self.observation_space = observation_space(frames, height, width)
 
     def reset(

@@ -73,7 +73,7 @@ class VectorEnv:
         self._blocks = [[int(i) for i in block] for block in np.array_split(np.arange(num_envs), num_workers)]
         self._episodes = [Episode() for _ in range(num_envs)]
         self._observations: list[Observation | None] = [None] * num_envs
-        #: What each simulator accepts now, see `World.action_names`; empty for one that has stopped.
+        #: What each simulator accepts now, see `Env.action_names`; empty for one that has stopped.
         self.action_names: list[tuple[str, ...]] = [()] * num_envs
         self._failures = [0] * num_workers  # of each worker, since its last completed step
         self._memory = anonymous_memory()

@@ -40,7 +40,7 @@ class Simulators:
     def shape(self) -> tuple[int, ...]:
         """(K, H, W, 3) of an observation."""
         space = self._envs[min(self._envs)].observation_space
-        return space["frames"].shape  # type: ignore[index]  # a Dict in every World
+        return space["frames"].shape  # type: ignore[index]  # a Dict in every Env
 
     def map(self, memory: int) -> None:
         """Maps the pool's frames, which the parent has given their size by now."""
