@@ -43,6 +43,24 @@ class MissingSimulatorError(ModuleNotFoundError, SimulatorError):
     """The package of an environment is not installed; the message names the command that installs it."""
 
 
+def opengl_error(error: BaseException) -> SimulatorError | None:
+    """What stands for an error of pyglet where OpenGL cannot be used on this machine, with the cure.
+
+    pyglet raises ImportError for a shared library that it cannot load. Without a driver, it raises exceptions of its
+    own, which have no common base, from modules whose import just fails.
+
+    Returns:
+        None for any other error.
+    """
+    if not isinstance(error, ImportError | OSError) and type(error).__module__.partition(".")[0] != "pyglet":
+        return None
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return SimulatorError(
+        f"MiniWorld cannot draw: the OpenGL libraries are missing or give no context ({reason}); on Debian and Ubuntu: "
+        "apt-get install libegl1 libgl1 libglu1-mesa libfreetype6 libegl-mesa0 libgl1-mesa-dri"
+    )
+
+
 def how_to_install(extra: str) -> str:
     """The command that installs the packages of an extra of this project, here.
 

@@ -15,29 +15,10 @@ import numpy as np
 import pyglet
 from numpy.typing import NDArray
 
-from envs.base import Env, Observation, PromptStyle, SimulatorError, match_action, observation_space
+from envs.base import Env, Observation, PromptStyle, match_action, observation_space, opengl_error
 from envs.miniworld.tasks import ACTION_NAMES, SIGN_ACTION_NAMES, TASKS, prompt
 
 pyglet.options["headless"] = True
-
-_LIBRARIES_MISSING = (
-    "MiniWorld cannot draw: the OpenGL libraries are missing or give no context ({error}); on Debian and Ubuntu: "
-    "apt-get install libegl1 libgl1 libglu1-mesa libfreetype6 libegl-mesa0 libgl1-mesa-dri"
-)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _no_opengl(error: BaseException) -> bool:
-    """Whether OpenGL cannot be used here.
-
-    pyglet raises ImportError for a shared library that it cannot load. Without a driver, it raises exceptions of its
-    own, which have no common base, from modules whose import just fails.
-    """
-    return isinstance(error, (ImportError, OSError)) or type(error).__module__.partition(".")[0] == "pyglet"
-
 
 try:
     from miniworld import envs as simulators
@@ -48,9 +29,9 @@ try:
 except ModuleNotFoundError:
     raise
 except Exception as error:
-    if not _no_opengl(error):
+    if (without_opengl := opengl_error(error)) is None:
         raise
-    raise SimulatorError(_LIBRARIES_MISSING.format(error=_one_line(error))) from error
+    raise without_opengl from error
 
 #: Not one of `MiniWorldEnv.Actions`: with it, `step` of every environment lets time pass and moves nothing.
 _NO_ACTION = -1
@@ -281,9 +262,9 @@ def _make_simulator(name: str, width: int, height: int) -> Any:
                 obs_width=width, obs_height=height, window_width=width, window_height=height
             )
     except Exception as error:
-        if not _no_opengl(error):
+        if (without_opengl := opengl_error(error)) is None:
             raise
-        raise SimulatorError(_LIBRARIES_MISSING.format(error=_one_line(error))) from error
+        raise without_opengl from error
     if name == "RoomObjects":
         simulator.max_episode_steps = _ROOM_OBJECTS_STEPS
     return simulator

@@ -16,25 +16,10 @@ import pyglet
 
 from benchmarks.suites.vsi_bench.scene import CAMERA_HEIGHT, CAMERA_TILT, FIELD_OF_VIEW, Scene, Thing
 from benchmarks.suites.vsi_bench.visibility import LEAST_FRAMES
-from envs.base import SimulatorError
+from envs.base import opengl_error
 from vldac.models.conversation import Image
 
 pyglet.options["headless"] = True
-
-_LIBRARIES_MISSING = (
-    "MiniWorld cannot draw: the OpenGL libraries are missing or give no context ({error}); on Debian and Ubuntu: "
-    "apt-get install libegl1 libgl1 libglu1-mesa libfreetype6 libegl-mesa0 libgl1-mesa-dri"
-)
-
-
-def _no_opengl(error: BaseException) -> bool:
-    """Whether OpenGL cannot be used here.
-
-    Without a driver, pyglet raises exceptions of its own, which have no common base, from modules whose import just
-    fails.
-    """
-    return isinstance(error, (ImportError, OSError)) or type(error).__module__.partition(".")[0] == "pyglet"
-
 
 try:
     from miniworld.entity import Ball, Box
@@ -43,9 +28,9 @@ try:
 except ModuleNotFoundError:
     raise
 except Exception as error:
-    if not _no_opengl(error):
+    if (without_opengl := opengl_error(error)) is None:
         raise
-    raise SimulatorError(_LIBRARIES_MISSING.format(error=" ".join(str(error).split()))) from error
+    raise without_opengl from error
 
 
 def render(scene: Scene, frames: int, width: int, height: int) -> tuple[Image, ...]:
@@ -77,9 +62,9 @@ def _simulator(width: int, height: int) -> _Scenery:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints the number of samples that the driver allows
             return _Scenery(obs_width=width, obs_height=height, window_width=width, window_height=height)
     except Exception as error:
-        if not _no_opengl(error):
+        if (without_opengl := opengl_error(error)) is None:
             raise
-        raise SimulatorError(_LIBRARIES_MISSING.format(error=" ".join(str(error).split()))) from error
+        raise without_opengl from error
 
 
 class _Scenery(MiniWorldEnv):
