@@ -13,17 +13,16 @@ from envs.base import EVALUATION_SEEDS, TRAINING_SEEDS
 EpisodeSeeds = Callable[[int, int], int | None]
 
 
-def training_seeds(seed: int, rank: int = 0) -> EpisodeSeeds:
-    """Endless seeds out of `TRAINING_SEEDS`, independent between simulators, ranks and runs of another seed.
+def training_seeds(seed: int) -> EpisodeSeeds:
+    """Endless seeds out of `TRAINING_SEEDS`, independent between simulators and between runs of another seed.
 
     Args:
         seed: of the run, at least 0.
-        rank: of the process, at least 0.
     """
 
     @lru_cache(maxsize=4096)  # a pool asks at every step what would come next
     def of_episode(simulator: int, episode: int) -> int:
-        sequence = np.random.SeedSequence(seed, spawn_key=(rank, simulator, episode))
+        sequence = np.random.SeedSequence(seed, spawn_key=(0, simulator, episode))
         return TRAINING_SEEDS[int(sequence.generate_state(1)[0]) % len(TRAINING_SEEDS)]
 
     return of_episode
@@ -32,6 +31,11 @@ def training_seeds(seed: int, rank: int = 0) -> EpisodeSeeds:
 def shared_seeds(seeds: EpisodeSeeds, size: int) -> EpisodeSeeds:
     """Gives `size` neighboring simulators the same seeds, so that each of their episodes starts alike."""
     return lambda simulator, episode: seeds(simulator // size, episode)
+
+
+def seeds_from(seeds: EpisodeSeeds, first: int) -> EpisodeSeeds:
+    """The seeds of the simulators from number `first` on, for a pool that holds those only."""
+    return lambda simulator, episode: seeds(first + simulator, episode)
 
 
 def evaluation_seeds(episodes: int, num_envs: int) -> EpisodeSeeds:

@@ -37,13 +37,12 @@ def measure(config: Config, base: Path, updates: int, runtime: Runtime) -> dict[
     """Collects and learns `updates` times after one unmeasured round; medians, in seconds and per second."""
     torch.manual_seed(0)
     vlm = policy.load_base(base, config.model)
-    learner = Learner(config, vlm, algorithms.make(config.train), runtime, torch.Generator().manual_seed(0))
+    learner = Learner(config, vlm, algorithms.make(config.train), runtime)
     rounds = []
     actor = Actor(
         vlm,
         max_new_tokens=config.rollout.max_new_tokens,
         temperature=config.rollout.temperature,
-        generator=torch.Generator(runtime.device).manual_seed(0),
     )
     with make_simulators(config, learner.algorithm.group_size, runtime) as simulators:
         collector = Collector(actor, simulators)

@@ -49,7 +49,6 @@ class Actor:
         vlm: the policy.
         max_new_tokens: length limit of a response.
         temperature: of sampling; 0 takes the most likely token.
-        generator: source of the sampling's randomness; None seeds one with 0.
         engine: samples the responses; None samples with the model itself.
     """
 
@@ -59,36 +58,32 @@ class Actor:
         *,
         max_new_tokens: int,
         temperature: float = 0.0,
-        generator: torch.Generator | None = None,
         engine: Engine | None = None,
     ) -> None:
         self.vlm, self.max_new_tokens, self.temperature = vlm, max_new_tokens, temperature
-        self.generator = generator or torch.Generator(vlm.device).manual_seed(0)
         self.engine = engine or TransformersEngine(vlm)
 
-    def sampling(self, temperature: float, seed: int) -> Actor:
-        """The same policy with another temperature and a generator of its own."""
-        generator = torch.Generator(self.vlm.device).manual_seed(seed)
-        return Actor(
-            self.vlm,
-            max_new_tokens=self.max_new_tokens,
-            temperature=temperature,
-            generator=generator,
-            engine=self.engine,
-        )
+    def at(self, temperature: float) -> Actor:
+        """The same policy with another temperature."""
+        return Actor(self.vlm, max_new_tokens=self.max_new_tokens, temperature=temperature, engine=self.engine)
 
     def encode(self, observations: Sequence[Observation]) -> list[Prompt]:
         """Prompts of B observations."""
         return self.vlm.encode([o["frames"] for o in observations], [o["prompt"] for o in observations])
 
-    def act(self, observations: Sequence[Observation]) -> list[Decision]:
-        """Answers B observations."""
-        return self.answer(self.encode(observations))
+    def act(self, observations: Sequence[Observation], seeds: Sequence[int] | None = None) -> list[Decision]:
+        """Answers B observations; see `answer`."""
+        return self.answer(self.encode(observations), seeds)
 
-    def answer(self, prompts: Sequence[Prompt]) -> list[Decision]:
-        """Answers B prompts that have been encoded."""
+    def answer(self, prompts: Sequence[Prompt], seeds: Sequence[int] | None = None) -> list[Decision]:
+        """Answers B prompts that have been encoded.
+
+        Args:
+            prompts: B prompts.
+            seeds: of each response's sampling; may be left out at temperature 0.
+        """
         responses = self.engine.generate(
-            prompts, max_new_tokens=self.max_new_tokens, temperature=self.temperature, generator=self.generator
+            prompts, max_new_tokens=self.max_new_tokens, temperature=self.temperature, seeds=seeds
         )
         texts = [self.vlm.decode(response.token_ids) for response in responses]
         return [

@@ -28,9 +28,9 @@ class Critic:
         self.head = ValueHead(hidden_size, train.value_hidden_sizes).to(runtime.device)
         self.optimizer = torch.optim.Adam(self.head.parameters(), lr=train.value_learning_rate)
 
-    def backward(self, loss: Tensor, parts: int) -> None:
-        """Accumulates the gradient of one of `parts` equal micro-batches."""
-        (self.train.value_coefficient * loss / parts).backward()
+    def backward(self, loss: Tensor, share: float) -> None:
+        """Accumulates the gradient of a micro-batch that holds `share` of the steps of its batch."""
+        (self.train.value_coefficient * loss * share).backward()
 
     def step(self) -> Tensor:
         """Averages the gradient over ranks, clips it and takes one optimizer step.

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -49,6 +50,14 @@ class Runtime:
         if self.world_size > 1:
             dist.all_reduce(total)
         return total.to(values.device)
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, which must be built of JSON's types, in their order."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
 
     def max(self, value: float) -> float:
         """The largest value over ranks."""

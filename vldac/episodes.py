@@ -52,7 +52,7 @@ def running_since(lengths: Sequence[int], updates: int, config: Config) -> int:
 
 
 def _steps(rows: int, config: Config) -> int:
-    return rows * config.env.num_envs * config.deepspeed.ranks
+    return rows * config.env.num_envs
 
 
 class EpisodeStatistics:
@@ -101,6 +101,10 @@ class EpisodeStatistics:
             metrics[f"episode/success_last_{WINDOW}"] = sum(row["success"] for row in self._recent) / len(self._recent)
             metrics[f"episode/success_last_{WINDOW}_count"] = len(self._recent)
         return metrics
+
+    def abandon(self) -> None:
+        """Notes that all running episodes are given up: what began after the oldest of them is never comparable."""
+        self._waiting = []
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as JSON values."""

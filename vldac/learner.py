@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,21 @@ import deepspeed
 import torch
 from torch import Tensor
 
-from vldac import losses
+from vldac import learner_state, losses
 from vldac.acting import action_mask
 from vldac.advantages import explained_variance
-from vldac.algorithms.base import Algorithm, PolicyLoss, Targets, TokenBatch
-from vldac.config import Config
+from vldac.algorithms.base import Algorithm, Targets, TokenBatch
+from vldac.config import Config, ConfigError
 from vldac.critic import Critic
 from vldac.distributed import Runtime
-from vldac.models.vlm import VLM
+from vldac.minibatches import equal_passes, micro_batches, minibatches
+from vldac.models.vlm import VLM, Scores
 from vldac.rollout import Rollout, Step
 from vldac.scoring import OldScores, Scorer
 from vldac.utils.errors import UserError
+from vldac.utils.seeding import derive_seed
+
+_log = logging.getLogger(__name__)
 
 #: How far the first ratio of an update may be from 1, by dtype, before the run is stopped as inconsistent.
 RATIO_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5}
@@ -47,17 +53,20 @@ class Learner:
         vlm: the model, without an adapter; one is added if the configuration asks for it.
         algorithm: what is maximized.
         runtime: this rank.
-        generator: shuffles the minibatches.
+
+    Raises:
+        ConfigError: batches cannot be made as the algorithm needs them.
     """
 
-    def __init__(
-        self, config: Config, vlm: VLM, algorithm: Algorithm, runtime: Runtime, generator: torch.Generator
-    ) -> None:
-        self.config, self.algorithm, self.runtime, self.generator = config, algorithm, runtime, generator
+    def __init__(self, config: Config, vlm: VLM, algorithm: Algorithm, runtime: Runtime) -> None:
+        self.config, self.algorithm, self.runtime = config, algorithm, runtime
+        _require_whole_batches(config, algorithm)
+        #: Tokens of one forward pass, padding included; lowered where memory has run out.
+        self.token_budget = config.train.token_budget
         self.reference: VLM | None = None
         if config.model.lora_rank:
             vlm.add_adapter(config.model.lora_rank, config.model.lora_alpha)
-        elif config.train.kl_coefficient:
+        elif self._uses_reference:
             self.reference = copy.deepcopy(vlm).requires_grad_(False).to(runtime.device).eval()
         self.vlm = vlm.to(runtime.device).eval()  # no dropout anywhere: every log-probability is of one network
         #: None for an algorithm without one.
@@ -76,11 +85,15 @@ class Learner:
             self.vlm,
             algorithm,
             self.critic.head if self.critic else None,
-            self._reference_policy if config.train.kl_coefficient else None,
+            self._reference_policy if self._uses_reference else None,
             runtime,
             temperature=config.rollout.temperature,
-            micro_batch_size=config.micro_batch_size,
+            micro_batch_size=config.train.micro_batch_size,
         )
+
+    @property
+    def _uses_reference(self) -> bool:
+        return self.config.train.kl_coefficient > 0 and self.config.train.kl_to == "reference"
 
     def update(self, rollout: Rollout, update: int) -> dict[str, float]:
         """Learns from a rollout.
@@ -103,12 +116,13 @@ class Learner:
         steps = [step for row in rollout.steps for step in row]
         old = self.scorer.score(rollout)
         targets = self.algorithm.targets(old.tensors, self.runtime.sum)
+        work = _Work(steps, old, targets, policy_frozen)
+        means = work.means
 
-        means = _Means()
         first_ratio_error: float | None = None
-        for _ in range(self.config.train.epochs):
-            for batch in self._batches(len(steps)):
-                error = self._optimizer_step(steps, batch, old, targets, means, policy_frozen=policy_frozen)
+        for epoch in range(self.config.train.epochs):
+            for batch in self._batches(update, epoch):
+                error = self._optimizer_step(work, batch)
                 if first_ratio_error is None:
                     first_ratio_error = self._check_first_ratio(error)
         gap = max(
@@ -129,62 +143,134 @@ class Learner:
             "time/learning_s": time.perf_counter() - started,
         }
 
-    def _optimizer_step(
-        self,
-        steps: list[Step],
-        batch: list[int],
-        old: OldScores,
-        targets: Targets,
-        means: _Means,
-        *,
-        policy_frozen: bool,
-    ) -> float:
+    def _optimizer_step(self, work: _Work, batch: list[int]) -> float:
         """One optimizer step of the policy and one of the critic on the steps numbered `batch`.
 
         Returns:
             The largest |ratio - 1|.
         """
-        micro = self.config.micro_batch_size
-        parts = [batch[start : start + micro] for start in range(0, len(batch), micro)]
-        worst = 0.0
-        for part in parts:
-            prompts, responses = [steps[i].prompt for i in part], [steps[i].response.token_ids for i in part]
-            with torch.set_grad_enabled(not policy_frozen):
-                scores = self.engine(prompts, responses, self.config.rollout.temperature)
-                width = scores.mask.shape[1]
-                tokens = TokenBatch(
-                    log_probs=scores.log_probs,
-                    old_log_probs=self._padded([old.log_probs[i] for i in part], width),
-                    advantages=self._padded([targets.advantages[i] for i in part], width),
-                    mask=scores.mask,
-                    action_mask=self._action_mask([steps[i] for i in part], width),
-                )
-                policy = self.algorithm.policy_loss(tokens)
-                loss = policy.loss
-                means.add("loss/policy", loss)
-                if self.config.train.kl_coefficient:
-                    reference = self._padded([old.reference_log_probs[i] for i in part], width)
-                    kl = losses.kl_penalty(scores.log_probs, reference, scores.mask)
-                    loss = loss + self.config.train.kl_coefficient * kl
-                    means.add("policy/kl_to_reference", kl)
-            if not policy_frozen:
-                _require_finite(loss, "policy loss")
-                self.engine.backward(loss)
-                self.engine.step()
-            if self.critic:
-                values = self.critic.head(self.algorithm.critic_states(scores.states))
-                returns = self._padded([targets.returns[i] for i in part], width)
-                value_loss = self.algorithm.value_loss(values, returns, scores.mask)
-                _require_finite(value_loss, "value loss")
-                self.critic.backward(value_loss, len(parts))
-                means.add("loss/value", value_loss)
-            worst = _note(means, policy, scores.entropies, tokens, worst)
-        # DeepSpeed does not tell the norm at ZeRO stage 0.
-        if not policy_frozen and (norm := self.engine.get_global_grad_norm()) is not None:
-            means.add("policy/grad_norm", torch.tensor(float(norm)))
+        log_ratios = self._episode_log_ratios(work, batch)
+        errors = [0.0]
+        waiting = self._passes(work.steps, batch)
+        while waiting:
+            part, count = waiting.pop(0)
+            with torch.set_grad_enabled(not work.policy_frozen):
+                scores = self._scored([work.steps[i] for i in part])
+            if scores is None:
+                half = len(part) // 2
+                waiting[:0] = [(part[:half], half), (part[half:], len(part) - half)]
+                continue
+            tokens = self._tokens(work, part, scores, log_ratios)
+            errors.append(self._backward(work, part, scores, tokens, count / len(batch)))
+        if not work.policy_frozen:
+            self.engine.step()
+            # DeepSpeed does not tell the norm at ZeRO stage 0.
+            if (norm := self.engine.get_global_grad_norm()) is not None:
+                work.means.add("policy/grad_norm", torch.tensor(float(norm)))
         if self.critic:
-            means.add("critic/grad_norm", self.critic.step())
-        return worst
+            work.means.add("critic/grad_norm", self.critic.step())
+        return float(torch.tensor(errors).max())  # unlike Python's max, keeps a NaN
+
+    def _tokens(self, work: _Work, part: list[int], scores: Scores, log_ratios: dict[int, Tensor] | None) -> TokenBatch:
+        """One pass as the algorithm sees it."""
+        width = scores.mask.shape[1]
+        return TokenBatch(
+            log_probs=scores.log_probs,
+            old_log_probs=self._padded([work.old.log_probs[i] for i in part], width),
+            advantages=self._padded([work.targets.advantages[i] for i in part], width),
+            mask=scores.mask,
+            action_mask=self._action_mask([work.steps[i] for i in part], width),
+            episode_log_ratios=None if log_ratios is None else self._padded([log_ratios[i] for i in part], width),
+        )
+
+    def _backward(self, work: _Work, part: list[int], scores: Scores, tokens: TokenBatch, share: float) -> float:
+        """Adds the gradient of one pass, which holds `share` of the steps of its batch.
+
+        Returns:
+            The largest |ratio - 1|.
+        """
+        with torch.set_grad_enabled(not work.policy_frozen):
+            policy = self.algorithm.policy_loss(tokens)
+            loss = policy.loss
+            noted = {"loss/policy": loss, **policy.metrics}
+            if self.config.train.kl_coefficient:
+                anchor = tokens.old_log_probs
+                if self._uses_reference:
+                    anchor = self._padded([work.old.reference_log_probs[i] for i in part], scores.mask.shape[1])
+                kl = losses.kl_penalty(scores.log_probs, anchor, scores.mask)
+                loss = loss + self.config.train.kl_coefficient * kl
+                if self._uses_reference:
+                    noted["policy/kl_to_reference"] = kl
+        if self.critic:
+            shared = not (self.algorithm.stop_gradient or work.policy_frozen)
+            value_loss = self._value_loss(self.critic, work, part, scores, stop_gradient=not shared)
+            noted["loss/value"] = value_loss
+            if shared:
+                loss = loss + self.config.train.value_coefficient * value_loss
+            else:
+                self.critic.backward(value_loss, share)
+        if not work.policy_frozen:
+            _require_finite(loss, "policy loss")
+            self.engine.backward(loss * share)
+        with torch.no_grad():
+            assert scores.entropies is not None
+            noted["policy/entropy"] = losses.step_mean(scores.entropies, tokens.mask)
+            noted["policy/kl_to_old"] = losses.kl_penalty(tokens.old_log_probs, tokens.log_probs, tokens.mask)
+            for name, value in noted.items():
+                work.means.add(name, value, share)
+            return float((policy.ratios - 1).abs().max())
+
+    def _value_loss(
+        self, critic: Critic, work: _Work, part: list[int], scores: Scores, *, stop_gradient: bool
+    ) -> Tensor:
+        values = critic.head(self.algorithm.critic_states(scores.states), stop_gradient=stop_gradient)
+        returns = self._padded([work.targets.returns[i] for i in part], scores.mask.shape[1])
+        loss = self.algorithm.value_loss(values, returns, scores.mask)
+        _require_finite(loss, "value loss")
+        return loss
+
+    def _passes(self, steps: Sequence[Step], batch: list[int]) -> list[tuple[list[int], int]]:
+        """The forward passes of this rank's share of a batch, each with the steps that it counts for."""
+        lengths = [len(step.prompt.input_ids) + len(step.response.token_ids) for step in steps]
+        parts = micro_batches(batch, lengths, self.config.train.micro_batch_size, self.token_budget)
+        return equal_passes(parts, int(self.runtime.max(len(parts))))
+
+    def _scored(self, steps: Sequence[Step]) -> Scores | None:
+        """One forward pass with gradient; None where memory ran out and fewer steps may be tried.
+
+        It may be tried again where no other rank takes part in the pass. The limit is lowered for the rest of the run.
+        """
+        prompts, responses = [step.prompt for step in steps], [step.response.token_ids for step in steps]
+        try:
+            scores: Scores
+            with self.vlm.recomputing() if self.config.train.gradient_checkpointing else contextlib.nullcontext():
+                scores = self.engine(prompts, responses, self.config.rollout.temperature, entropies=True)
+        except torch.OutOfMemoryError:
+            alone = self.runtime.world_size == 1 or self.config.deepspeed.zero_stage < 2
+            if len(steps) == 1 or not alone:
+                raise
+            longest = max(len(p.input_ids) + len(r) for p, r in zip(prompts, responses, strict=True))
+            self.token_budget = min(self.token_budget or len(steps) * longest, (len(steps) + 1) // 2 * longest)
+            _log.warning(
+                "a pass over %d steps did not fit into memory; going on with train.token_budget %d",
+                len(steps),
+                self.token_budget,
+            )
+            torch.cuda.empty_cache()
+            return None
+        return scores
+
+    def _episode_log_ratios(self, work: _Work, batch: list[int]) -> dict[int, Tensor] | None:
+        """Of each step of a batch, the log-ratio () of all responses of its episode, under the weights as they are."""
+        if not self.algorithm.uses_episode_ratios:
+            return None
+        columns, numbers = work.old.tensors.episodes.shape[1], work.old.tensors.episodes.flatten().tolist()
+        now = self.scorer.log_probs([work.steps[i] for i in batch])
+        totals: dict[tuple[int, int], Tensor] = {}
+        for i, row in zip(batch, now, strict=True):
+            episode = i % columns, numbers[i]
+            totals[episode] = totals.get(episode, torch.zeros(())) + (row - work.old.log_probs[i]).sum()
+        return {i: totals[i % columns, numbers[i]] for i in batch}
 
     def _padded(self, rows: list[Tensor], width: int) -> Tensor:
         """Rows, each () or (R_i,), as one (B,) or (B, width) tensor on the device, zeros on the right."""
@@ -208,12 +294,17 @@ class Learner:
             with self.vlm.adapter_disabled():
                 yield self.vlm
 
-    def _batches(self, count: int) -> Iterator[list[int]]:
+    def _batches(self, update: int, epoch: int) -> Iterator[list[int]]:
         """This rank's share of each optimizer step of one epoch, in random order."""
-        share = self.config.train.batch_size // self.runtime.world_size
-        order = torch.randperm(count, generator=self.generator).tolist()
-        for start in range(0, count, share):
-            yield order[start : start + share]
+        return minibatches(
+            self.config.env.num_envs,
+            self.config.rollout.steps,
+            self.config.train.batch_size,
+            seed=derive_seed(self.config.seed, "minibatches", update, epoch),
+            rank=self.runtime.rank,
+            ranks=self.runtime.world_size,
+            whole=self.algorithm.uses_episode_ratios,
+        )
 
     def _check_first_ratio(self, error: float) -> float:
         worst = self.runtime.max(error)
@@ -236,16 +327,18 @@ class Learner:
     # Checkpoints
 
     def save(self, directory: Path) -> None:
-        """Writes the engine's state and the critic's; every rank must call it."""
-        self.engine.save_checkpoint(str(directory), tag="engine", save_latest=False, exclude_frozen_parameters=True)
+        """Writes everything that is trained, whole, as safetensors; every rank must call it."""
+        learner_state.save(self.engine, directory / "policy", is_main=self.runtime.is_main)
         if self.critic and self.runtime.is_main:
             self.critic.save(directory)
 
     def load(self, directory: Path) -> None:
-        """Reads what `save` wrote. Only for a directory this run wrote: DeepSpeed's state is a pickle."""
-        loaded, _ = self.engine.load_checkpoint(str(directory), tag="engine", load_module_strict=False)
-        if loaded is None:
-            raise FileNotFoundError(f"{directory} holds no DeepSpeed state")
+        """Reads what `save` wrote, on any number of ranks.
+
+        Raises:
+            LearnerStateError: the state is missing, or of other parameters.
+        """
+        learner_state.load(self.engine, directory / "policy")
         if self.critic:
             self.critic.load(directory)
 
@@ -272,8 +365,10 @@ def deepspeed_config(config: Config, trained_parameters: int) -> dict[str, Any]:
     if settings.offload_optimizer and settings.zero_stage:
         zero["offload_optimizer"] = {"device": "cpu"}
     return {
-        "train_micro_batch_size_per_gpu": config.micro_batch_size,
-        "gradient_accumulation_steps": train.batch_size // (config.micro_batch_size * settings.ranks),
+        # One step() ends a batch, however many passes it took; each loss has its share of the batch as weight.
+        "managed_gradient_accumulation": False,
+        "train_micro_batch_size_per_gpu": train.batch_size // settings.ranks,
+        "gradient_accumulation_steps": 1,
         "gradient_clipping": train.max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
@@ -288,30 +383,48 @@ def _require_finite(loss: Tensor, name: str) -> None:
         raise HealthError(f"the {name} is {float(loss.detach())}; lower train.learning_rate or train.max_grad_norm")
 
 
-def _note(means: _Means, policy: PolicyLoss, entropies: Tensor, tokens: TokenBatch, worst: float) -> float:
-    """Notes what a micro-batch says of the policy; returns the largest |ratio - 1| so far."""
-    with torch.no_grad():
-        for name, value in policy.metrics.items():
-            means.add(name, value)
-        means.add("policy/entropy", losses.step_mean(entropies, tokens.mask))
-        means.add("policy/kl_to_old", losses.kl_penalty(tokens.old_log_probs, tokens.log_probs, tokens.mask))
-        error = (policy.ratios - 1).abs().max()
-        return float(torch.tensor([worst, error]).max())  # unlike Python's max, keeps a NaN
+def _require_whole_batches(config: Config, algorithm: Algorithm) -> None:
+    """Refuses batches that cannot hold all steps of their simulators, where an algorithm needs them to."""
+    whole = config.rollout.steps * config.deepspeed.ranks
+    if algorithm.uses_episode_ratios and config.train.batch_size % whole:
+        raise ConfigError(
+            f"train.batch_size {config.train.batch_size} must be a multiple of rollout.steps x ranks ({whole}): "
+            f"{config.train.algorithm} weighs whole episodes"
+        )
 
 
 class _Means:
-    """Running means of named numbers."""
+    """Running weighted means of named numbers."""
 
     def __init__(self) -> None:
         self.totals: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+        self.weights: dict[str, float] = {}
 
-    def add(self, name: str, value: Tensor) -> None:
-        value = value.detach().double().cpu()
+    def add(self, name: str, value: Tensor, weight: float = 1.0) -> None:
+        value = weight * value.detach().double().cpu()
         self.totals[name] = self.totals.get(name, torch.zeros((), dtype=torch.float64)) + value
-        self.counts[name] = self.counts.get(name, 0) + 1
+        self.weights[name] = self.weights.get(name, 0.0) + weight
 
     def over_ranks(self, runtime: Runtime) -> dict[str, float]:
         names = sorted(self.totals)
-        means = torch.stack([self.totals[name] / self.counts[name] for name in names])
+        means = torch.stack([self.totals[name] / self.weights[name] for name in names])
         return dict(zip(names, (runtime.sum(means) / runtime.world_size).tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One update while it is made.
+
+    Attributes:
+        steps: of the rollout, in the order (t, n).
+        old: what the weights before the update say of them.
+        targets: what the update aims at.
+        policy_frozen: whether only the critic learns.
+        means: metrics so far.
+    """
+
+    steps: list[Step]
+    old: OldScores
+    targets: Targets
+    policy_frozen: bool
+    means: _Means = field(default_factory=_Means)

@@ -34,7 +34,7 @@ def plan(config: Config) -> dict[str, Any]:
         "optimizer_steps": config.updates * train.epochs * (per_update // train.batch_size),
         "updates_of_the_value_head_alone": min(train.value_warmup, config.updates),
         "ranks": config.deepspeed.ranks,
-        "num_envs": config.deepspeed.ranks * config.env.num_envs,
+        "num_envs_per_rank": config.env.num_envs // config.deepspeed.ranks,
         "checkpoints_kept": config.checkpoint.keep,
         "memory": _memory(config, config.model.base),
     }

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from envs.base import Observation
 from vldac.acting import Actor, Decision
 from vldac.models.vlm import Prompt, Response
+from vldac.utils.seeding import derive_seed
 
 
 class Simulators(Protocol):
@@ -18,6 +19,15 @@ class Simulators(Protocol):
     @property
     def episode_numbers(self) -> Sequence[int]:
         """Which episode each simulator is in, counted over the run."""
+        ...
+
+    @property
+    def episode_lengths(self) -> Sequence[int]:
+        """Steps that the running episode of each simulator has taken."""
+        ...
+
+    def begin(self, numbers: Sequence[int]) -> list[Observation | None]:
+        """Begins the episode of this number in each simulator; what it shows first."""
         ...
 
     def reset(self) -> list[Observation | None]:
@@ -85,10 +95,25 @@ class Collector:
     Args:
         actor: the policy.
         simulators: N simulators; `start` or `resume` must be called before `collect`.
+        seed: of all sampling. A response is drawn by this seed, the number of its simulator over all ranks, its episode
+            and its step in that episode, so that it does not depend on how simulators are dealt to ranks.
+        first: the number of this rank's first simulator.
+        group_size: K neighboring simulators whose episodes of one number start alike.
+        whole_episodes: every rollout begins with new episodes, of one number in each group.
     """
 
-    def __init__(self, actor: Actor, simulators: Simulators) -> None:
-        self.actor, self.simulators = actor, simulators
+    def __init__(
+        self,
+        actor: Actor,
+        simulators: Simulators,
+        *,
+        seed: int = 0,
+        first: int = 0,
+        group_size: int = 1,
+        whole_episodes: bool = False,
+    ) -> None:
+        self.actor, self.simulators, self.seed, self.first = actor, simulators, seed, first
+        self.group_size, self.whole_episodes = group_size, whole_episodes
         self.observations: Sequence[Observation | None] = []
 
     def start(self) -> None:
@@ -103,9 +128,12 @@ class Collector:
         """Takes `steps` environment steps in every simulator."""
         rollout = Rollout()
         clock = _Clock(rollout.seconds)
+        if self.whole_episodes and (any(self.simulators.episode_numbers) or any(self.simulators.episode_lengths)):
+            self.observations = self.simulators.begin(self._next_episodes())
+            clock.lap("simulator")
         for number in range(steps):
             episodes = tuple(self.simulators.episode_numbers)
-            decisions = self.actor.answer(self._encode(self.observations))
+            decisions = self.actor.answer(self._encode(self.observations), self._seeds())
             clock.lap("generation")
             result = self.simulators.step([decision.action for decision in decisions])
             clock.lap("simulator")
@@ -117,6 +145,17 @@ class Collector:
         rollout.last_prompts = self._encode(self.observations)
         clock.lap("generation")
         return rollout
+
+    def _seeds(self) -> list[int]:
+        numbers, lengths = self.simulators.episode_numbers, self.simulators.episode_lengths
+        turns = enumerate(zip(numbers, lengths, strict=True), start=self.first)
+        return [derive_seed(self.seed, simulator, *turn) for simulator, turn in turns]
+
+    def _next_episodes(self) -> list[int]:
+        """The first episode that no simulator of a group has begun, for each simulator."""
+        numbers = self.simulators.episode_numbers
+        groups = [numbers[i : i + self.group_size] for i in range(0, len(numbers), self.group_size)]
+        return [max(group) + 1 for group in groups for _ in group]
 
     def _encode(self, observations: Sequence[Observation | None]) -> list[Prompt]:
         shown = [o for o in observations if o is not None]

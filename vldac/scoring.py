@@ -80,6 +80,12 @@ class Scorer:
                     reference += self._log_probs(policy, part)[0]
         return OldScores(log_probs, reference, self._tensors(rollout, values))
 
+    @torch.no_grad()
+    def log_probs(self, steps: Sequence[Step]) -> list[Tensor]:
+        """Log-probabilities of steps under the policy as it is now, each (R_i,) float32 on the CPU."""
+        parts = (steps[start : start + self.micro] for start in range(0, len(steps), self.micro))
+        return [row for part in parts for row in self._log_probs(self.vlm, part)[0]]
+
     def _log_probs(self, policy: VLM, part: Sequence[Step]) -> tuple[list[Tensor], Tensor]:
         responses = [step.response.token_ids for step in part]
         scores = policy([step.prompt for step in part], responses, self.temperature)

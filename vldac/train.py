@@ -3,7 +3,8 @@
     vldac train --params params.yaml --base models/base --run-dir runs/mine --out models/policy
 
 The same command resumes from the last checkpoint of --run-dir, to the same weights as a run that was never stopped.
-Under torchrun or the deepspeed launcher it is one rank; by itself it starts `deepspeed.ranks` of them.
+Under torchrun or the deepspeed launcher it is one rank of as many as were launched; by itself it starts
+`deepspeed.ranks` of them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch.distributed as dist
 import yaml
 
 from envs import registry
-from envs.vector import VectorEnv, shared_seeds, training_seeds
+from envs.vector import VectorEnv, seeds_from, shared_seeds, training_seeds
 from vldac import algorithms, checkpoint, engines, exports, policy
 from vldac.acting import Actor
 from vldac.checkpoint import CheckpointError
@@ -40,7 +41,10 @@ from vldac.system_metrics import system_metrics
 from vldac.utils.errors import report_errors
 from vldac.utils.files import write_json
 from vldac.utils.libraries import quiet
-from vldac.utils.seeding import derive_seed, generator_state, restore_generator
+from vldac.utils.seeding import derive_seed
+
+#: File of a checkpoint.
+_EXPERIENCE = "experience.json"
 
 
 def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime) -> None:
@@ -63,19 +67,14 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     lock = claim(run_dir, config, identity, runtime)
     torch.use_deterministic_algorithms(runtime.device.type == "cpu")
     torch.manual_seed(derive_seed(config.seed, "weights"))  # the adapter and the value head, alike on every rank
-    sampling, shuffling = torch.Generator(runtime.device), torch.Generator()
-    sampling.manual_seed(derive_seed(config.seed, "sampling", runtime.rank))
-    shuffling.manual_seed(derive_seed(config.seed, "minibatches", runtime.rank))
-
     algorithm = algorithms.make(config.train)
     vlm = policy.load_base(base, config.model)
-    learner = Learner(config, vlm, algorithm, runtime, shuffling)
+    learner = Learner(config, vlm, algorithm, runtime)
     engine = engines.make(config.rollout.engine, vlm)
     actor = Actor(
         vlm,
         max_new_tokens=config.rollout.max_new_tokens,
         temperature=config.rollout.temperature,
-        generator=sampling,
         engine=engine,
     )
     exporter = exports.Exporter(learner, config, identity, runtime)
@@ -83,12 +82,19 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     episode_log = RunLog(run_dir / "episodes.jsonl", runtime)
 
     with make_simulators(config, algorithm.group_size, runtime) as simulators:
-        collector = Collector(actor, simulators)
-        experience = Experience(collector, simulators, {"sampling": sampling, "shuffling": shuffling})
+        collector = Collector(
+            actor,
+            simulators,
+            seed=derive_seed(config.seed, "sampling"),
+            first=_first_simulator(config, runtime),
+            group_size=algorithm.group_size,
+            whole_episodes=algorithm.whole_episodes,
+        )
+        experience = Experience(collector, simulators, runtime)
 
         def write(directory: Path) -> None:
             learner.save(directory)
-            experience.save(directory / f"rank-{runtime.rank}.json")
+            experience.save(directory / _EXPERIENCE)
 
         update = start(run_dir, config, learner, experience, metrics)
         metrics.truncate(update)
@@ -99,7 +105,9 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             engine.update_weights(update)
             rollout = collector.collect(config.rollout.steps)
             learned = learner.update(rollout, update)
-            finished = [episode_row(e, update, config) for e in _gather(rollout.episodes, runtime)]
+            finished = [
+                episode_row(e, update, config) for episodes in runtime.gather(rollout.episodes) for e in episodes
+            ]
             episode_log.append(finished)
             update += 1
             oldest = -runtime.max(-running_since(simulators.episode_lengths, update, config))
@@ -111,6 +119,8 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
                 **experience.statistics.add(finished, int(oldest)),
                 **system_metrics(runtime.device),
             }
+            if algorithm.whole_episodes:
+                experience.statistics.abandon()
             metrics.append([row])
             if runtime.is_main:
                 print(progress_line(row, config), flush=True)
@@ -148,7 +158,7 @@ def start(run_dir: Path, config: Config, learner: Learner, experience: Experienc
         return 0
     update = checkpoint.update_of(whole)
     learner.load(whole)
-    experience.load(whole / f"rank-{runtime.rank}.json")
+    experience.load(whole / _EXPERIENCE)
     exports.require(run_dir, config, update)
     if runtime.is_main:
         print(f"resuming from update {update} of {config.updates} ({whole})", flush=True)
@@ -157,36 +167,37 @@ def start(run_dir: Path, config: Config, learner: Learner, experience: Experienc
 
 @dataclass
 class Experience:
-    """What a checkpoint holds of a rank beside the learner: where its simulators and its randomness stand.
+    """What a checkpoint holds beside the learner: where all simulators stand, on any number of ranks.
+
+    Randomness has no state: every draw is decided by the run's seed and by what it is for.
 
     Attributes:
-        collector: plays the simulators.
+        collector: plays this rank's simulators.
         simulators: their running episodes are kept as seeds and actions.
-        generators: by name.
+        runtime: this rank.
         statistics: of the episodes of all ranks.
     """
 
     collector: Collector
     simulators: VectorEnv
-    generators: dict[str, torch.Generator]
+    runtime: Runtime
     statistics: EpisodeStatistics = field(default_factory=EpisodeStatistics)
 
     def save(self, path: Path) -> None:
-        """Writes it as JSON."""
-        state = {
-            "simulators": self.simulators.state_dict(),
-            "generators": {name: generator_state(generator) for name, generator in self.generators.items()},
-            "statistics": self.statistics.state_dict(),
-        }
-        write_json(path, state)
+        """Writes it as JSON; every rank must call it."""
+        states = self.runtime.gather(self.simulators.state_dict())
+        episodes = [episode for state in states for episode in state["episodes"]]
+        if self.runtime.is_main:
+            simulators = {**states[0], "episodes": episodes}
+            write_json(path, {"simulators": simulators, "statistics": self.statistics.state_dict()})
 
     def load(self, path: Path) -> None:
         """Puts everything back where `save` found it."""
         state = json.loads(path.read_text(encoding="utf-8"))
-        for name, generator in self.generators.items():
-            restore_generator(generator, state["generators"][name])
         self.statistics.load_state_dict(state["statistics"])
-        self.collector.resume(state["simulators"])
+        first, simulators = self.collector.first, state["simulators"]
+        episodes = simulators["episodes"][first : first + self.simulators.num_envs]
+        self.collector.resume({**simulators, "episodes": episodes})
 
 
 def check(config: Config, base: Path | None) -> None:
@@ -209,7 +220,7 @@ def check(config: Config, base: Path | None) -> None:
 
 
 def make_simulators(config: Config, group_size: int, runtime: Runtime) -> VectorEnv:
-    """This rank's simulators, on training seeds that no other rank draws.
+    """This rank's share of the simulators, each on the training seeds that it has on any number of ranks.
 
     Args:
         config: the run.
@@ -219,20 +230,25 @@ def make_simulators(config: Config, group_size: int, runtime: Runtime) -> Vector
     Raises:
         ConfigError: `env.num_envs` cannot be divided into such groups.
     """
-    env = config.env
-    if env.num_envs % group_size:
+    env, ranks = config.env, runtime.world_size
+    if env.num_envs % (group_size * ranks):
         raise ConfigError(
-            f"env.num_envs {env.num_envs} must be a multiple of {config.train.algorithm}'s group size {group_size}"
+            f"env.num_envs {env.num_envs} must be a multiple of {config.train.algorithm}'s group size {group_size} on "
+            f"each of {ranks} rank(s)"
         )
-    seeds = training_seeds(config.seed, runtime.rank)
+    seeds = training_seeds(config.seed)
     return VectorEnv(
         env.id,
-        env.num_envs,
-        num_workers=env.num_workers,
-        seeds=seeds if group_size == 1 else shared_seeds(seeds, group_size),
+        env.num_envs // ranks,
+        num_workers=max(1, env.num_workers // ranks),
+        seeds=seeds_from(shared_seeds(seeds, group_size), _first_simulator(config, runtime)),
         step_deadline=env.step_deadline,
         **env.make_options,
     )
+
+
+def _first_simulator(config: Config, runtime: Runtime) -> int:
+    return runtime.rank * (config.env.num_envs // runtime.world_size)
 
 
 def rollout_metrics(rollout: Rollout, seconds: float, runtime: Runtime) -> dict[str, float]:
@@ -286,14 +302,6 @@ def _agreed(path: Path | None, runtime: Runtime) -> Path | None:
     return None if choice[0] is None else Path(choice[0])
 
 
-def _gather(episodes: list[dict[str, Any]], runtime: Runtime) -> list[dict[str, Any]]:
-    if runtime.world_size == 1:
-        return episodes
-    lists: list[list[dict[str, Any]]] = [[] for _ in range(runtime.world_size)]
-    dist.all_gather_object(lists, episodes)
-    return [episode for rank in lists for episode in rank]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -305,7 +313,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("models/policy"), help="the trained policy")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and the plan")
     options = parser.parse_args(arguments)
-    config = load(options.params, options.set)
+    launched = [f"deepspeed.ranks={os.environ['WORLD_SIZE']}"] if "WORLD_SIZE" in os.environ else []
+    config = load(options.params, [*options.set, *launched])
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if options.dry_run:
         quiet()
@@ -315,8 +324,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if "WORLD_SIZE" not in os.environ and config.deepspeed.ranks > 1:
         return launch_ranks("vldac.train", arguments, config.deepspeed.ranks)
-    if (ranks := int(os.environ.get("WORLD_SIZE", "1"))) != config.deepspeed.ranks:
-        raise ConfigError(f"this was launched as {ranks} ranks, but deepspeed.ranks is {config.deepspeed.ranks}")
     quiet()
     with process_group(config.deepspeed.threads) as runtime:
         check(config, options.base)

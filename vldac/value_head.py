@@ -39,9 +39,9 @@ class ValueHead(nn.Module):
         self.register_buffer("scale", torch.ones(hidden_size))
         self.register_buffer("fitted", torch.tensor(False))
 
-    def forward(self, states: Tensor) -> Tensor:
-        """Values (...) float32 of hidden states (..., H); no gradient reaches the states."""
-        standardized = (states.detach().float() - self.mean) * self.scale
+    def forward(self, states: Tensor, *, stop_gradient: bool = True) -> Tensor:
+        """Values (...) float32 of hidden states (..., H); no gradient reaches the states unless it is let through."""
+        standardized = ((states.detach() if stop_gradient else states).float() - self.mean) * self.scale
         values: Tensor = self.layers(standardized).squeeze(-1)
         return values
 

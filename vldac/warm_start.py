@@ -141,12 +141,12 @@ def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) ->
         vlm,
         max_new_tokens=config.rollout.max_new_tokens,
         temperature=config.rollout.temperature,
-        generator=torch.Generator().manual_seed(seed),
     )
     legal = true = tokens = 0
     for start in range(0, len(examples), 32):
         batch = examples[start : start + 32]
-        for example, decision in zip(batch, actor.act([e.observation for e in batch]), strict=True):
+        decisions = actor.act([e.observation for e in batch], [derive_seed(seed, start + i) for i in range(len(batch))])
+        for example, decision in zip(batch, decisions, strict=True):
             legal += decision.action in example.actions
             true += decision.parsed is not None and decision.parsed.thoughts == example.description
             tokens += len(decision.response.token_ids)

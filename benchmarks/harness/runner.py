@@ -90,7 +90,7 @@ class VLMRunner:
                 [prompts[i] for i in batch],
                 max_new_tokens=min(room, first.max_new_tokens),
                 temperature=first.temperature,
-                generator=[torch.Generator(self.vlm.device).manual_seed(requests[i].seed) for i in batch],
+                seeds=[requests[i].seed for i in batch],
             )
         except torch.OutOfMemoryError as error:
             raise OutOfDeviceMemoryError(

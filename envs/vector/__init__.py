@@ -1,7 +1,15 @@
 """Many simulators in a few worker processes, stepped together."""
 
-from envs.seeds import EpisodeSeeds, evaluation_seeds, shared_seeds, training_seeds
+from envs.seeds import EpisodeSeeds, evaluation_seeds, seeds_from, shared_seeds, training_seeds
 from envs.vector.env import VectorEnv
 from envs.vector.step import VectorStep
 
-__all__ = ["EpisodeSeeds", "VectorEnv", "VectorStep", "evaluation_seeds", "shared_seeds", "training_seeds"]
+__all__ = [
+    "EpisodeSeeds",
+    "VectorEnv",
+    "VectorStep",
+    "evaluation_seeds",
+    "seeds_from",
+    "shared_seeds",
+    "training_seeds",
+]

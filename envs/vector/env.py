@@ -95,6 +95,11 @@ class VectorEnv:
         return [episode.index for episode in self._episodes]
 
     @property
+    def episode_seeds(self) -> list[int | None]:
+        """The seed of each simulator's episode; None for one that has stopped."""
+        return [episode.seed for episode in self._episodes]
+
+    @property
     def episode_lengths(self) -> list[int]:
         """Steps that the running episode of each simulator has taken."""
         return [len(episode.actions) for episode in self._episodes]
@@ -105,8 +110,19 @@ class VectorEnv:
         Returns:
             What each simulator shows; None for one without a single seed.
         """
-        for index in range(self.num_envs):
-            self._episodes[index] = Episode(0, self._seeds(index, 0))
+        return self.begin([0] * self.num_envs)
+
+    def begin(self, numbers: Sequence[int]) -> list[Observation | None]:
+        """Begins an episode in every simulator, whatever is running.
+
+        Args:
+            numbers: N, which episode of each simulator.
+
+        Returns:
+            What each simulator shows; None for one without a seed for this episode.
+        """
+        for index, number in enumerate(numbers):
+            self._episodes[index] = Episode(number, self._seeds(index, number))
         self._start_all()
         return list(self._observations)
 

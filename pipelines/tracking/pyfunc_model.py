@@ -62,10 +62,12 @@ class Policy(PythonModel):
                 observations.append({"frames": _frames(row.get("image")), "prompt": _prompt(row.get("instruction"))})
             except ValueError as error:
                 raise _refusal(f"row {number}: {error}") from None
-        actor = self._actor.sampling(temperature, seed)
+        from vldac.utils.seeding import derive_seed  # noqa: PLC0415  # as in `load_context`
+
+        actor = self._actor.at(temperature)
         answers = []
-        for observation in observations:
-            (decision,) = actor.act([observation])
+        for number, observation in enumerate(observations):
+            (decision,) = actor.act([observation], [derive_seed(seed, number)])
             answers.append(
                 {
                     "action": decision.action,

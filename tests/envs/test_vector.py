@@ -17,7 +17,7 @@ import pytest
 
 from envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, SimulatorError
 from envs.registry import make
-from envs.vector import VectorEnv, VectorStep, evaluation_seeds, training_seeds
+from envs.vector import VectorEnv, VectorStep, evaluation_seeds, seeds_from, training_seeds
 
 SIZE: dict[str, Any] = {"width": 16, "height": 16}
 ENVIRONMENTS = {
@@ -350,10 +350,10 @@ def test_misuse_is_refused() -> None:
 
 
 def test_seeds_never_meet() -> None:
-    training = [training_seeds(s, r)(i, k) for s in range(3) for r in range(2) for i in range(8) for k in range(40)]
+    training = [training_seeds(s)(i, k) for s in range(3) for i in range(16) for k in range(40)]
     assert all(seed in TRAINING_SEEDS for seed in training)
     assert len(set(training)) > 0.999 * len(training)
-    assert training_seeds(5, 1)(2, 3) == training_seeds(5, 1)(2, 3) != training_seeds(5, 0)(2, 3)
+    assert training_seeds(5)(10, 3) == seeds_from(training_seeds(5), 8)(2, 3) != training_seeds(5)(2, 3)
     deal = evaluation_seeds(10, 4)
     evaluation = [deal(i, k) for i in range(4) for k in range(4)]
     assert sorted(seed for seed in evaluation if seed is not None) == list(EVALUATION_SEEDS[:10])

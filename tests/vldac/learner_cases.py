@@ -1,9 +1,10 @@
 """One learner on a made-up rollout: in the process of a test, or as ranks of their own.
 
-    python learner_cases.py BASE OUT PARAMS
+    python learner_cases.py BASE OUT PARAMS [STATE FIRST]
 
 Every rank writes what it ended with to OUT/rank-R.pt. The ranks share the columns of one and the same rollout, so
-that any number of them learns from the same steps.
+that any number of them learns from the same steps. The learner's state after each update is written to STATE; with a
+FIRST of more than 0, updates begin there, from what another run has written.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from vldac.learner import Learner
 from vldac.models.vlm import VLM, Prompt
 from vldac.rollout import Rollout, Step
 from vldac.utils.libraries import quiet
+from vldac.utils.seeding import derive_seed
 
 UPDATES = 2
 
@@ -68,7 +70,7 @@ def sampler(base: Path, config: Config) -> VLM:
 def make_rollout(config: Config, vlm: VLM) -> Rollout:
     """T steps of all ranks' simulators: real pictures and samples, made-up rewards and ends."""
     rng = np.random.default_rng(11)
-    columns = config.deepspeed.ranks * config.env.num_envs
+    columns = config.env.num_envs
     game = NumberLine(width=32, height=32, prompt_style="terse")
 
     def prompts(count: int) -> list[Prompt]:
@@ -77,14 +79,13 @@ def make_rollout(config: Config, vlm: VLM) -> Rollout:
         return vlm.encode([o["frames"] for o in shown], texts)
 
     rollout = Rollout()
-    generator = torch.Generator().manual_seed(13)
-    for _ in range(config.rollout.steps):
+    for number in range(config.rollout.steps):
         row = prompts(columns)
         responses = TransformersEngine(vlm).generate(
             row,
             max_new_tokens=config.rollout.max_new_tokens,
             temperature=config.rollout.temperature,
-            generator=generator,
+            seeds=[derive_seed(13, number, column) for column in range(columns)],
         )
         ends = rng.random(columns)
         finals = prompts(columns)
@@ -115,7 +116,7 @@ def share(rollout: Rollout, runtime: Runtime) -> Rollout:
 def make_learner(config: Config, base: Path, runtime: Runtime) -> Learner:
     torch.manual_seed(5)
     vlm = start_vlm(base, config)
-    return Learner(config, vlm, algorithms.make(config.train), runtime, torch.Generator().manual_seed(17))
+    return Learner(config, vlm, algorithms.make(config.train), runtime)
 
 
 def weights_of(learner: Learner) -> dict[str, Tensor]:
@@ -123,19 +124,25 @@ def weights_of(learner: Learner) -> dict[str, Tensor]:
         return {name: p.detach().clone() for name, p in vlm.named_parameters() if p.requires_grad}
 
 
-def run_case(config: Config, base: Path, runtime: Runtime) -> Outcome:
+def run_case(config: Config, base: Path, runtime: Runtime, state: Path | None = None, first: int = 0) -> Outcome:
     rollout = share(make_rollout(config, sampler(base, config)), runtime)
     learner = make_learner(config, base, runtime)
-    metrics = [learner.update(rollout, update) for update in range(UPDATES)]
+    if state and first:
+        learner.load(state / str(first))
+    metrics = []
+    for update in range(first, UPDATES):
+        metrics.append(learner.update(rollout, update))
+        if state:
+            learner.save(state / str(update + 1))
     assert learner.critic is not None
     return Outcome(weights_of(learner), learner.critic.head.state_dict(), metrics)
 
 
-def main(base: str, out: str, params: str) -> None:
+def main(base: str, out: str, params: str, state: str = "", first: str = "0") -> None:
     quiet()
     config = parse(json.loads(params))
     with process_group(1) as runtime:
-        outcome = run_case(config, Path(base), runtime)
+        outcome = run_case(config, Path(base), runtime, Path(state) if state else None, int(first))
         Path(out).mkdir(parents=True, exist_ok=True)
         torch.save(vars(outcome), Path(out) / f"rank-{runtime.rank}.pt")
 

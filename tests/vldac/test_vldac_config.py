@@ -68,7 +68,7 @@ def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
         # Values that do not fit each other name both.
         ({"env": {"num_envs": 2, "num_workers": 3}}, ["env.num_workers 3", "env.num_envs 2"]),
         ({"train": {"batch_size": 30}}, ["one rollout is 256", "train.batch_size 30"]),
-        ({"deepspeed": {"ranks": 3}}, ["train.batch_size 32", "deepspeed.ranks 3"]),
+        ({"deepspeed": {"ranks": 3}}, ["env.num_envs 16", "deepspeed.ranks 3"]),
         ({"rollout": {"steps": 3}}, ["train.batch_size 32", "48 environment steps"]),
         ({"train": {"final_learning_rate": 0.1}}, ["train.final_learning_rate 0.1", "train.learning_rate"]),
         ({"model": {"tiny": {"heads": 3}}}, ["model.tiny", "hidden_size 128", "heads"]),
@@ -184,6 +184,8 @@ def changed(value: Any, key: str) -> Any:
         "train.algorithm_options": {"normalize_advantages": False},
         "train.batch_size": 64,
         "train.micro_batch_size": 16,
+        "train.token_budget": 4096,
+        "train.kl_to": "old",
         "train.value_hidden_sizes": (64,),
         "deepspeed.ranks": 2,
         "deepspeed.zero_stage": 2,
@@ -211,8 +213,17 @@ def test_the_fingerprint_changes_with_whatever_decides_the_weights(key: str, val
     reference = Config()
     other = parse(values)
     assert other != reference
-    free = ("evaluate.", "checkpoint.", "benchmarks", "env.step_deadline", "extensions")
-    decides = not key.startswith(free)
+    free = (
+        "evaluate.",
+        "checkpoint.",
+        "benchmarks",
+        "env.step_deadline",
+        "extensions",
+        "deepspeed.",
+        "env.num_workers",
+    )
+    passes = ("train.micro_batch_size", "train.token_budget", "train.gradient_checkpointing")
+    decides = not key.startswith(free + passes)
     assert (other.fingerprint() != reference.fingerprint()) == decides
 
 
@@ -228,14 +239,9 @@ def test_updates_cover_all_steps() -> None:
     assert parse({"train": {"total_steps": 1}}).updates == 1
 
 
-@pytest.mark.parametrize(
-    ("batch", "ranks", "micro", "expected"),
-    [(32, 1, 32, 32), (32, 2, 32, 16), (32, 2, 5, 4), (48, 4, 32, 12), (64, 1, 7, 4)],
-)
-def test_micro_batches_are_equal_parts_of_a_ranks_share(batch: int, ranks: int, micro: int, expected: int) -> None:
-    train = {"batch_size": batch, "micro_batch_size": micro}
-    config = parse({"train": train, "deepspeed": {"ranks": ranks}, "rollout": {"steps": 12}})
-    assert config.micro_batch_size == expected
+def test_the_work_is_the_same_on_any_number_of_ranks() -> None:
+    alone, spread = parse({}), parse({"deepspeed": {"ranks": 4}})
+    assert (spread.updates, spread.steps_per_update) == (alone.updates, alone.steps_per_update)
 
 
 @pytest.mark.parametrize(

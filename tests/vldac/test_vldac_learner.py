@@ -18,16 +18,17 @@ from torch import Tensor
 from vldac.config import Config
 from vldac.distributed import Runtime, process_group
 from vldac.learner import HealthError, Learner, learning_rate
+from vldac.minibatches import minibatches
 from vldac.models.vlm import VLM
 from vldac.rollout import Rollout
 from vldac.utils.libraries import quiet
+from vldac.utils.seeding import derive_seed
 from vldac.value_head import ValueHead
 
 CLIPPED = 0.02  # below every gradient norm met here, so that clipping is always at work
-# One optimizer step an epoch takes the whole rollout, so that its order decides nothing where a test compares ranks.
 WHOLE = {
     "train": {
-        "batch_size": 16,
+        "batch_size": 8,
         "micro_batch_size": 4,
         "value_warmup": 0,
         "total_steps": 64,
@@ -84,7 +85,6 @@ class Plain:
         self.reference = start_vlm(base, config)
         self.vlm = sampler(base, config)
         self.head = ValueHead(self.vlm.hidden_size, config.train.value_hidden_sizes)
-        self.shuffle = torch.Generator().manual_seed(17)
         trained = [p for p in self.vlm.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trained)
         self.critic = torch.optim.Adam(self.head.parameters(), lr=config.train.value_learning_rate)
@@ -130,10 +130,9 @@ class Plain:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        for _ in range(train.epochs):
-            order = torch.randperm(len(steps), generator=self.shuffle).tolist()
-            for start in range(0, len(steps), train.batch_size):
-                batch = order[start : start + train.batch_size]
+        for epoch in range(train.epochs):
+            seed = derive_seed(self.config.seed, "minibatches", number, epoch)
+            for batch in minibatches(columns, len(rollout.steps), train.batch_size, seed=seed):
                 for i in batch:
                     step = steps[i]
                     scores = self.vlm([step.prompt], [step.response.token_ids], temperature)
@@ -176,19 +175,102 @@ def test_an_update_equals_the_same_update_written_out_in_plain_pytorch(
     assert_same(learner.critic.head.state_dict(), plain.head.state_dict(), 1e-5)
 
 
-def test_accumulated_micro_batches_equal_one_batch(
+def ended(config: Config, rollout: Rollout, base: Path, runtime: Runtime, **train: Any) -> Learner:
+    """A learner after one update; nothing hides a scale."""
+    changed = config.train.model_copy(update={"max_grad_norm": 10.0, **train})
+    learner = make_learner(config.model_copy(update={"train": changed}), base, runtime)
+    learner.update(rollout, 0)
+    return learner
+
+
+def assert_same_end(one: Learner, other: Learner) -> None:
+    assert one.critic is not None
+    assert other.critic is not None
+    assert_same(weights_of(one), weights_of(other), 1e-5)
+    assert_same(one.critic.head.state_dict(), other.critic.head.state_dict(), 1e-5)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"micro_batch_size": 2},
+        {"micro_batch_size": 3},  # parts of different sizes
+        {"token_budget": 150},
+        {"token_budget": 1},
+        {"gradient_checkpointing": True},
+    ],
+    ids=lambda train: " ".join(f"{k} {v}" for k, v in train.items()),
+)
+def test_an_update_is_the_same_in_any_passes(
+    train: dict[str, Any], config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime
+) -> None:
+    whole = ended(config, rollout, tiny_base, runtime)
+    assert_same_end(ended(config, rollout, tiny_base, runtime, **train), whole)
+
+
+def test_a_pass_that_does_not_fit_into_memory_is_halved_and_the_update_finished(
+    config: Config,
+    rollout: Rollout,
+    tiny_base: Path,
+    runtime: Runtime,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    whole = ended(config, rollout, tiny_base, runtime)
+    sizes: list[int] = []
+    forward = VLM.forward
+
+    def limited(vlm: VLM, prompts: Any, *arguments: Any, entropies: bool = False) -> Any:
+        if entropies:  # a pass with gradient
+            sizes.append(len(prompts))
+            if len(prompts) > 3:
+                raise torch.OutOfMemoryError("no room")
+        return forward(vlm, prompts, *arguments, entropies=entropies)
+
+    monkeypatch.setattr(VLM, "forward", limited)
+    learner = ended(config, rollout, tiny_base, runtime)
+    assert sizes[:3] == [8, 4, 2]
+    assert max(sizes[6:]) <= 4  # the limit is remembered
+    assert "did not fit into memory" in caplog.text
+    assert_same_end(learner, whole)
+
+
+def test_a_single_step_that_does_not_fit_ends_the_run(
+    config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = make_learner(config, tiny_base, runtime)
+    monkeypatch.setattr(learner, "engine", _Full(learner.engine))
+    with pytest.raises(torch.OutOfMemoryError):
+        learner.update(rollout, 0)
+
+
+class _Full:
+    """An engine without memory."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+
+    def __call__(self, *_arguments: Any, **_options: Any) -> Any:
+        raise torch.OutOfMemoryError("no room")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+
+def test_gradient_checkpointing_runs_the_layers_again_and_leaves_the_model_in_evaluation_mode(
     config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime
 ) -> None:
-    ended = []
-    for micro in (8, 2):
-        train = config.train.model_copy(
-            update={"micro_batch_size": micro, "max_grad_norm": 10.0}
-        )  # nothing hides a scale
+    counts = []
+    for again in (False, True):
+        train = config.train.model_copy(update={"gradient_checkpointing": again})
         learner = make_learner(config.model_copy(update={"train": train}), tiny_base, runtime)
+        (layer,) = learner.vlm.backbone.model.language_model.layers
+        seen: list[bool] = []
+        layer.mlp.register_forward_pre_hook(lambda *_, seen=seen: seen.append(torch.is_grad_enabled()))
         learner.update(rollout, 0)
-        ended.append((weights_of(learner), learner.critic.head.state_dict()))
-    assert_same(ended[0][0], ended[1][0], 1e-5)
-    assert_same(ended[0][1], ended[1][1], 1e-5)
+        counts.append(sum(seen))
+        assert not any(module.training for module in learner.vlm.modules())
+    assert counts[1] == 2 * counts[0]
 
 
 def test_value_warm_up_trains_the_value_head_and_nothing_else(
@@ -281,9 +363,9 @@ def test_the_rollouts_own_token_ids_are_what_is_learned_from(
     seen: list[Tensor] = []
     original = VLM.forward
 
-    def forward(self: VLM, prompts: Any, responses: Any, temperature: float) -> Any:
+    def forward(self: VLM, prompts: Any, responses: Any, temperature: float, **options: Any) -> Any:
         seen.extend(responses)
-        return original(self, prompts, responses, temperature)
+        return original(self, prompts, responses, temperature, **options)
 
     monkeypatch.setattr(VLM, "forward", forward)
     learner.update(rollout, 0)
@@ -307,11 +389,9 @@ def test_a_loaded_learner_goes_on_bit_for_bit(
     learner = make_learner(config, tiny_base, runtime)
     learner.update(rollout, 0)
     learner.save(tmp_path)
-    shuffled = learner.generator.get_state()
     learner.update(rollout, 1)
     other = make_learner(config, tiny_base, runtime)
     other.load(tmp_path)
-    other.generator.set_state(shuffled)
     other.update(rollout, 1)
     assert_same(weights_of(other), weights_of(learner), 0.0)
     assert_same(other.critic.head.state_dict(), learner.critic.head.state_dict(), 0.0)
@@ -330,11 +410,11 @@ def test_the_learning_rate_falls_as_a_cosine_between_its_ends(tiny_config: Any) 
 # Ranks and ZeRO stages, each in processes of their own
 
 
-def run_ranks(base: Path, out: Path, params: dict[str, Any]) -> list[Outcome]:
+def run_ranks(base: Path, out: Path, params: dict[str, Any], *arguments: str) -> list[Outcome]:
     ranks = params["deepspeed"]["ranks"]
     inherited = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"}}
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    command = [sys.executable, *launcher, learner_cases.__file__, str(base), str(out), json.dumps(params)]
+    command = [sys.executable, *launcher, learner_cases.__file__, str(base), str(out), json.dumps(params), *arguments]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -357,15 +437,9 @@ def whole_rollout(tiny_config: Any, tiny_base: Path, runtime: Runtime) -> Outcom
 def test_two_ranks_at_every_zero_stage_learn_what_one_process_learns_from_all_steps(
     stage: int, tiny_params: Any, tiny_base: Path, tmp_path: Path, whole_rollout: Outcome
 ) -> None:
-    params = tiny_params(WHOLE)
-    params = tiny_params(
-        {
-            **WHOLE,
-            "env": {"num_envs": params["env"]["num_envs"] // 2},
-            "deepspeed": {"ranks": 2, "zero_stage": stage},
-        }
-    )
-    first, second = run_ranks(tiny_base, tmp_path, params)
+    params = tiny_params({**WHOLE, "deepspeed": {"ranks": 2, "zero_stage": stage}})
+    state = tmp_path / "state"
+    first, second = run_ranks(tiny_base, tmp_path, params, str(state))
     assert_same(first.weights, second.weights, 0.0)
     assert_same(first.value_head, second.value_head, 0.0)
     assert_same(first.weights, whole_rollout.weights, 1e-5)
@@ -376,6 +450,12 @@ def test_two_ranks_at_every_zero_stage_learn_what_one_process_learns_from_all_st
         for name in names & one.keys():
             assert one[name] == two[name]
             assert one[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-6)
+    # What two ranks have saved after the first update, one process continues from, without ZeRO, to the same end.
+    (resumed,) = run_ranks(
+        tiny_base, tmp_path / "resumed", tiny_params({**WHOLE, "deepspeed": {"zero_stage": 0}}), str(state), "1"
+    )
+    assert_same(resumed.weights, first.weights, 1e-5)
+    assert_same(resumed.value_head, first.value_head, 1e-5)
 
 
 @pytest.mark.slow
@@ -386,3 +466,19 @@ def test_one_rank_learns_the_same_at_every_zero_stage(
     (outcome,) = run_ranks(tiny_base, tmp_path, tiny_params({**WHOLE, "deepspeed": {"ranks": 1, "zero_stage": stage}}))
     assert_same(outcome.weights, whole_rollout.weights, 1e-5)
     assert_same(outcome.value_head, whole_rollout.value_head, 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_state_is_resumed_bit_for_bit_on_as_many_ranks(
+    stage: int, dtype: str, tiny_params: Any, tiny_base: Path, tmp_path: Path
+) -> None:
+    params = tiny_params({**WHOLE, "model": {"dtype": dtype}, "deepspeed": {"ranks": 2, "zero_stage": stage}})
+    state = tmp_path / "state"
+    whole = run_ranks(tiny_base, tmp_path / "whole", params, str(state))
+    resumed = run_ranks(tiny_base, tmp_path / "resumed", params, str(state), "1")
+    for one, other in zip(whole, resumed, strict=True):
+        assert_same(one.weights, other.weights, 0.0)
+        assert_same(one.value_head, other.value_head, 0.0)
+        assert one.metrics[1]["loss/policy"] == other.metrics[0]["loss/policy"]

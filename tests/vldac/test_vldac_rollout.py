@@ -11,6 +11,7 @@ from envs.vector import VectorStep
 from vldac.acting import Actor
 from vldac.models.vlm import Prompt, Response
 from vldac.rollout import Collector, Rollout
+from vldac.utils.seeding import derive_seed
 
 VALID, FENCED, BROKEN = '{"action": "left"}', '```\n{"action": 2}\n```', '{"action": '
 
@@ -26,6 +27,7 @@ class ScriptedModel:
         self.texts = [list(row) for row in texts]
         self.written: list[str] = []
         self.encoded: list[list[str]] = []
+        self.seeds: list[list[int]] = []
 
     def encode(self, frames: Sequence[Any], prompts: Sequence[str]) -> list[Prompt]:
         assert len(frames) == len(prompts)
@@ -36,7 +38,8 @@ class ScriptedModel:
     def encode_frames(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         return list(prompts)
 
-    def generate(self, prompts: Sequence[Prompt], **_options: Any) -> list[Response]:
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], **_options: Any) -> list[Response]:
+        self.seeds.append(list(seeds))
         row = self.texts.pop(0)
         assert len(row) == len(prompts)
         self.written += row
@@ -55,7 +58,13 @@ class ScriptedSimulators:
     def __init__(self, results: Sequence[VectorStep]) -> None:
         self.results = list(results)
         self.told: list[list[str | None]] = []
-        self.episode_numbers = [0, 0, 0]
+        self.episode_numbers, self.episode_lengths = [0, 0, 0], [0, 0, 0]
+        self.begun: list[list[int]] = []
+
+    def begin(self, numbers: Sequence[int]) -> list[Any]:
+        self.begun.append(list(numbers))
+        self.episode_numbers, self.episode_lengths = list(numbers), [0, 0, 0]
+        return [shown(f"start {i} again") for i in range(3)]
 
     def reset(self) -> list[Any]:
         return [shown("start 0"), shown("start 1"), shown("start 2")]
@@ -65,6 +74,8 @@ class ScriptedSimulators:
         result = self.results.pop(0)
         ended = result.terminated | result.truncated
         self.episode_numbers = [number + int(end) for number, end in zip(self.episode_numbers, ended, strict=True)]
+        lengths = zip(self.episode_lengths, ended, strict=True)
+        self.episode_lengths = [0 if end else length + 1 for length, end in lengths]
         return result
 
     def load_state_dict(self, state: dict[str, Any]) -> list[Any]:
@@ -98,7 +109,7 @@ def collected(texts: Sequence[Sequence[str]], results: Sequence[VectorStep]) -> 
 
 
 def actor(model: ScriptedModel) -> Actor:
-    return Actor(model, max_new_tokens=4, generator=torch.Generator(), engine=model)  # type: ignore[arg-type]  # as much of a VLM and of an engine as a rollout uses
+    return Actor(model, max_new_tokens=4, engine=model)  # type: ignore[arg-type]  # as much of a VLM and of an engine as a rollout uses
 
 
 def label(prompt: Prompt | None) -> Any:
@@ -175,3 +186,31 @@ def test_time_is_split_between_simulator_and_generation() -> None:
     rollout, _ = collected([[VALID] * 3], [result([0, 0, 0])])
     assert set(rollout.seconds) == {"simulator", "generation"}
     assert all(value >= 0 for value in rollout.seconds.values())
+
+
+def test_a_response_is_drawn_by_its_simulator_its_episode_and_its_step() -> None:
+    def seeds(first: int) -> list[list[int]]:
+        model = ScriptedModel([[VALID] * 3] * 3)
+        simulators = ScriptedSimulators([result([0, 0, 0], terminated=[1]), result([0] * 3), result([0] * 3)])
+        collector = Collector(actor(model), simulators, seed=5, first=first)
+        collector.start()
+        collector.collect(3)
+        return model.seeds
+
+    turns = [[(0, 0, 0), (1, 0, 0), (2, 0, 0)], [(0, 0, 1), (1, 1, 0), (2, 0, 1)], [(0, 0, 2), (1, 1, 1), (2, 0, 2)]]
+    assert seeds(0) == [[derive_seed(5, *turn) for turn in row] for row in turns]
+    assert seeds(1)[0][0] == seeds(0)[0][1]  # the same simulator on another rank
+    assert len({seed for row in seeds(0) for seed in row}) == 9
+
+
+def test_rollouts_of_whole_episodes_begin_with_new_ones_of_one_number_in_each_group() -> None:
+    model = ScriptedModel([[VALID] * 3] * 3)
+    simulators = ScriptedSimulators([result([0, 0, 0], terminated=[1]), result([0] * 3), result([0] * 3)])
+    collector = Collector(actor(model), simulators, group_size=3, whole_episodes=True)
+    collector.start()
+    first = collector.collect(2)
+    assert simulators.begun == []  # they had just begun
+    assert [[step.episode for step in row] for row in first.steps] == [[0, 0, 0], [0, 1, 0]]
+    second = collector.collect(1)
+    assert simulators.begun == [[2, 2, 2]]
+    assert [label(step.prompt) for step in second.steps[0]] == ["start 0 again", "start 1 again", "start 2 again"]

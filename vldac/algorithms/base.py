@@ -82,6 +82,9 @@ class TokenBatch:
         action_mask: (B, R) bool, true on the tokens of a response that name the action, from the key "action" to the
             end; all false where a response could not be parsed. Tokens in `mask` and not here are the thoughts. Only
             where `Algorithm.uses_action_mask` is set, otherwise None.
+        episode_log_ratios: (B,) float32, the logarithm of the ratio of new to old probability of all responses of the
+            step's episode in this rollout; without gradient. Only where `Algorithm.uses_episode_ratios` is set,
+            otherwise None.
     """
 
     log_probs: Tensor
@@ -89,6 +92,7 @@ class TokenBatch:
     advantages: Tensor
     mask: Tensor
     action_mask: Tensor | None = None
+    episode_log_ratios: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,14 @@ class Algorithm(ABC):
     uses_action_mask: bool = False
     #: K neighboring simulators that start their episodes from the same seeds. It divides `env.num_envs`.
     group_size: int = 1
+    #: Whether every rollout begins with new episodes, of one number in each group: what has ended by its last step was
+    #: then played from start to end by one policy. Running episodes are given up.
+    whole_episodes: bool = False
+    #: Whether `policy_loss` reads `TokenBatch.episode_log_ratios`. Batches then hold all steps of a simulator, and cost
+    #: one more forward pass.
+    uses_episode_ratios: bool = False
+    #: Whether the gradient of the value loss stops at the critic's input. Otherwise it reaches the policy's weights.
+    stop_gradient: bool = True
 
     def __init__(self, train: TrainConfig, options: Any) -> None:
         self.train, self.options = train, options
@@ -149,7 +161,7 @@ class Algorithm(ABC):
 
     @abstractmethod
     def policy_loss(self, batch: TokenBatch) -> PolicyLoss:
-        """The loss of B steps: a mean over steps, so that equal micro-batches add up to their batch."""
+        """The loss of B steps: a mean over steps, so that micro-batches, each with its share of the steps, add up."""
 
     def value_loss(self, values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
         """The critic's loss: by default half the squared error.

@@ -135,10 +135,13 @@ class TrainConfig(_Section):
     gae_lambda: UnitInterval = 0.95
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
     kl_coefficient: NonNegativeFloat = 0.05
+    kl_to: Literal["reference", "old"] = "reference"
     value_coefficient: PositiveFloat = 0.5
     epochs: Positive = 2
     batch_size: Positive = 32
     micro_batch_size: Positive = 32
+    token_budget: Positive | None = None
+    gradient_checkpointing: bool = False
     value_warmup: NonNegative = 2
     learning_rate: PositiveFloat = 1e-3
     final_learning_rate: NonNegativeFloat = 3e-4
@@ -200,13 +203,15 @@ class Config(_Section):
         ranks, train = self.deepspeed.ranks, self.train
         if self.env.num_workers > self.env.num_envs:
             raise ValueError(f"env.num_workers {self.env.num_workers} exceeds env.num_envs {self.env.num_envs}")
-        if train.batch_size % ranks:
-            raise ValueError(f"train.batch_size {train.batch_size} must be a multiple of deepspeed.ranks {ranks}")
+        for name, value in (("env.num_envs", self.env.num_envs), ("train.batch_size", train.batch_size)):
+            if value % ranks:
+                raise ValueError(
+                    f"{name} {value} is shared out over ranks; it must be a multiple of deepspeed.ranks {ranks}"
+                )
         if self.steps_per_update % train.batch_size:
             raise ValueError(
-                f"one rollout is {self.steps_per_update} environment steps (deepspeed.ranks {ranks} x env.num_envs "
-                f"{self.env.num_envs} x rollout.steps {self.rollout.steps}); it must be a multiple of "
-                f"train.batch_size {train.batch_size}"
+                f"one rollout is {self.steps_per_update} environment steps (env.num_envs {self.env.num_envs} x "
+                f"rollout.steps {self.rollout.steps}); it must be a multiple of train.batch_size {train.batch_size}"
             )
         if train.final_learning_rate > train.learning_rate:
             raise ValueError(
@@ -218,13 +223,7 @@ class Config(_Section):
     @property
     def steps_per_update(self) -> int:
         """Environment steps of one rollout over all ranks."""
-        return self.deepspeed.ranks * self.env.num_envs * self.rollout.steps
-
-    @property
-    def micro_batch_size(self) -> int:
-        """Environment steps of one forward pass on one rank: equal parts of its share of a batch."""
-        share = self.train.batch_size // self.deepspeed.ranks
-        return max(size for size in range(1, self.train.micro_batch_size + 1) if share % size == 0)
+        return self.env.num_envs * self.rollout.steps
 
     @property
     def updates(self) -> int:
@@ -238,7 +237,10 @@ class Config(_Section):
         return list(range(every, self.updates, every)) if every else []
 
     def deciding(self) -> dict[str, Any]:
-        """Every value that decides the weights, as JSON values."""
+        """Every value that decides the weights, as JSON values.
+
+        Over how many ranks, processes and passes the work is spread changes rounding and nothing else.
+        """
         return self.model_dump(
             mode="json",
             exclude={
@@ -246,7 +248,9 @@ class Config(_Section):
                 "benchmarks": True,
                 "checkpoint": True,
                 "extensions": True,
-                "env": {"step_deadline"},
+                "env": {"step_deadline", "num_workers"},
+                "train": {"micro_batch_size", "token_budget", "gradient_checkpointing"},
+                "deepspeed": True,
             },
         )
 

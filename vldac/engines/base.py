@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import torch
-
 from vldac.models.vlm import Prompt, Response
 
 
@@ -23,7 +21,7 @@ class Engine(Protocol):
         *,
         max_new_tokens: int,
         temperature: float,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> list[Response]:
         """Samples one response a prompt.
 
@@ -31,8 +29,8 @@ class Engine(Protocol):
             prompts: B prompts.
             max_new_tokens: a response that has not ended by then is cut off.
             temperature: 0 takes the most likely token.
-            generator: source of all randomness; its state alone decides the samples. One for each prompt makes a
-                response independent of what else is in the batch.
+            seeds: of each response, 64 bits at most. A response is decided by its prompt, the weights and its seed, and
+                not by what else is in the batch. May be left out at temperature 0.
 
         Returns:
             B responses with the log-probabilities of their tokens.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vldac.engines.sampling import Sampler
+from vldac.engines.sampling import Sampler, uniforms
 from vldac.models.vlm import VLM, Prompt, Response
 
 
@@ -27,14 +27,17 @@ class TransformersEngine:
         *,
         max_new_tokens: int,
         temperature: float,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> list[Response]:
         """See `vldac.engines.base.Engine`."""
         vlm = self.vlm
         inputs, width = vlm.collate(prompts)
-        sampler = Sampler(
-            lambda logits: vlm.token_log_probs(logits, temperature or 1.0), generator, greedy=temperature == 0
-        )
+        uniform = None
+        if temperature:
+            if seeds is None:
+                raise ValueError("sampling needs a seed for each prompt")
+            uniform = uniforms(seeds, max_new_tokens).to(vlm.device)
+        sampler = Sampler(lambda logits: vlm.token_log_probs(logits, temperature or 1.0), uniform)
         output = vlm.backbone.generate(
             **inputs,
             max_new_tokens=max_new_tokens,

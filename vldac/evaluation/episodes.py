@@ -13,10 +13,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -45,8 +44,21 @@ class Reply:
     action: str | None
 
 
-#: Replies to a batch of observations, each with the actions that its environment accepts now.
-Policy = Callable[[Sequence[Observation], Sequence[Sequence[str]]], list[Reply]]
+class Turn(NamedTuple):
+    """Where in which episode an observation is made.
+
+    Attributes:
+        seed: of the episode.
+        step: environment steps before it.
+    """
+
+    seed: int
+    step: int
+
+
+#: Replies to a batch of observations, each with the actions that its environment accepts now and with its turn, which
+#: decides what is drawn: an episode does not depend on which others are played beside it.
+Policy = Callable[[Sequence[Observation], Sequence[Sequence[str]], Sequence[Turn]], list[Reply]]
 
 
 @dataclass
@@ -98,7 +110,8 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
         while active := [i for i, observation in enumerate(observations) if observation is not None]:
             actions: list[str | None] = [None] * count
             shown = [cast(Observation, observations[i]) for i in active]
-            replied = act(shown, [simulators.action_names[i] for i in active])
+            turns = [Turn(cast(int, simulators.episode_seeds[i]), len(replies[i])) for i in active]
+            replied = act(shown, [simulators.action_names[i] for i in active], turns)
             for i, observation, reply in zip(active, shown, replied, strict=True):
                 actions[i] = reply.action
                 replies[i].append(reply.text)
@@ -140,21 +153,25 @@ def vlm_policy(vlm: VLM, config: Config, seed: int) -> Policy:
         vlm,
         max_new_tokens=config.rollout.max_new_tokens,
         temperature=config.rollout.temperature,
-        generator=torch.Generator(vlm.device).manual_seed(seed),
     )
 
-    def act(observations: Sequence[Observation], action_names: Sequence[Sequence[str]]) -> list[Reply]:
-        return [Reply(decision.text, decision.action) for decision in actor.act(observations)]
+    def act(
+        observations: Sequence[Observation], action_names: Sequence[Sequence[str]], turns: Sequence[Turn]
+    ) -> list[Reply]:
+        decisions = actor.act(observations, [derive_seed(seed, *turn) for turn in turns])
+        return [Reply(decision.text, decision.action) for decision in decisions]
 
     return act
 
 
 def random_policy(seed: int) -> Policy:
     """Names each of the actions that are accepted now with equal probability."""
-    rng = np.random.default_rng(seed)
 
-    def act(observations: Sequence[Observation], action_names: Sequence[Sequence[str]]) -> list[Reply]:
-        chosen = [names[int(rng.integers(len(names)))] for names in action_names]
+    def act(
+        observations: Sequence[Observation], action_names: Sequence[Sequence[str]], turns: Sequence[Turn]
+    ) -> list[Reply]:
+        draws = [np.random.default_rng([seed, *turn]) for turn in turns]
+        chosen = [names[int(rng.integers(len(names)))] for names, rng in zip(action_names, draws, strict=True)]
         return [Reply(name, name) for name in chosen]
 
     return act

@@ -20,12 +20,14 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, GenerationConfig, PreTrainedConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import cached_file, extract_commit_hash
 
 from vldac.models.adapter import ModelAdapter
 from vldac.models.conversation import Message
 from vldac.models.prompts import Encoder, Prompt
 from vldac.models.registry import adapter_for
+from vldac.models.token_scores import token_scores
 from vldac.utils.errors import UserError
 
 __all__ = ["VLM", "Prompt", "Response", "Scores"]
@@ -52,13 +54,14 @@ class Scores:
         log_probs: (B, R) float32 of each response token, 0 where masked out.
         mask: (B, R) bool, true on response tokens.
         states: (B, 1 + R, H), last-layer hidden states at the last prompt token and at each response token.
-        entropies: (B, R) float32 of the distribution that each token was drawn from, 0 where masked out; detached.
+        entropies: (B, R) float32 of the distribution that each token was drawn from, 0 where masked out; detached. None
+            unless they were asked for.
     """
 
     log_probs: Tensor
     mask: Tensor
     states: Tensor
-    entropies: Tensor
+    entropies: Tensor | None = None
 
 
 class WeightsError(UserError, OSError):
@@ -196,6 +199,24 @@ class VLM(nn.Module):
         with self.model.disable_adapter():
             yield
 
+    @contextmanager
+    def recomputing(self) -> Iterator[None]:
+        """Within it, forward passes keep the inputs of layers alone and backward passes compute the rest again.
+
+        transformers' layers do so in training mode only. They alone are put into it, not what is within them, so that
+        nothing is dropped out.
+        """
+        layers = [module for module in self.backbone.modules() if isinstance(module, GradientCheckpointingLayer)]
+        if not any(layer.gradient_checkpointing for layer in layers):
+            self.backbone.activation_checkpointing_enable({"use_reentrant": False})
+        for layer in layers:
+            layer.training = True
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.training = False
+
     # Encoding
 
     def encode(self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[str]) -> list[Prompt]:
@@ -251,28 +272,35 @@ class VLM(nn.Module):
         scaled = logits.float() / temperature
         return torch.log_softmax(scaled.masked_fill(self.forbidden, -torch.inf), dim=-1)
 
-    def forward(self, prompts: Sequence[Prompt], responses: Sequence[Tensor], temperature: float) -> Scores:
+    def forward(
+        self, prompts: Sequence[Prompt], responses: Sequence[Tensor], temperature: float, *, entropies: bool = False
+    ) -> Scores:
         """Scores responses, one forward pass for all of them.
 
         Args:
             prompts: B prompts.
             responses: B responses, each (R_i,) int64.
             temperature: that the responses were sampled at.
+            entropies: whether to compute them.
         """
         inputs, width = self.collate(prompts, responses)
         hidden = self.family.trunk(self.backbone)(**inputs, use_cache=False).last_hidden_state
         ids = inputs["input_ids"][:, width:]
         mask = inputs["attention_mask"][:, width:].bool()
-        distribution = self.token_log_probs(self.family.lm_head(self.backbone)(hidden[:, width - 1 : -1]), temperature)
         # Padding is a forbidden token: its -inf must not reach the loss, not even multiplied by zero.
-        chosen = distribution.gather(-1, ids.masked_fill(~mask, self.end_id).unsqueeze(-1)).squeeze(-1)
-        with torch.no_grad():
-            entropies = -(distribution.exp() * distribution.masked_fill(self.forbidden, 0.0)).sum(-1)
+        targets = ids.masked_fill(~mask, self.end_id)
+        log_probs, of_tokens = token_scores(
+            hidden[:, width - 1 : -1].flatten(0, 1),
+            targets.flatten(),
+            lambda states: self.token_log_probs(self.family.lm_head(self.backbone)(states), temperature),
+            self.forbidden if entropies else None,
+            checkpoint=not self.lockstep,
+        )
         return Scores(
-            log_probs=torch.where(mask, chosen, 0.0),
+            log_probs=torch.where(mask, log_probs.view_as(mask), 0.0),
             mask=mask,
             states=hidden[:, width - 1 :],
-            entropies=torch.where(mask, entropies, 0.0),
+            entropies=None if of_tokens is None else torch.where(mask, of_tokens.view_as(mask), 0.0),
         )
 
     @torch.no_grad()

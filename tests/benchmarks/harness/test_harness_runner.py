@@ -119,7 +119,7 @@ def whole_answer(vlm: VLM, one: Request) -> Tensor:
         vlm.encoder([one.messages]),
         max_new_tokens=one.max_new_tokens,
         temperature=one.temperature,
-        generator=[torch.Generator().manual_seed(one.seed)],
+        seeds=[one.seed],
     )
     return response.token_ids
 

@@ -127,7 +127,7 @@ def test_an_algorithm_from_outside_trains_resumes_and_exports(
     assert len(rows) == 3
     assert all(row["toy/action_tokens"] >= 0 for row in rows)
     assert not any(name.startswith(("critic/", "loss/value")) for name in rows[0])
-    state = json.loads((tmp_path / "whole/checkpoints/update-000003/rank-0.json").read_text())
+    state = json.loads((tmp_path / "whole/checkpoints/update-000003/experience.json").read_text())
     episodes = {(i // 2, e["index"], i): e["seed"] for i, e in enumerate(state["simulators"]["episodes"])}
     for (pair, index, _), seed in episodes.items():
         assert seed == training_seeds(3)(pair, index)

@@ -17,7 +17,7 @@ from vldac.evaluation.episodes import Episode, Reply, evaluate, random_policy, s
 from vldac.evaluation.statistics import wilson_interval
 
 
-def expert(observations: Sequence[Observation], action_names: object = None) -> list[Reply]:
+def expert(observations: Sequence[Observation], *_: object) -> list[Reply]:
     """Reads the picture by comparing it with every picture that there is."""
     return [Reply("", "+" if PICTURES[o["frames"][-1].tobytes()] > 0 else "-") for o in observations]
 
@@ -33,7 +33,7 @@ def pictures() -> dict[bytes, int]:
 PICTURES = pictures()
 
 
-def silent(observations: Sequence[Observation], action_names: object = None) -> list[Reply]:
+def silent(observations: Sequence[Observation], *_: object) -> list[Reply]:
     return [Reply("no idea", None) for _ in observations]
 
 
@@ -68,7 +68,7 @@ def test_only_the_first_episodes_keep_their_frames_one_more_than_steps(tiny_conf
 def test_an_idle_simulator_is_not_asked(tiny_config: Any) -> None:
     asked: list[int] = []
 
-    def counting(observations: Sequence[Observation], action_names: Sequence[Sequence[str]]) -> list[Reply]:
+    def counting(observations: Sequence[Observation], action_names: Sequence[Sequence[str]], *_: object) -> list[Reply]:
         assert list(action_names) == [("-", "+")] * len(observations)
         asked.append(len(observations))
         return expert(observations)

@@ -79,9 +79,8 @@ TILES = (5, 3 + 5, 3)
 
 
 def generate(vlm: VLM, prompts: list[Prompt], **options: Any) -> list[Response]:
-    generator = torch.Generator().manual_seed(0)
     return TransformersEngine(vlm).generate(
-        prompts, **({"max_new_tokens": 8, "temperature": 1.0} | options), generator=generator
+        prompts, **({"max_new_tokens": 8, "temperature": 1.0} | options), seeds=range(len(prompts))
     )
 
 

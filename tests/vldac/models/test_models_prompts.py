@@ -38,8 +38,7 @@ def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def sampled(vlm: VLM, prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[list[int]]:
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    responses = TransformersEngine(vlm).generate(prompts, max_new_tokens=6, temperature=1.0, generator=generators)
+    responses = TransformersEngine(vlm).generate(prompts, max_new_tokens=6, temperature=1.0, seeds=seeds)
     return [response.token_ids.tolist() for response in responses]
 
 

@@ -63,9 +63,7 @@ def test_a_family_from_outside_is_used_like_one_of_the_package(tmp_path: Path) -
     assert vlm.tokenizer.decode(prompts[1].input_ids).count("[<fake_token_around_image>") == 1
     vlm.add_adapter(4, 8)
     prompts = vlm.encode_frames(prompts)
-    responses = TransformersEngine(vlm).generate(
-        prompts, max_new_tokens=4, temperature=1.0, generator=torch.Generator().manual_seed(0)
-    )
+    responses = TransformersEngine(vlm).generate(prompts, max_new_tokens=4, temperature=1.0, seeds=range(len(prompts)))
     with torch.no_grad():
         scores = vlm(prompts, [r.token_ids for r in responses], 1.0)
     for row, response in zip(scores.log_probs, responses, strict=True):

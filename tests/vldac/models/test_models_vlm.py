@@ -18,6 +18,7 @@ from vldac.models import tiny
 from vldac.models.registry import UnsupportedFamilyError
 from vldac.models.vlm import VLM, Prompt, Response
 from vldac.parsing import ParsedResponse
+from vldac.utils.seeding import derive_seed
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 TEXTS = ["go.", "number line. move current to target. actions: -, +.", "a much longer prompt. " * 4]
@@ -70,9 +71,10 @@ def mixed_prompts(vlm: VLM) -> list[Prompt]:
 
 
 def generate(vlm: VLM, prompts: list[Prompt], **options: Any) -> list[Response]:
-    generator = torch.Generator().manual_seed(options.pop("seed", 0))
+    seed = options.pop("seed", 0)
+    seeds = [derive_seed(seed, row) for row in range(len(prompts))]
     return TransformersEngine(vlm).generate(
-        prompts, **({"max_new_tokens": 6, "temperature": 1.0} | options), generator=generator
+        prompts, **({"max_new_tokens": 6, "temperature": 1.0} | options), seeds=seeds
     )
 
 
@@ -102,8 +104,8 @@ def test_padding_changes_neither_log_probs_nor_states(any_vlm: VLM) -> None:
     prompts = mixed_prompts(any_vlm)
     responses = [any_vlm.encode_response(text) for text in ("x", "a longer answer", "")]
     with torch.no_grad():
-        together = any_vlm(prompts, responses, 1.0)
-        alone = [any_vlm([p], [r], 1.0) for p, r in zip(prompts, responses, strict=True)]
+        together = any_vlm(prompts, responses, 1.0, entropies=True)
+        alone = [any_vlm([p], [r], 1.0, entropies=True) for p, r in zip(prompts, responses, strict=True)]
     for i, (one, response) in enumerate(zip(alone, responses, strict=True)):
         assert torch.allclose(together.log_probs[i, : len(response)], one.log_probs[0], atol=1e-5)
         assert torch.allclose(together.entropies[i, : len(response)], one.entropies[0], atol=1e-5)
@@ -216,7 +218,7 @@ def test_probabilities_of_the_allowed_tokens_sum_to_one(vlm: VLM, temperature: f
 def test_entropy_is_that_of_the_sampling_distribution(vlm: VLM) -> None:
     (prompt,) = vlm.encode([frames()], ["go."])
     with torch.no_grad():
-        scores = vlm([prompt], [torch.tensor([vlm.end_id])], 0.8)
+        scores = vlm([prompt], [torch.tensor([vlm.end_id])], 0.8, entropies=True)
         logits = vlm.backbone(**vlm.collate([prompt])[0]).logits[0, -1]
     p = vlm.token_log_probs(logits, 0.8).exp().double()
     exact = -sum(float(x * x.log()) for x in p if x > 0)
@@ -252,11 +254,10 @@ def test_samples_follow_the_softmax_at_their_temperature(vlm: VLM) -> None:
     (prompt,) = vlm.encode([frames()], ["go."])
     with torch.no_grad():
         logits = vlm.backbone(**vlm.collate([prompt])[0]).logits[0, -1]
-    generator = torch.Generator().manual_seed(0)
     counts: Counter[int] = Counter()
-    for _ in range(10):
+    for number in range(10):
         responses = TransformersEngine(vlm).generate(
-            [prompt] * 200, max_new_tokens=1, temperature=0.1, generator=generator
+            [prompt] * 200, max_new_tokens=1, temperature=0.1, seeds=range(200 * number, 200 * number + 200)
         )
         counts.update(int(r.token_ids[0]) for r in responses)
     assert p_value(counts, vlm.token_log_probs(logits, 0.1).exp().double()) > 1e-3
@@ -290,7 +291,7 @@ def test_what_a_released_model_advises_for_chats_does_not_change_the_distributio
     assert_close(learner_log_probs(advised, prompts, ids, 0.5), [r.log_probs for r in found])
 
 
-def test_the_generator_alone_decides_the_samples(vlm: VLM) -> None:
+def test_the_seeds_alone_decide_the_samples(vlm: VLM) -> None:
     prompts = mixed_prompts(vlm)
     torch.manual_seed(1)
     first = [r.token_ids.tolist() for r in generate(vlm, prompts, seed=5)]

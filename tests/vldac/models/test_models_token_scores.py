@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from vldac.models.token_scores import token_scores
+
+POSITIONS, WIDTH, VOCABULARY = 23, 5, 11
+
+
+def scored(chunk: int, *, entropies: bool = True) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Log-probabilities, entropies, and the gradients of states and head."""
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(POSITIONS, WIDTH, generator=generator).requires_grad_()
+    head = torch.randn(VOCABULARY, WIDTH, generator=generator).requires_grad_()
+    targets = torch.randint(0, VOCABULARY - 2, (POSITIONS,), generator=generator)
+    forbidden = torch.arange(VOCABULARY) >= VOCABULARY - 2
+    log_probs, of_tokens = token_scores(
+        states,
+        targets,
+        lambda part: torch.log_softmax((part @ head.T).masked_fill(forbidden, -torch.inf), -1),
+        forbidden if entropies else None,
+        chunk=chunk,
+    )
+    (log_probs * torch.linspace(-1, 1, POSITIONS)).sum().backward()
+    assert states.grad is not None
+    assert head.grad is not None
+    return log_probs.detach(), of_tokens, states.grad, head.grad
+
+
+def test_chunks_score_as_the_whole_does_and_have_its_gradient() -> None:
+    whole = scored(POSITIONS)
+    for chunk in (1, 4, POSITIONS - 1):
+        for mine, expected in zip(scored(chunk), whole, strict=True):
+            assert mine is not None
+            torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_entropies_are_those_of_the_distribution_and_only_made_on_demand() -> None:
+    _, entropies, _, _ = scored(4)
+    assert entropies is not None
+    assert not entropies.requires_grad
+    assert ((entropies > 0) & (entropies < torch.tensor(9.0).log())).all()
+    assert scored(4, entropies=False)[1] is None
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_distributions_are_made_again_in_the_backward_pass_where_they_may_be(checkpoint: bool) -> None:
+    made = []
+
+    def distribution(part: Tensor) -> Tensor:
+        made.append(len(part))
+        return torch.log_softmax(part, -1)
+
+    states = torch.randn(6, VOCABULARY).requires_grad_()
+    log_probs, _ = token_scores(states, torch.zeros(6, dtype=torch.int64), distribution, chunk=4, checkpoint=checkpoint)
+    assert made == [4, 2]
+    log_probs.sum().backward()
+    assert sorted(made) == ([2, 2, 4, 4] if checkpoint else [2, 4])
