@@ -14,7 +14,7 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -45,10 +45,10 @@ def save(engine: Any, directory: Path, *, is_main: bool) -> None:
             shard[name] = tensor.detach().cpu().contiguous()
             size += shard[name].nbytes
             if size >= _SHARD:
-                save_file(shard, directory / f"state-{number:05}.safetensors")
+                _write(shard, directory / f"state-{number:05}.safetensors")
                 shard, size, number = {}, 0, number + 1
     if is_main and shard:
-        save_file(shard, directory / f"state-{number:05}.safetensors")
+        _write(shard, directory / f"state-{number:05}.safetensors")
 
 
 def load(engine: Any, directory: Path) -> None:
@@ -78,6 +78,13 @@ def load(engine: Any, directory: Path) -> None:
                 parameter.copy_(weight)
         for kind in ("weight", *_MOMENTS):
             _put(engine, parameter, kind, weight if kind == "weight" else read(f"{kind}.{name}"))
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # how it tells of a full disk
+        raise OSError(f"{path} could not be written: {error}") from error
 
 
 def _trained(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -229,7 +229,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_older_checkpoint_whole(
     limited = (
         "import resource, runpy, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
         "sys.argv[0] = 'vldac.train'\n"
         "runpy.run_module('vldac.train', run_name='__main__')\n"
     )
@@ -287,7 +287,7 @@ def test_any_number_of_ranks_takes_the_same_trajectories_and_a_killed_run_resume
         several = run(f"of-{ranks}", ranks)
         several.finish()
         for mine, alone in zip(compared(several.rows()), compared(one.rows()), strict=True):
-            assert mine == pytest.approx(alone, rel=1e-3, abs=1e-5)
+            assert mine == pytest.approx(alone, rel=1e-3, abs=5e-4)
         assert several.episodes() == one.episodes()
     moved = run("moved", 2)
     process = moved.start()
@@ -297,7 +297,7 @@ def test_any_number_of_ranks_takes_the_same_trajectories_and_a_killed_run_resume
     assert "resuming from update" in moved.finish()
     assert moved.episodes() == one.episodes()
     for mine, alone in zip(compared(moved.rows()), compared(one.rows()), strict=True):
-        assert mine == pytest.approx(alone, rel=1e-3, abs=1e-5)
+        assert mine == pytest.approx(alone, rel=1e-3, abs=5e-4)
 
 
 @pytest.mark.slow
