@@ -1,23 +1,23 @@
-"""The ranks of a run: where a process stands among them, and how they are started."""
+"""The ranks of a run: where a process stands among them, and what they tell each other."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from vldac.launch import DIE_WITH_PARENT
 from vldac.utils.libraries import set_threads
 from vldac.utils.processes import die_with_parent
 
-_DIE_WITH_PARENT = "VLDAC_DIE_WITH_PARENT"
+#: How launchers name the number of ranks on this machine: torchrun, DeepSpeed, Open MPI, Slurm.
+_LOCAL_SIZES = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE")
 
 
 @dataclass(frozen=True)
@@ -68,24 +68,27 @@ class Runtime:
 
 
 @contextlib.contextmanager
-def process_group(threads: int) -> Iterator[Runtime]:
+def process_group(threads: int, timeout: float = 1800.0) -> Iterator[Runtime]:
     """Joins the ranks named by torch.distributed's environment variables; without them, a group of one.
 
     Args:
         threads: CPU threads of this rank; 0 shares the machine's cores out among its ranks.
+        timeout: seconds that ranks wait for each other before the run ends as failed.
     """
-    if os.environ.get(_DIE_WITH_PARENT):
+    if os.environ.get(DIE_WITH_PARENT):
         die_with_parent()
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    set_threads(threads, int(os.environ.get("LOCAL_WORLD_SIZE", world_size)))
+    set_threads(
+        threads, next((int(os.environ[n]) for n in _LOCAL_SIZES if os.environ.get(n, "").isdigit()), world_size)
+    )
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if world_size > 1:
-        dist.init_process_group(backend, rank=rank, world_size=world_size)
+        dist.init_process_group(backend, rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout))
     else:  # DeepSpeed needs a group and reads these; a group of one needs no port
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
         dist.init_process_group(backend, rank=0, world_size=1, store=dist.HashStore())
@@ -93,20 +96,3 @@ def process_group(threads: int) -> Iterator[Runtime]:
         yield Runtime(rank, world_size, device)
     finally:
         dist.destroy_process_group()
-
-
-def launch_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
-    """Runs `python -m module` as several ranks on this machine and returns the exit status."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    environment = {**os.environ, _DIE_WITH_PARENT: "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    process = subprocess.Popen(
-        [*command, "-m", module, *arguments],
-        env=environment,
-        preexec_fn=die_with_parent,  # noqa: PLW1509  # one prctl call, nothing that could deadlock after fork
-    )
-    try:
-        return process.wait()
-    except BaseException:  # an interrupt: the ranks get it as well, and are waited for
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        raise

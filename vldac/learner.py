@@ -89,6 +89,7 @@ class Learner:
             runtime,
             temperature=config.rollout.temperature,
             micro_batch_size=config.train.micro_batch_size,
+            reuse=config.train.old_scores != "computed" and config.model.dtype == "float32",
         )
 
     @property
@@ -125,9 +126,10 @@ class Learner:
                 error = self._optimizer_step(work, batch)
                 if first_ratio_error is None:
                     first_ratio_error = self._check_first_ratio(error)
-        gap = max(
-            float((row - step.response.log_probs).abs().max()) for row, step in zip(old.log_probs, steps, strict=True)
-        )
+        gap = first_ratio_error or 0.0  # of the first batch alone, where no other pass has scored the responses
+        if not old.sampled:
+            pairs = zip(old.log_probs, steps, strict=True)
+            gap = max(float((row - step.response.log_probs).abs().max()) for row, step in pairs)
         if self.critic:
             values, returns = (
                 torch.cat([row.flatten() for row in rows]) for rows in (old.tensors.values, targets.returns)

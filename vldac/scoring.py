@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ class OldScores:
 
     Attributes:
         log_probs: T*N rows, each (R_i,) float32 on the CPU, under the weights that sampled the rollout.
+        sampled: whether they are those of the sampling itself, and were not made again by the learner's forward pass.
         reference_log_probs: the same under the reference policy; empty where no KL penalty is paid.
         tensors: rewards, ends and values, on the CPU.
     """
@@ -30,6 +31,7 @@ class OldScores:
     log_probs: list[Tensor]
     reference_log_probs: list[Tensor]
     tensors: RolloutTensors
+    sampled: bool = False
 
 
 class Scorer:
@@ -43,6 +45,8 @@ class Scorer:
         runtime: this rank.
         temperature: of the rollout.
         micro_batch_size: prompts of one forward pass.
+        reuse: whether to take log-probabilities and values from the rollout, where the engine has noted all that it
+            takes. The learner's first pass shows whether they agree.
     """
 
     def __init__(
@@ -55,36 +59,48 @@ class Scorer:
         *,
         temperature: float,
         micro_batch_size: int,
+        reuse: bool = False,
     ) -> None:
         self.vlm, self.algorithm, self.value_head = vlm, algorithm, value_head
         self.reference_policy, self.runtime = reference_policy, runtime
         self.temperature, self.micro = temperature, micro_batch_size
+        # A critic that reads response tokens needs states that no engine notes.
+        self.reuse = reuse and type(algorithm).critic_states is Algorithm.critic_states
 
     @torch.no_grad()
     def score(self, rollout: Rollout) -> OldScores:
         """Scores every step, and the observations whose value the last step of each simulator is continued with."""
         steps = [step for row in rollout.steps for step in row]
+        known = [step.response.state for step in steps if step.response.state is not None]
+        sampled = self.reuse and len(known) == len(steps)
         if self.value_head is not None and not self.value_head.fitted:
-            self._fit_standardization(self.value_head, [step.prompt for step in steps])
+            states = torch.stack(known).to(self.vlm.device) if sampled else self._states([s.prompt for s in steps])
+            self._fit_standardization(self.value_head, states)
         log_probs: list[Tensor] = []
-        reference: list[Tensor] = []
         values: list[Tensor] = []
-        for start in range(0, len(steps), self.micro):
-            part = steps[start : start + self.micro]
-            rows, states = self._log_probs(self.vlm, part)
-            log_probs += rows
+        if sampled:
+            log_probs = [step.response.log_probs for step in steps]
             if self.value_head is not None:
-                values += self._of_steps(self.value_head(self.algorithm.critic_states(states)).cpu(), rows)
-            if self.reference_policy is not None:
-                with self.reference_policy() as policy:
-                    reference += self._log_probs(policy, part)[0]
-        return OldScores(log_probs, reference, self._tensors(rollout, values))
+                values = list(self.value_head(torch.stack(known).to(self.vlm.device)).cpu().unbind())
+        else:
+            for part in self._parts(steps):
+                rows, states = self._log_probs(self.vlm, part)
+                log_probs += rows
+                if self.value_head is not None:
+                    values += self._of_steps(self.value_head(self.algorithm.critic_states(states)).cpu(), rows)
+        reference: list[Tensor] = []
+        if self.reference_policy is not None:
+            with self.reference_policy() as policy:
+                reference = [row for part in self._parts(steps) for row in self._log_probs(policy, part)[0]]
+        return OldScores(log_probs, reference, self._tensors(rollout, values), sampled)
+
+    def _parts(self, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
+        return (steps[start : start + self.micro] for start in range(0, len(steps), self.micro))
 
     @torch.no_grad()
     def log_probs(self, steps: Sequence[Step]) -> list[Tensor]:
         """Log-probabilities of steps under the policy as it is now, each (R_i,) float32 on the CPU."""
-        parts = (steps[start : start + self.micro] for start in range(0, len(steps), self.micro))
-        return [row for part in parts for row in self._log_probs(self.vlm, part)[0]]
+        return [row for part in self._parts(steps) for row in self._log_probs(self.vlm, part)[0]]
 
     def _log_probs(self, policy: VLM, part: Sequence[Step]) -> tuple[list[Tensor], Tensor]:
         responses = [step.response.token_ids for step in part]
@@ -146,9 +162,12 @@ class Scorer:
             values.append(self.value_head(states).cpu()[: len(part)])
         return torch.cat(values) if values else torch.zeros(0)
 
-    def _fit_standardization(self, value_head: ValueHead, prompts: Sequence[Prompt]) -> None:
+    def _states(self, prompts: Sequence[Prompt]) -> Tensor:
         parts = [prompts[i : i + self.micro] for i in range(0, len(prompts), self.micro)]
-        states = torch.cat([self.vlm.states(part).float() for part in parts])
+        return torch.cat([self.vlm.states(part).float() for part in parts])
+
+    def _fit_standardization(self, value_head: ValueHead, states: Tensor) -> None:
+        states = states.float()
         count = self.runtime.sum(torch.tensor(float(len(states))))
         mean = self.runtime.sum(states.sum(0)) / count
         variance = self.runtime.sum((states - mean).square().sum(0)) / count

@@ -30,9 +30,10 @@ from vldac import algorithms, checkpoint, engines, exports, policy
 from vldac.acting import Actor
 from vldac.checkpoint import CheckpointError
 from vldac.config import Config, ConfigError, load
-from vldac.distributed import Runtime, launch_ranks, process_group
+from vldac.distributed import Runtime, process_group
 from vldac.early_warnings import early_warnings
 from vldac.episodes import EpisodeStatistics, episode_row, running_since
+from vldac.launch import launch_ranks
 from vldac.learner import Learner
 from vldac.plan import plan
 from vldac.rollout import Collector, Rollout
@@ -323,9 +324,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(yaml.safe_dump(document, sort_keys=False), end="")
         return 0
     if "WORLD_SIZE" not in os.environ and config.deepspeed.ranks > 1:
-        return launch_ranks("vldac.train", arguments, config.deepspeed.ranks)
+        return launch_ranks("vldac.train", arguments, config.deepspeed, name=config.fingerprint())
     quiet()
-    with process_group(config.deepspeed.threads) as runtime:
+    with process_group(config.deepspeed.threads, config.deepspeed.timeout) as runtime:
         check(config, options.base)
         base = policy.choose_base(options.base, config.model, options.run_dir)
         train(config, base, options.run_dir, options.out, runtime)

@@ -139,6 +139,7 @@ class TrainConfig(_Section):
     value_coefficient: PositiveFloat = 0.5
     epochs: Positive = 2
     batch_size: Positive = 32
+    old_scores: Literal["auto", "sampled", "computed"] = "auto"
     micro_batch_size: Positive = 32
     token_budget: Positive | None = None
     gradient_checkpointing: bool = False
@@ -161,9 +162,23 @@ class DeepSpeedConfig(_Section):
     """How the learner is spread over processes and devices."""
 
     ranks: Positive = 1
+    nodes: Positive = 1
+    launcher: Literal["local", "torchrun", "slurm"] = "local"
+    rendezvous: Annotated[str, Field(pattern=r"^[\w.:\[\]-]+:\d{1,5}$")] | None = None
+    timeout: PositiveFloat = 1800.0
     zero_stage: Literal[0, 1, 2, 3] = 1
     offload_optimizer: bool = False
     threads: NonNegative = 1
+
+    @model_validator(mode="after")
+    def _ranks_fit_nodes(self) -> DeepSpeedConfig:
+        if self.ranks % self.nodes:
+            raise ValueError(f"ranks {self.ranks} must be a multiple of nodes {self.nodes}")
+        if self.nodes > 1 and self.launcher == "local":
+            raise ValueError(f"nodes {self.nodes} need launcher torchrun or slurm")
+        if self.launcher == "torchrun" and self.nodes > 1 and self.rendezvous is None:
+            raise ValueError("launcher torchrun needs rendezvous, the host:port at which the nodes meet")
+        return self
 
 
 class CheckpointConfig(_Section):
@@ -212,6 +227,10 @@ class Config(_Section):
             raise ValueError(
                 f"one rollout is {self.steps_per_update} environment steps (env.num_envs {self.env.num_envs} x "
                 f"rollout.steps {self.rollout.steps}); it must be a multiple of train.batch_size {train.batch_size}"
+            )
+        if train.old_scores == "sampled" and self.model.dtype != "float32":
+            raise ValueError(
+                f"train.old_scores sampled is exact in float32 alone, and model.dtype is {self.model.dtype}"
             )
         if train.final_learning_rate > train.learning_rate:
             raise ValueError(
