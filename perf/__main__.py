@@ -49,7 +49,7 @@ def measure(config: Config, base: Path, updates: int, runtime: Runtime) -> dict[
         collector.start()
         for number in range(updates + 1):
             started = time.perf_counter()
-            rollout = collector.collect(config.rollout.steps)
+            rollout = collector.collect(config.rollout.steps, config.train.value_warmup + number)
             learner.update(rollout, config.train.value_warmup + number)
             seconds = time.perf_counter() - started
             tokens = sum(len(step.response.token_ids) for row in rollout.steps for step in row)

@@ -21,28 +21,21 @@ import deepspeed
 import torch
 from torch import Tensor
 
-from vldac import learner_state, losses
+from vldac import health, learner_state, losses
 from vldac.acting import action_mask
 from vldac.advantages import explained_variance
 from vldac.algorithms.base import Algorithm, Targets, TokenBatch
 from vldac.config import Config, ConfigError
 from vldac.critic import Critic
 from vldac.distributed import Runtime
+from vldac.health import HealthError
 from vldac.minibatches import equal_passes, micro_batches, minibatches
 from vldac.models.vlm import VLM, Scores
 from vldac.rollout import Rollout, Step
 from vldac.scoring import OldScores, Scorer
-from vldac.utils.errors import UserError
 from vldac.utils.seeding import derive_seed
 
 _log = logging.getLogger(__name__)
-
-#: How far the first ratio of an update may be from 1, by dtype, before the run is stopped as inconsistent.
-RATIO_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5}
-
-
-class HealthError(UserError):
-    """The learner's own numbers contradict each other; another update would train on nonsense."""
 
 
 class Learner:
@@ -107,7 +100,7 @@ class Learner:
             Metrics, averaged over ranks.
 
         Raises:
-            HealthError: the first ratio of the update is not 1, or a loss is not finite.
+            HealthError: log-probabilities of the same weights do not agree, or a loss is not finite.
         """
         started = time.perf_counter()
         policy_frozen = self.critic is not None and update < self.config.train.value_warmup
@@ -115,21 +108,24 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         steps = [step for row in rollout.steps for step in row]
-        old = self.scorer.score(rollout)
+        old = self.scorer.score(rollout, on_policy=rollout.version == update)
         targets = self.algorithm.targets(old.tensors, self.runtime.sum)
         work = _Work(steps, old, targets, policy_frozen)
         means = work.means
 
-        first_ratio_error: float | None = None
+        if not old.sampled:
+            sampled = health.compare(old.log_probs, [step.response.log_probs for step in steps], self.runtime)
+            if rollout.version == update:
+                health.require(sampled, self.config.model.dtype, "the engine's log-probabilities and the learner's")
+        first: health.Agreement | None = None
         for epoch in range(self.config.train.epochs):
             for batch in self._batches(update, epoch):
-                error = self._optimizer_step(work, batch)
-                if first_ratio_error is None:
-                    first_ratio_error = self._check_first_ratio(error)
-        gap = first_ratio_error or 0.0  # of the first batch alone, where no other pass has scored the responses
-        if not old.sampled:
-            pairs = zip(old.log_probs, steps, strict=True)
-            gap = max(float((row - step.response.log_probs).abs().max()) for row, step in pairs)
+                scored = self._optimizer_step(work, batch)
+                if first is None:
+                    first = health.compare(scored, [old.log_probs[i] for i in batch], self.runtime)
+                    health.require(first, self.config.model.dtype, "old and new log-probabilities of the first batch")
+        assert first is not None
+        gap = first if old.sampled else sampled  # in the former case, no other pass has scored the responses
         if self.critic:
             values, returns = (
                 torch.cat([row.flatten() for row in rows]) for rows in (old.tensors.values, targets.returns)
@@ -138,21 +134,22 @@ class Learner:
             means.add("critic/value", values.mean())
             means.add("critic/return", returns.mean())
         return means.over_ranks(self.runtime) | {
-            "health/first_ratio_error": first_ratio_error or 0.0,
-            "health/sampler_log_prob_gap": self.runtime.max(gap),
+            "health/first_ratio_error": first.largest,
+            "health/sampler_log_prob_gap": gap.largest,
+            "health/sampler_log_prob_bias": gap.bias,
             "train/learning_rate": rate,
             "train/policy_frozen": float(policy_frozen),
             "time/learning_s": time.perf_counter() - started,
         }
 
-    def _optimizer_step(self, work: _Work, batch: list[int]) -> float:
+    def _optimizer_step(self, work: _Work, batch: list[int]) -> list[Tensor]:
         """One optimizer step of the policy and one of the critic on the steps numbered `batch`.
 
         Returns:
-            The largest |ratio - 1|.
+            The log-probabilities (R_i,) of each step's response before the optimizer step, on the CPU.
         """
         log_ratios = self._episode_log_ratios(work, batch)
-        errors = [0.0]
+        scored: dict[int, Tensor] = {}
         waiting = self._passes(work.steps, batch)
         while waiting:
             part, count = waiting.pop(0)
@@ -162,8 +159,9 @@ class Learner:
                 half = len(part) // 2
                 waiting[:0] = [(part[:half], half), (part[half:], len(part) - half)]
                 continue
-            tokens = self._tokens(work, part, scores, log_ratios)
-            errors.append(self._backward(work, part, scores, tokens, count / len(batch)))
+            self._backward(work, part, scores, self._tokens(work, part, scores, log_ratios), count / len(batch))
+            rows = zip(part, scores.log_probs.detach().cpu(), strict=True)
+            scored |= {i: row[: len(work.steps[i].response.token_ids)] for i, row in rows}
         if not work.policy_frozen:
             self.engine.step()
             # DeepSpeed does not tell the norm at ZeRO stage 0.
@@ -171,7 +169,7 @@ class Learner:
                 work.means.add("policy/grad_norm", torch.tensor(float(norm)))
         if self.critic:
             work.means.add("critic/grad_norm", self.critic.step())
-        return float(torch.tensor(errors).max())  # unlike Python's max, keeps a NaN
+        return [scored[i] for i in batch]
 
     def _tokens(self, work: _Work, part: list[int], scores: Scores, log_ratios: dict[int, Tensor] | None) -> TokenBatch:
         """One pass as the algorithm sees it."""
@@ -185,12 +183,8 @@ class Learner:
             episode_log_ratios=None if log_ratios is None else self._padded([log_ratios[i] for i in part], width),
         )
 
-    def _backward(self, work: _Work, part: list[int], scores: Scores, tokens: TokenBatch, share: float) -> float:
-        """Adds the gradient of one pass, which holds `share` of the steps of its batch.
-
-        Returns:
-            The largest |ratio - 1|.
-        """
+    def _backward(self, work: _Work, part: list[int], scores: Scores, tokens: TokenBatch, share: float) -> None:
+        """Adds the gradient of one pass, which holds `share` of the steps of its batch."""
         with torch.set_grad_enabled(not work.policy_frozen):
             policy = self.algorithm.policy_loss(tokens)
             loss = policy.loss
@@ -220,7 +214,6 @@ class Learner:
             noted["policy/kl_to_old"] = losses.kl_penalty(tokens.old_log_probs, tokens.log_probs, tokens.mask)
             for name, value in noted.items():
                 work.means.add(name, value, share)
-            return float((policy.ratios - 1).abs().max())
 
     def _value_loss(
         self, critic: Critic, work: _Work, part: list[int], scores: Scores, *, stop_gradient: bool
@@ -307,16 +300,6 @@ class Learner:
             ranks=self.runtime.world_size,
             whole=self.algorithm.uses_episode_ratios,
         )
-
-    def _check_first_ratio(self, error: float) -> float:
-        worst = self.runtime.max(error)
-        tolerance = RATIO_TOLERANCE[self.config.model.dtype]
-        if not worst <= tolerance:
-            raise HealthError(
-                f"the first ratio of this update differs from 1 by {worst:.3g} (tolerance {tolerance}): old and new "
-                "log-probabilities do not come from the same weights, temperature and tokens"
-            )
-        return worst
 
     @contextlib.contextmanager
     def gathered(self) -> Iterator[VLM]:

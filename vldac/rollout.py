@@ -77,6 +77,7 @@ class Rollout:
         invalid: steps whose response named no legal action.
         truncated: steps whose response was cut off at its length limit.
         lost: episodes that were lost with their worker.
+        version: updates that the weights had seen which sampled it; None where that is not known.
         seconds: time spent in "simulator" and in "generation" (encoding and decoding included).
     """
 
@@ -86,6 +87,7 @@ class Rollout:
     invalid: int = 0
     truncated: int = 0
     lost: int = 0
+    version: int | None = None
     seconds: dict[str, float] = field(default_factory=lambda: {"simulator": 0.0, "generation": 0.0})
 
 
@@ -124,9 +126,14 @@ class Collector:
         """Puts the simulators back where `state` (their own `state_dict`) was taken."""
         self.observations = self.simulators.load_state_dict(state)
 
-    def collect(self, steps: int) -> Rollout:
-        """Takes `steps` environment steps in every simulator."""
-        rollout = Rollout()
+    def collect(self, steps: int, version: int | None = None) -> Rollout:
+        """Takes `steps` environment steps in every simulator.
+
+        Args:
+            steps: T.
+            version: updates that the actor's weights have seen.
+        """
+        rollout = Rollout(version=version)
         clock = _Clock(rollout.seconds)
         if self.whole_episodes and (any(self.simulators.episode_numbers) or any(self.simulators.episode_lengths)):
             self.observations = self.simulators.begin(self._next_episodes())

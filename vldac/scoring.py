@@ -68,11 +68,16 @@ class Scorer:
         self.reuse = reuse and type(algorithm).critic_states is Algorithm.critic_states
 
     @torch.no_grad()
-    def score(self, rollout: Rollout) -> OldScores:
-        """Scores every step, and the observations whose value the last step of each simulator is continued with."""
+    def score(self, rollout: Rollout, *, on_policy: bool) -> OldScores:
+        """Scores every step, and the observations whose value the last step of each simulator is continued with.
+
+        Args:
+            rollout: T steps of N simulators.
+            on_policy: whether the weights as they are have sampled it.
+        """
         steps = [step for row in rollout.steps for step in row]
         known = [step.response.state for step in steps if step.response.state is not None]
-        sampled = self.reuse and len(known) == len(steps)
+        sampled = self.reuse and on_policy and len(known) == len(steps)
         if self.value_head is not None and not self.value_head.fitted:
             states = torch.stack(known).to(self.vlm.device) if sampled else self._states([s.prompt for s in steps])
             self._fit_standardization(self.value_head, states)

@@ -104,7 +104,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
         while update < config.updates:
             started = time.perf_counter()
             engine.update_weights(update)
-            rollout = collector.collect(config.rollout.steps)
+            rollout = collector.collect(config.rollout.steps, update)
             learned = learner.update(rollout, update)
             finished = [
                 episode_row(e, update, config) for episodes in runtime.gather(rollout.episodes) for e in episodes

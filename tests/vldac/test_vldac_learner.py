@@ -17,7 +17,8 @@ from torch import Tensor
 
 from vldac.config import Config
 from vldac.distributed import Runtime, process_group
-from vldac.learner import HealthError, Learner, learning_rate
+from vldac.health import HealthError
+from vldac.learner import Learner, learning_rate
 from vldac.minibatches import minibatches
 from vldac.models.vlm import VLM
 from vldac.rollout import Rollout
@@ -334,7 +335,7 @@ def test_old_log_probs_that_contradict_the_weights_stop_the_run(
 ) -> None:
     learner = make_learner(config, tiny_base, runtime)
     tamper(learner)
-    with pytest.raises(HealthError, match="first ratio of this update differs from 1"):
+    with pytest.raises(HealthError, match="old and new log-probabilities of the first batch do not come"):
         learner.update(rollout, 0)
 
 

@@ -101,8 +101,7 @@ class PolicyLoss:
 
     Attributes:
         loss: (), to be minimized.
-        ratios: of new to old probability at the algorithm's level (token, step or trajectory), 1 where masked out. The
-            learner checks that those of an update's first batch are 1.
+        ratios: of new to old probability at the algorithm's level (token, step or episode), 1 where masked out.
         metrics: by name, each a () tensor, averaged over the batches of an update.
     """
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MethodType
 from typing import Any, Literal
 
 import numpy as np
@@ -94,6 +95,9 @@ class VLM(nn.Module):
         forbidden[[tokenizer.convert_tokens_to_ids(token) for token in self.family.forbidden_tokens]] = True
         forbidden[len(tokenizer) :] = True  # rows that only pad the embedding matrix
         self.register_buffer("forbidden", forbidden, persistent=False)
+        lm_head = self.family.lm_head(self.backbone)
+        if lm_head.weight.dtype != torch.float32:
+            lm_head.forward = MethodType(_float32_logits, lm_head)
         #: Of the hub, if the model came from there: a branch may move, a commit does not.
         self.commit: str | None = None
         #: Every rank makes the same forward passes, because each of them waits for weights that other ranks hold
@@ -311,6 +315,12 @@ class VLM(nn.Module):
         inputs, width = self.collate(prompts)
         state: Tensor = self.family.trunk(self.backbone)(**inputs, use_cache=False).last_hidden_state[:, width - 1]
         return state
+
+
+def _float32_logits(head: Any, states: Tensor) -> Tensor:
+    """Logits in float32 of a head in less: rounding them is most of the noise in bfloat16's log-probabilities."""
+    bias = None if head.bias is None else head.bias.float()
+    return nn.functional.linear(states.float(), head.weight.float(), bias)
 
 
 def _require_whole(base: str | Path, loaded: Mapping[str, Any]) -> None:
