@@ -40,10 +40,12 @@ class Response:
     Attributes:
         token_ids: (R,) int64.
         log_probs: (R,) float32, under the distribution that was sampled from.
+        state: (H,), last-layer hidden state at the last prompt token, if the engine knows it: `VLM.states` to rounding.
     """
 
     token_ids: Tensor
     log_probs: Tensor
+    state: Tensor | None = None
 
 
 @dataclass(frozen=True)
