@@ -26,6 +26,7 @@ from vldac import algorithms, policy, warm_start
 from vldac.acting import Actor
 from vldac.config import Config, load
 from vldac.distributed import Runtime, process_group
+from vldac.engines.transformers import TransformersEngine
 from vldac.learner import Learner
 from vldac.rollout import Collector
 from vldac.train import make_simulators
@@ -77,6 +78,37 @@ def base_model(config: Config, directory: Path | None) -> Iterator[Path]:
         yield Path(made) / "base"
 
 
+def generation_seconds(config: Config, base: Path, rounds: int) -> dict[str, float]:
+    """CPU seconds in which one observation of each simulator is answered, with an adapter on the policy; medians.
+
+    Returns:
+        Of the decoder of the model's family, and of transformers' `generate`, each drawing the same tokens.
+    """
+    vlm = policy.load_base(base, config.model)
+    if config.model.lora_rank:
+        vlm.add_adapter(config.model.lora_rank, config.model.lora_alpha)
+    with make_simulators(config, 1, Runtime(0, 1, vlm.device)) as simulators:
+        shown = [observation for observation in simulators.reset() if observation is not None]
+    prompts = vlm.encode_frames(vlm.encode([o["frames"] for o in shown], [o["prompt"] for o in shown]))
+    engines = {
+        "decoder": TransformersEngine(vlm),
+        "transformers": TransformersEngine(vlm, own_decoder=False),
+    }
+    spent: dict[str, list[float]] = {name: [] for name in engines}
+    for number in range(rounds + 1):  # the first of which is not counted
+        seeds = range(number * len(prompts), (number + 1) * len(prompts))
+        for name, engine in engines.items():
+            started = time.process_time()
+            engine.generate(
+                prompts,
+                max_new_tokens=config.rollout.max_new_tokens,
+                temperature=config.rollout.temperature,
+                seeds=seeds,
+            )
+            spent[name].append(time.process_time() - started)
+    return {name: statistics.median(seconds[1:]) for name, seconds in spent.items()}
+
+
 def one_at_a_time(config: Config) -> Config:
     """The released code's way: one simulator, one step a forward pass, gradients accumulated to the same batch."""
     values = config.model_dump()
@@ -104,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         batched = measure(config, base, options.updates, runtime)
         single = measure(one_at_a_time(config), base, 1, runtime)
+        generation = generation_seconds(config, base, 10)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{'':28}{'steps/s':>9}{'tokens/s':>10}{'simulator':>11}{'generation':>12}{'learning':>10}")
     for name, row in (
@@ -115,6 +148,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{row['simulator']:11.1%}{row['generation']:12.1%}{row['learning']:10.1%}"
         )
     print(f"batched / one at a time: {batched['steps_per_s'] / single['steps_per_s']:.1f} x")
+    decoder, transformers = generation["decoder"], generation["transformers"]
+    print(
+        f"{config.env.num_envs} responses of at most {config.rollout.max_new_tokens} tokens: {decoder * 1000:.0f} ms "
+        f"of CPU time; by transformers' generate {transformers * 1000:.0f} ms, {transformers / decoder:.1f} x"
+    )
     print(f"peak memory of the learner: {peak:.0f} MiB")
     return 0
 

@@ -45,7 +45,7 @@ class VLMRunner:
         if not 0 < min_pixels <= max_pixels:
             raise ValueError(f"min_pixels {min_pixels} must be above 0 and at most max_pixels {max_pixels}")
         vlm.family.limit_pixels(min_pixels, max_pixels)
-        self.vlm, self.tokens_at_once = vlm, tokens_at_once
+        self.vlm, self.tokens_at_once, self.engine = vlm, tokens_at_once, TransformersEngine(vlm)
 
     def answer(self, requests: Sequence[Request]) -> list[str]:
         """One text for each request, in order.
@@ -86,7 +86,7 @@ class VLMRunner:
     ) -> list[Tensor]:
         first = requests[batch[0]]
         try:
-            responses = TransformersEngine(self.vlm).generate(
+            responses = self.engine.generate(
                 [prompts[i] for i in batch],
                 max_new_tokens=min(room, first.max_new_tokens),
                 temperature=first.temperature,

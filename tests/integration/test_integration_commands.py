@@ -29,6 +29,7 @@ def test_perf_prints_rates_shares_and_the_ratio(tiny_params_file: Any, tiny_base
         "generation",
         "learning",
         "batched / one at a time",
+        "of CPU time; by transformers' generate",
         "peak memory",
     ):
         assert words in printed

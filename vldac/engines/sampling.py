@@ -36,6 +36,16 @@ def draw(log_probs: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, target, right=True)
 
 
+def choose(log_probs: Tensor, uniform: Tensor | None) -> Tensor:
+    """The next token of each row, (B, 1) int64: `draw`, or the likeliest where there is no randomness.
+
+    Args:
+        log_probs: (B, V), normalized; -inf for what is never chosen.
+        uniform: (B,) float64 in [0, 1), or None.
+    """
+    return log_probs.argmax(-1, keepdim=True) if uniform is None else draw(log_probs, uniform)
+
+
 class Sampler(LogitsProcessor):
     """Chooses the next tokens itself and leaves transformers' greedy search one choice.
 
@@ -57,9 +67,6 @@ class Sampler(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Logits (B, V) that leave one token possible in each row."""
         log_probs = self.distribution(scores)
-        if self.uniform is None:
-            chosen = log_probs.argmax(-1, keepdim=True)
-        else:
-            chosen = draw(log_probs, self.uniform[:, len(self.log_probs)])
+        chosen = choose(log_probs, None if self.uniform is None else self.uniform[:, len(self.log_probs)])
         self.log_probs.append(log_probs.gather(-1, chosen).squeeze(-1))
         return torch.full_like(scores, -torch.inf).scatter(-1, chosen, 0.0)

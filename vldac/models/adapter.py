@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -35,6 +35,28 @@ class Picture:
 
     placeholder: str
     tensors: Mapping[str, Tensor]
+
+
+class NoDecoderError(Exception):
+    """A family has no decoder of its own for a model as it stands; the message says why."""
+
+
+class Decoder(Protocol):
+    """A batch of prompts that have been read, and of responses that are being written.
+
+    Attributes:
+        states: (B, H), last-layer hidden states at the last token of each prompt.
+    """
+
+    states: Tensor
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Reads one more token of each row, (B,) int64; returns its last-layer hidden states, (B, H)."""
+        ...
+
+    def keep(self, rows: Tensor) -> None:
+        """Goes on with some of the rows only, (B,) bool."""
+        ...
 
 
 class ModelAdapter(ABC):
@@ -165,6 +187,20 @@ class ModelAdapter(ABC):
     def visual_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """How many placeholders each prompt holds."""
         return [int((prompt.input_ids == self.image_token_id).sum()) for prompt in prompts]
+
+    def decoder(self, model: Any, prompts: Sequence[Prompt], inputs: Mapping[str, Any], room: int) -> Decoder:
+        """Reads prompts with a faster forward pass than transformers', where the family has one; most have none.
+
+        Args:
+            model: the Hugging Face model.
+            prompts: B prompts.
+            inputs: the model's, for these prompts.
+            room: tokens that a response may have.
+
+        Raises:
+            NoDecoderError: the family has none for this model.
+        """
+        raise NoDecoderError("the family has none")
 
     def trunk(self, model: Any) -> Any:
         """The module of a Hugging Face model that maps inputs to `last_hidden_state` (B, T, H)."""

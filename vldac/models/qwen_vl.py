@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers.utils import ModelOutput
 
 from vldac.models.adapter import ModelAdapter, Picture, stacked
 from vldac.models.conversation import Image
 from vldac.models.prompts import Prompt
+from vldac.models.qwen_decoder import QwenDecoder
 
 _DEEPSTACK = "deepstack_{}"  # Qwen3-VL hands visual features to inner layers of the language model as well
 
@@ -82,3 +84,41 @@ class QwenVLAdapter(ModelAdapter):
         for layer, each in enumerate(getattr(output, "deepstack_features", None) or ()):
             parts[_DEEPSTACK.format(layer)] = torch.cat(tuple(each)).split(sizes)
         return [{name: part[i].clone() for name, part in parts.items()} for i in range(len(prompts))]
+
+    def decoder(self, model: Any, prompts: Sequence[Prompt], inputs: Mapping[str, Any], room: int) -> QwenDecoder:
+        """A decoder of small models in float32."""
+        trunk, ids = self.trunk(model), inputs["input_ids"]
+        visual = ids == self.image_token_id
+        embeddings, deepstack = trunk.get_input_embeddings()(ids), list[Tensor]()
+        if "image_grid_thw" in inputs:
+            images = inputs.get("mm_encoder_outputs", {}).get("image")
+            if images is None:
+                images = trunk.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True)
+            embeddings[visual] = torch.cat(tuple(images.pooler_output))
+            deepstack = [torch.cat(tuple(each)) for each in getattr(images, "deepstack_features", None) or ()]
+        return QwenDecoder(
+            trunk.language_model,
+            embeddings,
+            positions=self._positions(trunk, prompts, ids.shape[1]).to(ids.device),
+            mask=inputs["attention_mask"].bool(),
+            visual=visual,
+            deepstack=deepstack,
+            room=room,
+        )
+
+    def _positions(self, trunk: Any, prompts: Sequence[Prompt], width: int) -> Tensor:
+        """Positions (3, B, width) of the tokens of each prompt, zeros where padded.
+
+        transformers computes them token by token in Python; prompts of one layout have them in common.
+        """
+        known: dict[tuple[bytes, bytes], Tensor] = {}
+        rows = []
+        for prompt in prompts:
+            visual = (prompt.input_ids == self.image_token_id).int()
+            grids = prompt.pictures.get("image_grid_thw")
+            layout = (visual.numpy().tobytes(), b"" if grids is None else grids.numpy().tobytes())
+            if layout not in known:
+                found, _ = trunk.get_rope_index(prompt.input_ids[None], visual[None], image_grid_thw=grids)
+                known[layout] = F.pad(found, (width - found.shape[-1], 0))
+            rows.append(known[layout])
+        return torch.cat(rows, dim=1)
