@@ -22,7 +22,18 @@ ELSEWHERE = {
 #: Folders of which the tests are named after the folder, or after what a module makes.
 FOLDERS = frozenset(
     (
-        *("alfworld", "gym_cards", "webshop", "miniworld", "pictures", "vector", "balrog", "nethack", "choice_sets"),
+        *(
+            "adapter",
+            "alfworld",
+            "gym_cards",
+            "webshop",
+            "miniworld",
+            "pictures",
+            "vector",
+            "balrog",
+            "nethack",
+            "choice_sets",
+        ),
         *("understanding", "visual_web_bench", "vsi_bench", "report", "lmms_eval", "harness", "algorithms", "engines"),
         *("models", "config", "evaluation", "core", "tracking", "stages", "orchestration", "commands"),
     )
