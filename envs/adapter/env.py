@@ -192,7 +192,8 @@ class GymnasiumEnv(Env):
             )
         if picture.shape[:2] == (self.height, self.width):
             return picture.copy()
-        scaled = Image.fromarray(picture).resize((self.width, self.height), Image.Resampling.BILINEAR)
+        size = (self.width, self.height)
+        scaled = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
         return np.asarray(scaled, dtype=np.uint8).copy()
 
     def _observation(self) -> Observation:
