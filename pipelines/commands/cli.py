@@ -213,6 +213,32 @@ def benchmark(
     return command.run_benchmarks(model, benchmark or STAGES, options, base=base, params=params)
 
 
+@app.command
+def watch(
+    model: str = "models/policy",
+    /,
+    *,
+    env: str | None = None,
+    seed: Annotated[tuple[int, ...], Several] = (),
+    base: Flag = False,
+    episodes: int = 8,
+    out: Path = Path("watch"),
+) -> int:
+    """Watch a policy play, token by token: a page that needs no other file, and an animated GIF.
+
+    Args:
+        model: models:/NAME@champion, NAME/3, or a policy's directory.
+        env: id of another environment than the one it was trained in.
+        seed: to show, one or more; default: of several evaluation seeds the hardest success and a failure.
+        base: play the base model on the same seeds, side by side.
+        episodes: evaluation seeds to choose from.
+        out: directory of index.html and episodes.gif.
+    """
+    from pipelines.evaluation import watching as command  # noqa: PLC0415
+
+    return command.watch(model, env=env, seeds=seed, beside_base=base, episodes=episodes, out=out)
+
+
 @models.command(name="list")
 def models_list(*, checkpoints: Flag = False, env: str | None = None) -> int:
     """List versions with their aliases and scores.
