@@ -211,8 +211,11 @@ def make_registered(env_id: str, *, width: int = 300, height: int = 300, **optio
 def register_with_gymnasium() -> None:
     """Adds every environment to Gymnasium's registry as "vldac/ID", with `GymCards-` left out of an id."""
     for env_id in _SPECS:
+        name = f"{NAMESPACE}/{env_id.removeprefix('GymCards-')}"
+        if name in gym.registry:  # by another copy of this package in one process, such as a served model's
+            continue
         gym.register(
-            f"{NAMESPACE}/{env_id.removeprefix('GymCards-')}",
+            name,
             "envs.registry:make_registered",
             kwargs={"env_id": env_id},
             disable_env_checker=True,  # it refuses None, the action of an answer that names none

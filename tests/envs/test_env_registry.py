@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,8 @@ def test_installed_packages_add_environments(here: Path, monkeypatch: pytest.Mon
 def test_gymnasium_makes_ours() -> None:
     names = [name for name in gym.registry if name.startswith("vldac/")]
     assert len(names) == len(registry._SPECS)
+    with warnings.catch_warnings(action="error"):
+        registry.register_with_gymnasium()  # once more, as by another copy of the package
     env = gym.make("vldac/NumberLine-v0", prompt="terse", frames=2, render_mode="rgb_array")
     observation, _ = env.reset(seed=3)
     assert observation["frames"].shape == (2, 300, 300, 3)
