@@ -233,7 +233,7 @@ align-content:start}
 .alone section{grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr))}
 .column{display:grid;gap:.7rem;align-content:start;min-width:0}
 .top{display:grid;gap:.1rem}.top span{font-size:14px}h2{overflow-wrap:anywhere}
-img{width:100%;max-height:46vh;object-fit:contain;image-rendering:pixelated;background:var(--card);border-radius:6px}
+img{width:100%;max-height:34vh;object-fit:contain;image-rendering:pixelated;background:var(--card);border-radius:6px}
 .said{background:var(--card);border-radius:6px;padding:.5rem .6rem;min-height:5.2em;
 font:13px/1.7 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
 .said span{border-radius:3px;background:color-mix(in srgb,var(--unsure) var(--doubt),transparent)}
@@ -285,26 +285,26 @@ function open(index) {
   go(0);
 }
 
-function chart(parent, panel, step) {
+function chart(parent, panel, step, whole) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const lines = [["var(--blue)", panel.turns.map(t => t.total)], ["var(--unsure)", panel.turns.map(t => t.value)]];
-  const all = lines.flatMap(line => line[1]).filter(v => v !== null).concat(0);
-  const low = Math.min(...all), high = Math.max(...all), last = Math.max(panel.turns.length - 1, 1);
-  const x = i => 4 + 292 * i / last, y = v => 58 - 52 * (v - low) / (high - low || 1);
+  const totals = [0, ...panel.turns.map(turn => turn.total)], values = panel.turns.map(turn => turn.value);
+  const lines = [["var(--blue)", totals, step + (whole ? 2 : 1)], ["var(--unsure)", values, step + 1]];
+  const all = [...totals, ...values].filter(v => v !== null), low = Math.min(...all), high = Math.max(...all);
+  const x = i => 4 + 292 * i / panel.turns.length, y = v => 58 - 52 * (v - low) / (high - low || 1);
   svg.setAttribute("viewBox", "0 0 300 64");
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", "Return and value by step");
-  for (const [color, values] of lines) {
-    if (values.some(v => v === null)) continue;
+  for (const [color, all, count] of lines) {
+    if (all.some(v => v === null)) continue;
     const line = document.createElementNS(svg.namespaceURI, "polyline");
-    line.setAttribute("points", values.slice(0, step + 1).map((v, i) => x(i) + "," + y(v)).join(" "));
+    line.setAttribute("points", all.slice(0, count).map((v, i) => x(i) + "," + y(v)).join(" "));
     for (const [key, value] of [["fill", "none"], ["stroke", color], ["stroke-width", 2],
       ["vector-effect", "non-scaling-stroke"]]) line.setAttribute(key, value);
     svg.append(line);
   }
   parent.append(svg);
-  const valued = panel.turns.every(turn => turn.value !== null);
+  const valued = values.every(v => v !== null);
   make("div", parent, valued ? "return (blue) and value (amber) by step" : "return by step", "note");
 }
 
@@ -349,7 +349,7 @@ function draw(panel, step, tick) {
   }
   make("div", right, turn.actions.length ? "probability of each legal action among them, given the thoughts"
     : "the response could not be read, so no action has a probability", "note");
-  chart(right, panel, step);
+  chart(right, panel, step, whole);
   return section;
 }
 

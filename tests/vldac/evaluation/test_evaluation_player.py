@@ -120,6 +120,8 @@ def test_the_page_plays_steps_and_scrubs(browser_page: Page, tmp_path: Path) -> 
     browser_page.clock.run_for(300)
     assert said().endswith("}")
     assert first.locator("dd").all_inner_texts() == ["left", "-1", "-1", "0.5"]
+    points = [line.get_attribute("points") or "" for line in first.locator("polyline").all()]
+    assert [len(line.split()) for line in points] == [2, 1]  # the return from 0 on, and the first value
     assert first.locator(".bar.taken").inner_text().split() == ["left", "0.75"]
     browser_page.clock.run_for(10_000)
     assert first.locator(".good").inner_text() == "success after 2 steps, return 1"
