@@ -268,7 +268,7 @@ function make(tag, parent, text, kind) {
   if (parent) parent.append(node);
   return node;
 }
-const number = value => value === null ? "-" : (Math.round(value * 1000) / 1000).toString();
+const number = value => value === null ? "none" : (Math.round(value * 1000) / 1000).toString();
 
 function open(index) {
   episode = data.episodes[index];
