@@ -39,6 +39,10 @@ class UnknownOptionError(SimulatorError, ValueError):
     """An environment's class has no such option; the message names those that it has."""
 
 
+class UnsuitableEnvError(SimulatorError, ValueError):
+    """An environment that no model can be shown, or an option that does not fit it; the message is one line."""
+
+
 class MissingSimulatorError(ModuleNotFoundError, SimulatorError):
     """The package of an environment is not installed; the message names the command that installs it."""
 

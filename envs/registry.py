@@ -1,7 +1,7 @@
 """Environments by name: which class an id stands for and which extra installs it.
 
 A simulator is imported when one of its environments is made, so that naming an environment needs none of them
-installed.
+installed. Installed packages add ids by entry points of the group "vldac.envs", each leading to "module:Class".
 """
 
 from __future__ import annotations
@@ -9,8 +9,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -42,6 +47,12 @@ class EnvSpec:
     options: dict[str, Any] = field(default_factory=dict)
     extra: str | None = None
 
+
+#: What stands before an id of Gymnasium's.
+GYMNASIUM = "gymnasium:"
+#: The namespace of the environments in Gymnasium's own registry.
+NAMESPACE = "vldac"
+_GROUP = "vldac.envs"
 
 #: The task types of ALFWorld by the names that their environments have here.
 _ALFWORLD_TASKS = {
@@ -76,9 +87,14 @@ _SPECS: dict[str, EnvSpec] = {
 }
 
 
+@cache
+def _installed() -> dict[str, EnvSpec]:
+    return {point.name: EnvSpec(point.value) for point in metadata.entry_points(group=_GROUP)}
+
+
 def registered() -> tuple[str, ...]:
-    """The ids of all environments, sorted."""
-    return tuple(sorted(_SPECS))
+    """The ids of all environments, sorted: of this project and of installed packages."""
+    return tuple(sorted({*_SPECS, *_installed()}))
 
 
 def make(
@@ -96,7 +112,8 @@ def make(
     """Makes an environment that shows its last `frames` frames.
 
     Args:
-        env_id: one of `registered()`, or "module:Class" for a `Env` outside this package.
+        env_id: one of `registered()`; "module:Class" for a `Env` outside this package, in the current directory too; or
+            "gymnasium:ID" for an environment that is registered with Gymnasium (`envs.adapter`).
         width: of a frame, in pixels.
         height: of a frame, in pixels.
         frames: K, how many frames an observation holds.
@@ -110,21 +127,13 @@ def make(
         An environment whose `unwrapped` is the `Env`.
 
     Raises:
-        UnknownEnvError: no environment has this id; the message names the nearest ones.
+        UnknownEnvError: no environment has this id, or its module or class is not there.
         UnknownOptionError: the environment's class has no such option; the message names those that it has.
         MissingSimulatorError: the simulator is not installed; the message names the command that installs it.
         SimulatorError: the simulator cannot run on this machine.
     """
     found = spec(env_id)
-    module, _, name = found.entry_point.partition(":")
-    try:
-        env_class = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        cure = f"; install it with: {how_to_install(found.extra)}" if found.extra else ""
-        raise MissingSimulatorError(
-            f"{env_id} needs the package {error.name!r}, which is not installed{cure}",
-            name=error.name,
-        ) from error
+    env_class = _load(env_id, found)
     _check_options(env_id, env_class, found, options or {})
     unwrapped: Env = env_class(
         width=width,
@@ -140,7 +149,34 @@ def make(
     return env if reward_scale == 1.0 else RewardScale(env, reward_scale)
 
 
-def _check_options(env_id: str, env_class: type[Env], found: EnvSpec, options: Mapping[str, Any]) -> None:
+def _load(env_id: str, found: EnvSpec) -> Callable[..., Env]:
+    """Imports the class of an environment; what is not found elsewhere is looked for in the current directory."""
+    module, _, name = found.entry_point.partition(":")
+    if ":" in env_id and os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        env_class = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if found.entry_point == env_id and f"{module}.".startswith(f"{error.name}."):
+            raise UnknownEnvError(
+                f"{env_id}: there is no module {error.name!r} in the current directory or on PYTHONPATH; correct the "
+                "name, or type the command where the module is"
+            ) from error
+        cure = f"; install it with: {how_to_install(found.extra)}" if found.extra else ""
+        raise MissingSimulatorError(
+            f"{env_id} needs the package {error.name!r}, which is not installed{cure}",
+            name=error.name,
+        ) from error
+    except AttributeError as error:
+        if not isinstance(error.obj, ModuleType):  # a bug of the module keeps its traceback
+            raise
+        raise UnknownEnvError(f"{env_id}: the module {module} has no {name!r}; name one of its classes") from error
+    if not (isinstance(env_class, type) and issubclass(env_class, Env)):
+        raise UnknownEnvError(f"{env_id}: {name} is not a subclass of envs.base.Env")
+    return env_class
+
+
+def _check_options(env_id: str, env_class: Callable[..., Env], found: EnvSpec, options: Mapping[str, Any]) -> None:
     own = sorted(set(inspect.signature(env_class).parameters) - _COMMON - set(found.options))
     for name in options:
         if name not in own:
@@ -154,10 +190,33 @@ def spec(env_id: str) -> EnvSpec:
     Raises:
         UnknownEnvError: no environment has this id; the message names the nearest ones.
     """
-    if env_id in _SPECS:
-        return _SPECS[env_id]
+    if found := _SPECS.get(env_id) or _installed().get(env_id):
+        return found
+    if env_id.startswith(GYMNASIUM):
+        return EnvSpec("envs.adapter:GymnasiumEnv", {"env_id": env_id.removeprefix(GYMNASIUM)})
     if ":" in env_id:
         return EnvSpec(env_id)
-    nearest = difflib.get_close_matches(env_id, _SPECS, n=3, cutoff=0.5)
+    nearest = difflib.get_close_matches(env_id, registered(), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(nearest)}?" if nearest else f"the environments are {', '.join(registered())}"
     raise UnknownEnvError(f"unknown environment {env_id!r}; {hint}")
+
+
+def make_registered(env_id: str, *, width: int = 300, height: int = 300, **options: Any) -> gym.Env[Observation, Any]:
+    """What `gymnasium.make` calls: `make` with a default size; `render_mode` may be "rgb_array" only."""
+    if (mode := options.pop("render_mode", "rgb_array")) not in (None, "rgb_array"):
+        raise ValueError(f"render_mode is {mode!r}; the environments have 'rgb_array' only")
+    return make(env_id, width=width, height=height, **options)
+
+
+def register_with_gymnasium() -> None:
+    """Adds every environment to Gymnasium's registry as "vldac/ID", with `GymCards-` left out of an id."""
+    for env_id in _SPECS:
+        name = f"{NAMESPACE}/{env_id.removeprefix('GymCards-')}"
+        if name in gym.registry:  # by another copy of this package in one process, such as a served model's
+            continue
+        gym.register(
+            name,
+            "envs.registry:make_registered",
+            kwargs={"env_id": env_id},
+            disable_env_checker=True,  # it refuses None, the action of an answer that names none
+        )

@@ -16,13 +16,23 @@ ELSEWHERE = {
     "vldac/utils/processes.py": "pipelines/core/test_core_processes.py",
     "envs/base.py": "envs/test_env_registry.py",
     "envs/seeds.py": "envs/test_vector.py",
-    "pipelines/commands/environments.py": "pipelines/commands/test_cli.py",
     "pipelines/commands/new.py": "test_packaging.py",
 }
 #: Folders of which the tests are named after the folder, or after what a module makes.
 FOLDERS = frozenset(
     (
-        *("alfworld", "gym_cards", "webshop", "miniworld", "pictures", "vector", "balrog", "nethack", "choice_sets"),
+        *(
+            "adapter",
+            "alfworld",
+            "gym_cards",
+            "webshop",
+            "miniworld",
+            "pictures",
+            "vector",
+            "balrog",
+            "nethack",
+            "choice_sets",
+        ),
         *("understanding", "visual_web_bench", "vsi_bench", "report", "lmms_eval", "harness", "algorithms", "engines"),
         *("models", "config", "evaluation", "core", "tracking", "stages", "orchestration", "commands"),
     )

@@ -213,6 +213,32 @@ def benchmark(
     return command.run_benchmarks(model, benchmark or STAGES, options, base=base, params=params)
 
 
+@app.command
+def watch(
+    model: str = "models/policy",
+    /,
+    *,
+    env: str | None = None,
+    seed: Annotated[tuple[int, ...], Several] = (),
+    base: Flag = False,
+    episodes: int = 8,
+    out: Path = Path("watch"),
+) -> int:
+    """Watch a policy play, token by token: a page that needs no other file, and an animated GIF.
+
+    Args:
+        model: models:/NAME@champion, NAME/3, or a policy's directory.
+        env: id of another environment than the one it was trained in.
+        seed: to show, one or more; default: of several evaluation seeds the hardest success and a failure.
+        base: play the base model on the same seeds, side by side.
+        episodes: evaluation seeds to choose from.
+        out: directory of index.html and episodes.gif.
+    """
+    from pipelines.evaluation import watching as command  # noqa: PLC0415
+
+    return command.watch(model, env=env, seeds=seed, beside_base=base, episodes=episodes, out=out)
+
+
 @models.command(name="list")
 def models_list(*, checkpoints: Flag = False, env: str | None = None) -> int:
     """List versions with their aliases and scores.
@@ -402,18 +428,37 @@ def envs_list(*, presets: Flag = False) -> int:
     return _print(known.names("env", known.folder_of(Path("params.yaml"))) if presets else registered())
 
 
-@envs.command
-def check(env_id: str, /, *, steps: int = 20, seed: int = 0) -> int:
-    """Make an environment here, take random actions and one unreadable one, and say what it shows.
+@envs.command(name="new")
+def envs_new(name: str, /) -> int:
+    """Write an environment of your own that runs at once, its test and its preset.
 
     Args:
-        env_id: such as MiniWorld-Hallway-v0, or "module:Class".
-        steps: to take; episodes that end begin anew.
-        seed: of the first episode.
+        name: such as `my_maze`: extensions/my_maze.py with the class MyMaze, and the preset conf/env/my_maze.yaml.
+    """
+    from pipelines.commands import new_env as command  # noqa: PLC0415
+
+    return _print(command.create(name))
+
+
+@envs.command
+def check(env_id: str, /, *, episodes: int = 10, seed: int = 0, options: str = "") -> int:
+    """Check an environment on this machine: interface, hostile answers, speed, and what players reach.
+
+    Prints a line each, with a verdict, and fails if one fails.
+
+    Args:
+        env_id: such as MiniWorld-Hallway-v0, gymnasium:CartPole-v1, "module:Class", or a preset of section `env`.
+        episodes: of the random player and of the expert, at most: a slow one stops after 10 s.
+        seed: of all other episodes and of the actions.
+        options: `env.options` as YAML, such as '{solvable_only: true}'.
     """
     from pipelines.commands import environments  # noqa: PLC0415
 
-    return _print(environments.check(env_id, steps, seed))
+    failed = False
+    for verdict, text in environments.check(env_id, episodes=episodes, seed=seed, options=options):
+        print(f"{verdict:<4}  {text}", flush=True)
+        failed |= verdict == "FAIL"
+    return int(failed)
 
 
 @app.command(group=_ABOUT)

@@ -29,7 +29,7 @@ changed. A class `Maze` in maze.py beside this file, derived from `envs.base.Env
 
     env: {id: "maze:Maze"}
 
-in params.yaml; `vldac envs check maze:Maze` tries it.
+in params.yaml; `vldac envs check maze:Maze` tries it, and `vldac envs new NAME` writes one to start from.
 """
 
 

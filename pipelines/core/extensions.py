@@ -23,6 +23,8 @@ from vldac.config import Config
 #: Packages of the project, on which the stage `code` depends as a whole.
 PACKAGES = ("vldac", "envs", "benchmarks", "pipelines")
 _ENTRY_POINT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+#: An id of Gymnasium's with the module that registers it, `gymnasium:module:Name-v0`.
+_REGISTERED = re.compile(r"gymnasium:([A-Za-z_][\w.]*:.+)")
 
 
 def search_path(root: Path, config: Config) -> Path:
@@ -59,7 +61,7 @@ def environment(root: Path, config: Config, base: Mapping[str, str] | None = Non
 
 
 def entry_points(config: Config) -> dict[str, str]:
-    """Every value of the form `module:Class`, by its key, such as `env.id`."""
+    """Every value of the form `module:Class` or `module:ID` (after `gymnasium:`), by its key, such as `env.id`."""
     return dict(_entry_points(config.model_dump(mode="json"), ""))
 
 
@@ -67,6 +69,8 @@ def _entry_points(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str,
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _entry_points(value, f"{prefix}{key}.")
+        elif isinstance(value, str) and (registered := _REGISTERED.fullmatch(value)):
+            yield prefix + key, registered[1]
         elif isinstance(value, str) and _ENTRY_POINT.fullmatch(value):
             yield prefix + key, value
 

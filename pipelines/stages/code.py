@@ -134,7 +134,8 @@ def _environment_closure(tree: SourceTree, config: Config) -> Closure:
         module = environments.spec(config.env.id).entry_point.partition(":")[0]
     except UnknownEnvError as error:
         raise errors.PipelineError(f"env.id: {error}") from None
-    modules = [module, "envs.wrappers", "pipelines.stages.config", "pipelines.stages.environment"]
+    own = _own_modules(config, ("env",))
+    modules = [module, *own, "envs.wrappers", "pipelines.stages.config", "pipelines.stages.environment"]
     modules += [entry.options.__module__ for entry in registry.entries().values()]  # config.yaml holds their defaults
     # config.yaml, which this stage writes, does follow from the code that checks values and reads presets.
     return tree.closure(modules, without=[name for name in NEUTRAL if name != "vldac.config"])

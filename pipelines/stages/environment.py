@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
@@ -57,10 +56,6 @@ def manifest(root: Path, config: Config) -> dict[str, Any]:
         env = registry.make(config.env.id, **config.env.make_options)
     except (SimulatorError, ModuleNotFoundError, ValueError) as error:
         raise errors.PipelineError(f"env.id {config.env.id}: {error}") from error
-    except AttributeError as error:
-        if not isinstance(error.obj, ModuleType):  # a bug of the environment keeps its traceback
-            raise
-        raise errors.PipelineError(f"env.id {config.env.id}: {error}; name one of its classes") from error
     try:
         unwrapped = cast("Env", env.unwrapped)
         pictures = cast(gym.spaces.Dict, env.observation_space)["frames"]
@@ -78,12 +73,17 @@ def manifest(root: Path, config: Config) -> dict[str, Any]:
 
 def _sources(root: Path, config: Config, env: Any) -> dict[str, Any]:
     """The files and the versions of the packages that the environment is made of, its wrappers included."""
-    layers = [env]
-    while layers[-1] is not layers[-1].unwrapped:
-        layers.append(layers[-1].env)
+    layers = _layers(env) + _layers(getattr(env.unwrapped, "native", None))  # what an adapter adapts
     modules = sorted({base.__module__ for layer in layers for base in type(layer).__mro__})
     tree = source_tree(root, config)
     return tree.manifest(tree.closure(modules, NEUTRAL))
+
+
+def _layers(env: Any) -> list[Any]:
+    """An environment and what it wraps, from the outside in; nothing for None."""
+    if env is None:
+        return []
+    return [env] if env is env.unwrapped else [env, *_layers(env.env)]
 
 
 def _trace(env: Any, unwrapped: Env, seed: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import fcntl
 import filecmp
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def prepare(root: Path, config: Config) -> Path:
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     checkouts = home(root) / "checkouts"
     checkouts.mkdir(parents=True, exist_ok=True)
-    checkout = checkouts / f"{config.env.id.replace(':', '-')}-seed-{config.seed}-{digest}"
+    checkout = checkouts / f"{re.sub('[:/]', '-', config.env.id)}-seed-{config.seed}-{digest}"
     with (checkouts / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         commit = _git(root, "rev-parse", "--verify", "HEAD").strip()

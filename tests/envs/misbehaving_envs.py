@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -101,3 +101,54 @@ class Listening(Counter):
 
     def _observation(self) -> Any:
         return {**super()._observation(), "prompt": str(self.heard)}
+
+
+class Toy(gym.Env[Any, Any]):
+    """A walk along a line, registered with Gymnasium: +1 for a step to the right, three of which end it."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}  # type: ignore[misc]  # as in `Env`
+    _picture = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+
+    def __init__(
+        self,
+        *,
+        render_mode: str | None = None,
+        space: gym.Space[Any] | None = None,
+        meanings: Any = ("GO_LEFT", "GO_RIGHT"),
+        picture: Any = _picture,
+        mission: str = "mission\nahead\u2026",
+        told: dict[str, bool] | None = None,
+    ) -> None:
+        self.render_mode = render_mode
+        self.action_space = space or gym.spaces.Discrete(2)
+        self.observation_space = gym.spaces.Dict(
+            {"place": gym.spaces.Box(-100, 100, (9,)), "mission": gym.spaces.Text(100, min_length=0)}
+        )
+        self.picture, self.mission, self.told, self.taken = picture, mission, told or {}, None
+        if isinstance(meanings, type):
+            self.actions = meanings
+        elif meanings:
+            self.get_action_meanings = lambda: meanings
+
+    def _observation(self) -> Any:
+        return {"place": np.full(9, self.place, np.float32), "mission": self.mission}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.place, self.steps, self.shade = 0, 0, int(self.np_random.integers(100))
+        return self._observation(), {}
+
+    def step(self, action: Any) -> Any:
+        self.taken, self.steps = action, self.steps + 1
+        reward = 1.0 if np.sum(action) > 0 else -1.0
+        self.place += int(reward)
+        return self._observation(), reward, abs(self.place) >= 3, False, dict(self.told)
+
+    def render(self) -> Any:
+        if not isinstance(self.picture, np.ndarray):
+            return self.picture
+        return self.picture + np.uint8(self.shade + self.place)
+
+
+gym.register("Toy-v0", "misbehaving_envs:Toy", reward_threshold=3.0, max_episode_steps=50)
+TOY = "misbehaving_envs:Toy-v0"

@@ -3,6 +3,9 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs import base, registry
-from envs.base import EVALUATION_SEEDS, Env, UnknownOptionError
+from envs.base import EVALUATION_SEEDS, Env, MissingSimulatorError, UnknownEnvError, UnknownOptionError
 from envs.registry import make, registered
+from envs.vector import VectorEnv, evaluation_seeds
 from envs.wrappers import FrameWindow
 
 SIZE: dict[str, Any] = {"width": 32, "height": 24}
@@ -175,3 +179,81 @@ def test_wrappers_are_made_where_they_are_asked_for() -> None:
 def test_environment_outside_the_package() -> None:
     module = importlib.import_module("envs.gym_cards")
     assert isinstance(make("envs.gym_cards:NumberLine", **SIZE).unwrapped, module.NumberLine)
+
+
+OWN = "from envs.gym_cards import NumberLine\n\nclass Own(NumberLine): ...\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, which is not on `sys.path`, as for an installed command."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path and Path(path) != tmp_path])
+    return tmp_path
+
+
+def test_the_current_directory_is_looked_in_here_and_in_worker_processes(here: Path) -> None:
+    (here / "own_line_here.py").write_text(OWN)
+    with VectorEnv("own_line_here:Own", 1, num_workers=1, seeds=evaluation_seeds(1, 1), **SIZE) as simulators:
+        shown = simulators.reset()[0]
+    assert shown is not None
+    assert str(here) not in sys.path
+    env = make("own_line_here:Own", **SIZE)
+    assert np.array_equal(env.reset(seed=evaluation_seeds(1, 1)(0, 0))[0]["frames"], shown["frames"])
+    assert sys.path[-1] == str(here)
+
+
+def test_a_missing_module_is_told_from_a_missing_package(here: Path) -> None:
+    (here / "own_needs.py").write_text("import nowhere_to_be_found\n")
+    (here / "own_thing.py").write_text("class Thing: ...\n")
+    with pytest.raises(UnknownEnvError, match=r"there is no module 'corridor' in the current directory") as error:
+        make("corridor:Corridor", **SIZE)
+    assert "package" not in str(error.value)
+    with pytest.raises(UnknownEnvError, match=r"there is no module 'own_thing.deep'"):
+        make("own_thing.deep:Thing", **SIZE)
+    with pytest.raises(
+        MissingSimulatorError, match=r"needs the package 'nowhere_to_be_found', which is not installed$"
+    ):
+        make("own_needs:Own", **SIZE)
+    with pytest.raises(UnknownEnvError, match="the module own_thing has no 'Think'; name one of its classes"):
+        make("own_thing:Think", **SIZE)
+    with pytest.raises(UnknownEnvError, match=r"Thing is not a subclass of envs\.base\.Env"):
+        make("own_thing:Thing", **SIZE)
+
+
+def test_installed_packages_add_environments(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "someones.py").write_text(OWN)
+    about = here / "someones-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: someones\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[vldac.envs]\nSomeones-v0 = someones:Own\nPictures-v0 = someones:Own\n")
+    monkeypatch.syspath_prepend(str(here))
+    registry._installed.cache_clear()
+    try:
+        assert "Someones-v0" in registered()
+        assert type(make("Someones-v0", **SIZE).unwrapped).__module__ == "someones"
+        assert type(make("Pictures-v0", **SIZE).unwrapped).__name__ == "Pictures"  # ours stay ours
+        with pytest.raises(UnknownEnvError, match="did you mean Someones-v0"):
+            make("Someone-v0", **SIZE)
+    finally:
+        registry._installed.cache_clear()
+
+
+def test_gymnasium_makes_ours() -> None:
+    names = [name for name in gym.registry if name.startswith("vldac/")]
+    assert len(names) == len(registry._SPECS)
+    with warnings.catch_warnings(action="error"):
+        registry.register_with_gymnasium()  # once more, as by another copy of the package
+    env = gym.make("vldac/NumberLine-v0", prompt="terse", frames=2, render_mode="rgb_array")
+    observation, _ = env.reset(seed=3)
+    assert observation["frames"].shape == (2, 300, 300, 3)
+    assert env.step(None)[4]["invalid"] is True
+    assert gym.make("vldac/MiniWorld-Hallway-v0", width=32, height=24).reset(seed=0)[0]["frames"].shape[1:3] == (24, 32)
+    with pytest.raises(ValueError, match="render_mode is 'human'"):
+        gym.make("vldac/NumberLine-v0", render_mode="human")
+
+
+def test_importing_the_package_is_enough_for_gymnasium() -> None:
+    code = "import envs, gymnasium; print(gymnasium.make('vldac/EZPoints-v0').reset(seed=0)[0]['prompt'][:4])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip()

@@ -77,6 +77,10 @@ class ModelConfig(_Section):
     tiny: TinyConfig = TinyConfig()
 
 
+_Scalar = bool | int | float | str | None
+_OptionValue = _Scalar | tuple[_Scalar, ...]
+
+
 class EnvConfig(_Section):
     """Which simulator, how many of them, and what the model is shown."""
 
@@ -91,7 +95,7 @@ class EnvConfig(_Section):
     step_deadline: PositiveFloat = 60.0
     max_steps: Positive | None = None
     reward_scale: PositiveFloat = 1.0
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    options: dict[str, _OptionValue | dict[str, _OptionValue]] = Field(default_factory=dict)
 
     @property
     def make_options(self) -> dict[str, Any]:

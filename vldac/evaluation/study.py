@@ -26,7 +26,7 @@ def run_seed(params: str | None, overrides: Sequence[str], seed: int, directory:
     """One seed from the base model to its summary, in `directory`."""
     overrides = [*overrides, f"seed={seed}"]
     config = load(params, overrides)
-    home = directory / f"{config.env.id}-{config.fingerprint()}"
+    home = directory / f"{config.env.id.replace('/', '-')}-{config.fingerprint()}"
     summary = home / "summary.json"
     base, policy = home / "base", home / "policy"
     common = [*(["--params", params] if params else []), *(f"--set={override}" for override in overrides)]

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 import vldac
-from pipelines.commands import cli, environments, pages, run, serve
-from pipelines.core.errors import PipelineError
+from pipelines.commands import cli, pages, run, serve
 from tests.pipelines.conftest import REPOSITORY
 
 #: Packages that take seconds to import.
@@ -141,43 +140,11 @@ def test_the_installed_command_runs_the_checkout_that_the_user_stands_in(
     assert became == [["-m", "vldac", "run", "--force"]]
 
 
-def test_environments_are_listed_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_environments_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.call(["envs", "list"]) == 0
     assert "MiniWorld-Hallway-v0" in capsys.readouterr().out.splitlines()
     assert cli.call(["envs", "list", "--presets"]) == 0
     assert "numberline" in capsys.readouterr().out.splitlines()
-    assert cli.call(["envs", "check", "GymCards-NumberLine-v0", "--steps", "12"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("GymCards-NumberLine-v0 works here\nframes (1, 48, 64, 3) uint8, ")
-    assert "12 steps" in said
-
-
-def test_an_environment_of_the_users_own_is_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    Path("extensions").mkdir()
-    Path("extensions/own_line.py").write_text("from envs.gym_cards import NumberLine\n\nclass Own(NumberLine): ...\n")
-    assert cli.call(["envs", "check", "own_line:Own", "--steps", "3"]) == 0
-    assert capsys.readouterr().out.startswith("own_line:Own works here\n")
-
-
-def test_an_environment_that_breaks_the_interface_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from envs.gym_cards import NumberLine  # noqa: PLC0415
-
-    step = NumberLine.step
-
-    def forgetful(self: NumberLine, action: Any) -> Any:
-        *result, info = step(self, action)
-        return (*result, {key: value for key, value in info.items() if key != "invalid"})
-
-    monkeypatch.setattr(NumberLine, "step", forgetful)
-    with pytest.raises(PipelineError, match="`invalid` in info must say"):
-        environments.check("GymCards-NumberLine-v0", 1, 0)
-    monkeypatch.setattr(NumberLine, "render", lambda _self: __import__("numpy").zeros((48, 64, 3), "uint8"))
-    with pytest.raises(PipelineError, match="renders an empty picture"):
-        environments.check("GymCards-NumberLine-v0", 1, 0)
 
 
 def test_the_package_offers_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:

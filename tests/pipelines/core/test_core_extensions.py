@@ -39,6 +39,9 @@ def root(tmp_path: Path) -> Path:
         "extensions.inside:Own",
         "envs.pictures:Pictures",
         "gymnasium.envs.classic:X",
+        "gymnasium:CartPole-v1",
+        "gymnasium:vldac/NumberLine-v0",
+        "gymnasium:extensions.inside:Own-v0",
     ],
 )
 def test_what_dvc_or_a_version_tells_apart_is_accepted(root: Path, env_id: str) -> None:
@@ -54,6 +57,8 @@ def test_what_lies_elsewhere_is_refused_with_cause_and_cure(root: Path) -> None:
     )
     with pytest.raises(PipelineError, match=r"no module nowhere_at_all in extensions.*; put it there, or install it"):
         extensions.check(root, config("nowhere_at_all:Own"))
+    with pytest.raises(PipelineError, match=r"env.id outside:Own-v0: .*outside.py lies outside `extensions`"):
+        extensions.check(root, config("gymnasium:outside:Own-v0"))
     with pytest.raises(PipelineError, match="does not exist; create the folder"):
         extensions.check(root, config("MiniWorld-Hallway-v0", "missing"))
     for place in ("../elsewhere", "."):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 
-from pipelines.stages import code
+from pipelines.stages import code, environment
 from tests.pipelines.conftest import FAKES, REPOSITORY, dvc
-from vldac.config import load
+from vldac.config import load, parse
 
 OWN = """
 from envs.gym_cards import NumberLine
@@ -24,6 +25,15 @@ class Own(NumberLine):
     def step(self, action):
         observation, reward, *rest = super().step(action)
         return observation, reward + PENALTY, *rest
+"""
+REGISTERED = """import gymnasium
+from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
+
+
+class OwnLake(FrozenLakeEnv): ...
+
+
+gymnasium.register("OwnLake-v0", "own_lake:OwnLake", max_episode_steps=5)
 """
 
 
@@ -106,7 +116,7 @@ def test_an_environment_of_the_users_own_is_found_by_every_stage_and_its_edit_re
     # What is wrong with it is one line.
     Path("extensions/own.py").write_text("class Other: ...\n")
     printed = dvc("repro", "evaluate", code=255)
-    assert "error: env.id own:Own: module 'own' has no attribute 'Own'; name one of its classes" in printed
+    assert "error: env.id own:Own: own:Own: the module own has no 'Own'; name one of its classes" in printed
     Path("extensions/own.py").write_text("class Own(:\n")
     printed = dvc("repro", "evaluate", code=255)
     assert f"error: {project / 'extensions/own.py'}:1: invalid syntax; correct it and run again" in printed
@@ -122,3 +132,17 @@ def test_an_environment_of_the_users_own_is_found_by_every_stage_and_its_edit_re
     Path("params.yaml").write_text(yaml.safe_dump(values))
     dvc("repro", "environment")
     assert "own.py" in json.loads(Path("data/environment/manifest.json").read_text())["files"]
+
+
+def test_an_environment_that_is_registered_with_gymnasium_is_followed_to_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "extensions").mkdir()
+    (tmp_path / "extensions/own_lake.py").write_text(REGISTERED)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    config = parse({"env": {"id": "gymnasium:own_lake:OwnLake-v0", "width": 32, "height": 32}})
+    written = environment.manifest(tmp_path, config)
+    assert {"extensions/own_lake.py", "envs/adapter/env.py"} <= written["files"].keys()
+    assert {"gymnasium", "pillow"} <= written["packages"].keys()
+    assert "extensions/own_lake.py" in code.build_manifests(tmp_path, config)["environment"]["files"]
+    assert "extensions/own_lake.py" not in code.build_manifests(tmp_path, config)["train"]["files"]

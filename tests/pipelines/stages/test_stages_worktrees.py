@@ -58,6 +58,9 @@ def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> 
     shutil.rmtree(checkout)
     with worktrees.enter(project, overrides=["seed=3"]) as again:
         assert (again / "vldac/more.py").exists()
+    with worktrees.enter(project, overrides=["env.id=gymnasium:vldac/NumberLine-v0"]) as other:
+        assert other.parent == project / ".local/checkouts"
+        assert other.name.startswith("gymnasium-vldac-NumberLine-v0-seed-0-")
 
 
 def test_what_params_yaml_says_already_runs_in_the_project_itself(project: Path) -> None:

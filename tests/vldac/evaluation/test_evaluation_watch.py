@@ -1,0 +1,137 @@
+"""Watching a policy: what is played, chosen, looked into and written."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from envs.base import EVALUATION_SEEDS
+from envs.registry import make
+from vldac import parsing, policy
+from vldac.evaluation import watch
+from vldac.evaluation.watch import Episode, Player, Step, choose, load_players
+from vldac.models.vlm import VLM
+from vldac.parsing import ParsedResponse
+from vldac.value_head import ValueHead
+
+
+def data_of(page: Path) -> Any:
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.S)
+    return json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_base: Path, tiny_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy whose adapter is the identity and whose critic says 0.25."""
+    directory, config = tmp_path_factory.mktemp("trained") / "policy", tiny_config()
+    vlm = VLM.from_pretrained(tiny_base)
+    vlm.add_adapter(config.model.lora_rank, config.model.lora_alpha)
+    head = ValueHead(vlm.hidden_size, config.train.value_hidden_sizes)
+    with torch.no_grad():
+        cast(torch.nn.Linear, head.layers[-1]).bias.fill_(0.25)
+    description = {
+        "adapter": True,
+        "config": config.model_dump(mode="json"),
+        "base": policy.identity(tiny_base),
+        "environment_steps": 0,
+    }
+    policy.save(directory, vlm, head.state_dict(), description)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def players(trained: Path, tiny_base: Path) -> list[Player]:
+    return load_players(str(tiny_base), trained, "mine", beside_base=True)
+
+
+def episodes(players: list[Player], count: int = 3) -> list[Episode]:
+    env = make("GymCards-NumberLine-v0", width=32, height=32, prompt="terse")
+    return [players[0].play(env, seed) for seed in EVALUATION_SEEDS[:count]]
+
+
+def test_a_seed_gives_the_same_episode_whatever_was_played_before(players: list[Player]) -> None:
+    env = make("GymCards-NumberLine-v0", width=32, height=32, prompt="terse")
+    first = [step.decision.text for step in players[0].play(env, EVALUATION_SEEDS[0]).steps]
+    assert [step.decision.text for step in players[0].play(env, EVALUATION_SEEDS[1]).steps] != first
+    assert [step.decision.text for step in players[0].play(env, EVALUATION_SEEDS[0]).steps] == first
+    # The adapter is the identity: base and policy draw the same from the same state.
+    assert [step.decision.text for step in players[1].play(env, EVALUATION_SEEDS[0]).steps] == first
+
+
+def test_tokens_make_up_the_response_and_have_the_probabilities_they_were_drawn_with(players: list[Player]) -> None:
+    episode = episodes(players, 1)[0]
+    panel = players[0].explain(episode)
+    for step, turn in zip(episode.steps, panel.turns, strict=True):
+        assert "".join(token.text for token in turn.tokens) == step.decision.text
+        drawn = step.decision.response.log_probs.exp().tolist()[: len(turn.tokens)]
+        assert [token.probability for token in turn.tokens] == pytest.approx(drawn)
+        assert turn.value == pytest.approx(0.25)
+        assert (turn.reward, turn.legal, turn.action) == (step.reward, step.legal, step.decision.action)
+    assert players[1].explain(episode).turns[0].value is None
+    assert panel.episode_return == pytest.approx(sum(step.reward for step in episode.steps))
+
+
+def test_probabilities_of_actions_are_those_of_their_answers_scored_one_by_one(players: list[Player]) -> None:
+    player = players[0]
+    steps = [step for episode in episodes(players) for step in episode.steps]
+    read = [step for step in steps if step.decision.parsed is not None]
+    assert read
+    for step in read[:3]:
+        shares = dict(player.explain(Episode(0, True, (step,), np.zeros((2, 2, 3), np.uint8))).turns[0].actions)
+        parsed = cast(ParsedResponse, step.decision.parsed)
+        chances = {}
+        for name in ("-", "+"):
+            ids = player.vlm.encode_response(parsing.render_response(ParsedResponse(parsed.thoughts, name)))
+            with torch.no_grad():
+                scores = player.vlm([step.decision.prompt], [ids], player.config.rollout.temperature)
+            chances[name] = float(scores.log_probs.sum().exp())
+        total = sum(chances.values())
+        assert shares == pytest.approx({name: chance / total for name, chance in chances.items()}, rel=1e-3)
+    broken = [step for step in steps if step.decision.parsed is None]
+    for step in broken[:1]:
+        assert player._turn(step).actions == ()
+
+
+def played(success: bool, length: int, reward: float = 0.0) -> Episode:
+    step = cast(Step, type("Fake", (), {"reward": reward})())
+    return Episode(0, success, (step,) * length, np.zeros((2, 2, 3), np.uint8))
+
+
+def test_the_hardest_success_and_the_nearest_failure_are_chosen() -> None:
+    alone = [(played(True, 2),), (played(True, 5),), (played(False, 9, -1.0),), (played(False, 9, -0.1),)]
+    assert choose(alone) == [1, 3]
+    assert choose(alone[:2]) == [1]
+    assert choose(alone[2:]) == [1]
+    both = [
+        (played(True, 9), played(True, 9)),
+        (played(True, 3), played(False, 9)),  # where the base failed
+        (played(False, 9, 0.5), played(False, 9)),
+        (played(False, 9, -0.5), played(True, 9)),  # what was unlearned
+    ]
+    assert choose(both) == [1, 3]
+
+
+def test_the_command_writes_the_page_and_the_gif(
+    trained: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--policy", str(trained), "--base", str(tiny_base), "--name", "mine", "--out", str(tmp_path)]
+    assert watch.main([*where, "--beside-base", "--episodes", "1"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len([line for line in said if line.startswith("seed ")]) == 2
+    data = data_of(tmp_path / "index.html")
+    assert {panel["label"] for show in data["episodes"] for panel in show["panels"]} == {"trained: mine", "base"}
+    assert (tmp_path / "episodes.gif").stat().st_size > 0
+    assert watch.main([*where, "--seed", "7", "--env", "GymCards-Blackjack-v0"]) == 0
+    data = data_of(tmp_path / "index.html")
+    assert [show["seed"] for show in data["episodes"]] == [7]
+    assert "GymCards-Blackjack-v0, tiny (qwen2_vl)" in (tmp_path / "index.html").read_text()
+    with pytest.raises(watch.UserError, match="give a number from 0 to 2147483647"):
+        watch.main([*where, "--seed", "-7"])
+    with pytest.raises(watch.UserError, match="at least one episode"):
+        watch.main([*where, "--episodes", "0"])

@@ -1,0 +1,281 @@
+"""Plays episodes with a policy and shows them step by step, beside its base on the same seeds where that is asked for.
+
+    vldac watch models/policy --base
+
+Writes index.html, a player that needs no other file, and episodes.gif. Without a seed it plays several evaluation
+seeds and shows two: the success that was hardest, and a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from envs import registry
+from envs.base import EVALUATION_SEEDS, Env, Observation
+from vldac import parsing, policy
+from vldac.acting import Actor, Decision
+from vldac.algorithms import registry as algorithms
+from vldac.config import Config, parse
+from vldac.evaluation.model import load as load_model
+from vldac.evaluation.player import Panel, Show, Token, Turn, animate, page
+from vldac.models.vlm import VLM
+from vldac.parsing import ParsedResponse
+from vldac.utils.errors import UserError, report_errors
+from vldac.utils.libraries import quiet, set_threads
+from vldac.utils.seeding import derive_seed
+from vldac.value_head import ValueHead
+
+#: Legal actions that are scored at a step; an environment may list more.
+MOST_ACTIONS = 32
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Step:
+    """One response of an episode, as it was sampled.
+
+    Attributes:
+        observation: what was shown.
+        decision: what the policy made of it.
+        action_names: the legal actions.
+        legal: the response named one.
+        reward: of the step.
+    """
+
+    observation: Observation
+    decision: Decision
+    action_names: tuple[str, ...]
+    legal: bool
+    reward: float
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A finished episode.
+
+    Attributes:
+        seed: of its reset.
+        success: by the environment's own rule.
+        steps: in order.
+        last_frame: (H, W, 3) uint8, after the last of them.
+    """
+
+    seed: int
+    success: bool
+    steps: tuple[Step, ...]
+    last_frame: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Player:
+    """A policy that plays and can be looked into.
+
+    Attributes:
+        label: as it is shown.
+        vlm: the policy.
+        config: of the run that trained it; its sampling holds here too.
+        value_head: its critic; None for a base, or an algorithm without one.
+    """
+
+    label: str
+    vlm: VLM
+    config: Config
+    value_head: ValueHead | None = None
+
+    def play(self, env: Any, seed: int) -> Episode:
+        """Plays the episode of a seed; the same one gives the same episode."""
+        rollout = self.config.rollout
+        generator = torch.Generator(self.vlm.device).manual_seed(derive_seed(self.config.seed, "watch", str(seed)))
+        actor = Actor(
+            self.vlm, max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature, generator=generator
+        )
+        unwrapped, steps = cast(Env, env.unwrapped), list[Step]()
+        observation, _ = env.reset(seed=seed)
+        ended, info = False, dict[str, Any]()
+        while not ended:
+            names, (decision,) = unwrapped.action_names, actor.act([observation])
+            action = None if decision.action is None else unwrapped.parse_action(decision.action)
+            shown = cast(Observation, observation)
+            observation, reward, terminated, truncated, info = env.step(action)
+            reward = info.get("unscaled_reward", reward)
+            steps.append(Step(shown, decision, names, not info["invalid"], float(reward)))
+            ended = terminated or truncated
+        return Episode(seed, bool(info["success"]), tuple(steps), observation["frames"][-1].copy())
+
+    def explain(self, episode: Episode) -> Panel:
+        """Looks into each step: probabilities of tokens and actions, and the critic's value."""
+        return Panel(self.label, episode.success, tuple(self._turn(step) for step in episode.steps), episode.last_frame)
+
+    def _turn(self, step: Step) -> Turn:
+        decision = step.decision
+        return Turn(
+            frame=step.observation["frames"][-1],
+            prompt=step.observation["prompt"],
+            tokens=self._tokens(decision),
+            action=decision.action,
+            legal=step.legal,
+            reward=step.reward,
+            value=self._value(decision),
+            actions=self._actions(step),
+        )
+
+    def _tokens(self, decision: Decision) -> tuple[Token, ...]:
+        ids, tokens, before = decision.response.token_ids, list[Token](), ""
+        for number, (token, log_prob) in enumerate(zip(ids, decision.response.log_probs, strict=True), start=1):
+            if int(token) == self.vlm.end_id:
+                continue
+            text = self.vlm.decode(ids[:number])
+            # The first bytes of a character alone read as U+FFFD, which the next token replaces.
+            added = "" if text.endswith("\ufffd") and number < len(ids) else text[len(before) :]
+            before = text if added else before
+            tokens.append(Token(added, float(log_prob.exp())))
+        return tuple(tokens)
+
+    @torch.no_grad()
+    def _value(self, decision: Decision) -> float | None:
+        if self.value_head is None:
+            return None
+        scores = self.vlm([decision.prompt], [decision.response.token_ids], self.config.rollout.temperature)
+        states = algorithms.make(self.config.train).critic_states(scores.states)
+        return float(self.value_head(states).flatten()[0])
+
+    @torch.no_grad()
+    def _actions(self, step: Step) -> tuple[tuple[str, float], ...]:
+        """The probability of each legal action among them, given the thoughts, as it would be sampled."""
+        names, parsed = step.action_names[:MOST_ACTIONS], step.decision.parsed
+        if parsed is None or not names:
+            return ()
+        targets = [
+            self.vlm.encode_response(parsing.render_response(ParsedResponse(parsed.thoughts, name))) for name in names
+        ]
+        log_probs: list[float] = []
+        for start in range(0, len(targets), _BATCH):
+            part = targets[start : start + _BATCH]
+            scores = self.vlm([step.decision.prompt] * len(part), part, self.config.rollout.temperature)
+            log_probs += scores.log_probs.double().sum(dim=1).tolist()
+        shares = torch.softmax(torch.tensor(log_probs, dtype=torch.float64), dim=0).tolist()
+        return tuple(zip(names, shares, strict=True))
+
+
+def choose(episodes: Sequence[tuple[Episode, ...]]) -> list[int]:
+    """Which seeds to show: the hardest success of the first policy, and one failure.
+
+    The hardest success is one where another policy failed, and of those the longest. The failure is the one with the
+    highest return, one where another policy succeeded before all others.
+
+    Args:
+        episodes: for each seed, the episode of each policy.
+
+    Returns:
+        One or two places in `episodes`, success first.
+    """
+
+    def hardness(index: int) -> tuple[bool, int]:
+        first, *others = episodes[index]
+        return any(not other.success for other in others), len(first.steps)
+
+    def loss(index: int) -> tuple[bool, float]:
+        first, *others = episodes[index]
+        return any(other.success for other in others), sum(step.reward for step in first.steps)
+
+    won = [index for index, (first, *_) in enumerate(episodes) if first.success]
+    lost = [index for index, (first, *_) in enumerate(episodes) if not first.success]
+    return [max(found, key=key) for found, key in ((won, hardness), (lost, loss)) if found]
+
+
+def load_players(base: str, policy_dir: Path, name: str, *, beside_base: bool) -> list[Player]:
+    """The policy, under a name, and its base where it is asked for.
+
+    Raises:
+        OSError: a directory is missing or incomplete.
+    """
+    config = parse(policy.describe(policy_dir)["config"])
+    vlm = load_model(base, policy_dir, dtype=config.model.dtype)
+    head, path = None, policy_dir / "value_head.safetensors"
+    if path.is_file():
+        head = ValueHead(vlm.hidden_size, config.train.value_hidden_sizes)
+        head.load_state_dict(load_file(path))
+        head = head.to(vlm.device)
+    players = [Player(f"trained: {name}", vlm, config, head)]
+    if beside_base:
+        untrained = load_model(base, None, dtype=config.model.dtype)
+        players.append(Player("base", untrained, config))
+    return players
+
+
+def watch(players: Sequence[Player], env_id: str | None, seeds: Sequence[int], candidates: int) -> list[Show]:
+    """Plays episodes and returns those to show.
+
+    Args:
+        players: the first of them decides which.
+        env_id: None takes the environment that the first player was trained in.
+        seeds: to show; none plays `candidates` evaluation seeds and chooses.
+        candidates: seeds that are played where none is given.
+    """
+    config = players[0].config.env
+    options = config.make_options
+    if env_id not in (None, config.id):
+        options |= {"options": {}, "max_steps": None, "reward_scale": 1.0, "invalid_reward": None}
+    env = registry.make(env_id or config.id, **options)
+    played: list[tuple[Episode, ...]] = []
+    try:
+        for seed in seeds or EVALUATION_SEEDS[:candidates]:
+            played.append(tuple(player.play(env, seed) for player in players))
+            for player, episode in zip(players, played[-1], strict=True):
+                total = sum(step.reward for step in episode.steps)
+                outcome = "success" if episode.success else "no success"
+                print(
+                    f"seed {seed}  {player.label}  {outcome} after {len(episode.steps)} steps, return {total:.3g}",
+                    flush=True,
+                )
+    finally:
+        env.close()
+    chosen = [played[index] for index in (range(len(played)) if seeds else choose(played))]
+    return [
+        Show(one[0].seed, tuple(player.explain(episode) for player, episode in zip(players, one, strict=True)))
+        for one in chosen
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="vldac watch", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--policy", type=Path, default=Path("models/policy"), help="directory (default: %(default)s)")
+    parser.add_argument("--base", default="models/base", help="its base model (default: %(default)s)")
+    parser.add_argument("--name", help="of the policy, as it is shown; default: its directory")
+    parser.add_argument("--beside-base", action="store_true", help="play the base on the same seeds, side by side")
+    parser.add_argument("--env", metavar="ID", help="default: that of the policy's training")
+    parser.add_argument("--seed", type=int, nargs="+", default=[], help="default: two of several evaluation seeds")
+    parser.add_argument("--episodes", type=int, default=8, help="seeds to choose from (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("watch"), help="directory (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if options.episodes < 1:
+        raise UserError(f"--episodes {options.episodes}: at least one episode is needed; give 1 or more")
+    if wrong := [seed for seed in options.seed if not 0 <= seed < EVALUATION_SEEDS.stop]:
+        raise UserError(f"--seed {wrong[0]}: give a number from 0 to {EVALUATION_SEEDS.stop - 1}")
+    quiet()
+    name = options.name or str(options.policy)
+    players = load_players(options.base, options.policy, name, beside_base=options.beside_base)
+    set_threads(players[0].config.deepspeed.threads)
+    shows = watch(players, options.env, options.seed, options.episodes)
+    config = players[0].config
+    title = f"{options.env or config.env.id}, {config.model.base} ({players[0].vlm.backbone.config.model_type})"
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "index.html").write_text(page(title, shows), encoding="utf-8")
+    animate(options.out / "episodes.gif", title, shows)
+    print(f"open {options.out / 'index.html'} in a browser; {options.out / 'episodes.gif'} shows the same episodes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(report_errors(main))
