@@ -47,6 +47,7 @@ TINY_PARAMS: dict[str, Any] = {
         "value_warmup": 1,
         "value_hidden_sizes": [16],
     },
+    "deepspeed": {"ranks": 1},
     "checkpoint": {"every": 1},
     "evaluate": {"episodes": 6, "num_envs": 4},
     "benchmarks": {"limit": 1, "max_new_tokens": 4, "max_pixels": 4096, "balrog": {"environments": ["babyai", "nle"]}},

@@ -326,7 +326,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "WORLD_SIZE" not in os.environ and config.deepspeed.ranks > 1:
         return launch_ranks("vldac.train", arguments, config.deepspeed, name=config.fingerprint())
     quiet()
-    with process_group(config.deepspeed.threads, config.deepspeed.timeout) as runtime:
+    small = config.model.base == "tiny"
+    with process_group(config.deepspeed.threads, config.deepspeed.timeout, small=small) as runtime:
         check(config, options.base)
         base = policy.choose_base(options.base, config.model, options.run_dir)
         train(config, base, options.run_dir, options.out, runtime)

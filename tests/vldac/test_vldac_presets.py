@@ -138,7 +138,13 @@ def test_every_whole_run_is_a_valid_configuration(path: Path) -> None:
 
 
 def test_the_presets_of_the_default_run_are_the_defaults() -> None:
-    named = {"model": "tiny", "env": "miniworld-onerooms6fast", "train": "tiny", "rollout": "tiny", "deepspeed": "cpu"}
+    named = {
+        "model": "tiny",
+        "env": "miniworld-onerooms6fast",
+        "train": "tiny",
+        "rollout": "tiny",
+        "deepspeed": "two-cpu-ranks",
+    }
     assert parse(resolve(named, SECTIONS)) == Config()
 
 

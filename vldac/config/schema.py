@@ -165,7 +165,7 @@ class TrainConfig(_Section):
 class DeepSpeedConfig(_Section):
     """How the learner is spread over processes and devices."""
 
-    ranks: Positive = 1
+    ranks: Positive = 2
     nodes: Positive = 1
     launcher: Literal["local", "torchrun", "slurm"] = "local"
     rendezvous: Annotated[str, Field(pattern=r"^[\w.:\[\]-]+:\d{1,5}$")] | None = None
@@ -225,7 +225,8 @@ class Config(_Section):
         for name, value in (("env.num_envs", self.env.num_envs), ("train.batch_size", train.batch_size)):
             if value % ranks:
                 raise ValueError(
-                    f"{name} {value} is shared out over ranks; it must be a multiple of deepspeed.ranks {ranks}"
+                    f"{name} {value} must be a multiple of deepspeed.ranks {ranks}, which share it; set "
+                    "deepspeed.ranks to 1, or change it"
                 )
         if self.steps_per_update % train.batch_size:
             raise ValueError(
