@@ -28,7 +28,7 @@ from vldac.models.adapter import ModelAdapter
 from vldac.models.conversation import Message
 from vldac.models.prompts import Encoder, Prompt
 from vldac.models.registry import adapter_for
-from vldac.models.token_scores import token_scores
+from vldac.models.token_scores import CHUNK, token_scores
 from vldac.utils.errors import UserError
 
 __all__ = ["VLM", "Prompt", "Response", "Scores"]
@@ -300,6 +300,7 @@ class VLM(nn.Module):
             targets.flatten(),
             lambda states: self.token_log_probs(self.family.lm_head(self.backbone)(states), temperature),
             self.forbidden if entropies else None,
+            chunk=max(1, CHUNK // len(self.forbidden)),
             checkpoint=not self.lockstep,
         )
         return Scores(
