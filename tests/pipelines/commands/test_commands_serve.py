@@ -15,7 +15,7 @@ from pipelines.core import errors
 from pipelines.orchestration import services
 from pipelines.orchestration.services import Service
 from tests.integration.service_client import free_port, until
-from tests.pipelines.core.test_core_processes import SLEEPER, alive, gone
+from tests.processes import SLEEPER, alive, gone
 
 PASSWORDS = ("PREFECT_SERVER_API_AUTH_STRING", "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD")
 

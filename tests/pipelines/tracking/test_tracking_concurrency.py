@@ -44,18 +44,15 @@ def test_two_checkouts_share_a_tracking_database_that_neither_of_them_has_made(p
 
     with sqlite3.connect(database) as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
-    os.environ["MLFLOW_TRACKING_URI"] = shared["MLFLOW_TRACKING_URI"]
-    try:
-        client = runs.client(project)
-        (model,) = client.search_registered_models()
-        versions = client.search_model_versions(f"name='{model.name}'")
-        assert sorted(str(version.version) for version in versions) == ["1", "2"]
-        assert {version.tags["seed"] for version in versions} == {"0", "1"}
-        for version in versions:
-            history = client.get_metric_history(version.run_id, "loss/policy")
-            assert sorted(metric.step for metric in history) == [32 * update for update in range(1, 11)]
-    finally:
-        del os.environ["MLFLOW_TRACKING_URI"]
+    os.environ |= shared
+    client = runs.client(project)
+    (model,) = client.search_registered_models()
+    versions = client.search_model_versions(f"name='{model.name}'")
+    assert sorted(str(version.version) for version in versions) == ["1", "2"]
+    assert {version.tags["seed"] for version in versions} == {"0", "1"}
+    for version in versions:
+        history = client.get_metric_history(version.run_id, "loss/policy")
+        assert sorted(metric.step for metric in history) == [32 * update for update in range(1, 11)]
 
 
 def test_the_second_run_in_one_project_waits_or_says_so_and_leaves_the_first_whole(project: Path) -> None:
