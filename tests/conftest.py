@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: side by side, no process is left alone with a long one at the end."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _settings_of_a_user() -> Iterator[None]:
+    """This interpreter's programs first, and neither servers nor settings of whoever runs the tests."""
+    with mock.patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith(("MLFLOW_", "PREFECT_", "DVC_"))]:
+            del os.environ[name]
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        yield
 
 
 @pytest.fixture(autouse=True)

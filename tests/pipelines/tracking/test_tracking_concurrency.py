@@ -19,11 +19,10 @@ pytestmark = pytest.mark.slow
 
 
 def start(root: Path, **env: str) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.Popen(
         RUN,
         cwd=root,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(root), **env},
+        env={**os.environ, "PYTHONPATH": str(root), **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -56,6 +55,7 @@ def test_two_checkouts_share_a_tracking_database_that_neither_of_them_has_made(p
 
 
 def test_the_second_run_in_one_project_waits_or_says_so_and_leaves_the_first_whole(project: Path) -> None:
+    (project / ".local/mlflow.db").unlink()
     both = [start(project), start(project)]
     printed = [process.communicate(timeout=300)[0] for process in both]
     codes = [process.returncode for process in both]

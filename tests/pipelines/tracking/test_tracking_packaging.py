@@ -28,8 +28,7 @@ REGISTER = "from pathlib import Path\nfrom pipelines.tracking import registry\nf
 
 
 def environment() -> dict[str, str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(Path.cwd()), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return {**os.environ, "PYTHONPATH": str(Path.cwd()), "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 def ask(url: str, body: dict[str, Any]) -> Any:
