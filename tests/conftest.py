@@ -17,10 +17,18 @@ import yaml
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+#: Seconds of a slow test by the folder of tests that it is in, roughly; others take ten.
+SLOW_SECONDS = {"integration": 60, "pipelines": 30}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: side by side, no process is left alone with a long one at the end."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    """The longest files first: side by side, no process is left alone with a long one at the end."""
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        if item.get_closest_marker("slow"):
+            folder = item.path.relative_to(Path(__file__).parent).parts[0]
+            seconds[item.path] += SLOW_SECONDS.get(folder, 10)
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import io
-from functools import cache, partial
-from typing import Any, BinaryIO, ClassVar
+from functools import cache
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 import pyglet
 from numpy.typing import NDArray
-from PIL import Image
 
-from envs.base import Env, Observation, PromptStyle, match_action, observation_space, opengl_error
+from envs.base import (
+    Env,
+    Observation,
+    PromptStyle,
+    decode_textures_with_pillow,
+    match_action,
+    observation_space,
+    opengl_error,
+)
 from envs.miniworld.tasks import ACTION_NAMES, SIGN_ACTION_NAMES, TASKS, prompt
 
 pyglet.options["headless"] = True
@@ -34,20 +41,7 @@ except Exception as error:
         raise
     raise without_opengl from error
 
-
-class _RgbaDecoder(pyglet.image.codecs.ImageDecoder):
-    """Decodes a texture to RGBA, the format in which miniworld hands it to OpenGL.
-
-    pyglet converts RGB to RGBA by a regular expression that matches each pixel: a second for the textures of a room.
-    """
-
-    def decode(self, file: BinaryIO, filename: str) -> Any:
-        with Image.open(file, formats=["PNG"]) as picture:
-            rgba = picture.convert("RGBA").transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-        return pyglet.image.ImageData(*rgba.size, "RGBA", rgba.tobytes())
-
-
-pyglet.image.load = partial(pyglet.image.load, decoder=_RgbaDecoder())
+decode_textures_with_pillow()
 
 #: Not one of `MiniWorldEnv.Actions`: with it, `step` of every environment lets time pass and moves nothing.
 _NO_ACTION = -1

@@ -10,11 +10,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
 
 from pipelines.commands.run import environment
+from pipelines.tracking import runs
 from tests.integration.service_client import clean_environment, free_port, until
 from vldac.utils.processes import kill_when_parent_dies
 
@@ -34,7 +36,25 @@ PARAMS = {
 
 
 @pytest.fixture(scope="session")
-def _committed_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's, whose tables take a second to make."""
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    with mock.patch.dict(os.environ, runs._DEFAULTS):
+        import mlflow  # noqa: PLC0415  # seconds to import, and it reads the environment
+
+        mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
+    return database
+
+
+@pytest.fixture
+def mlflow_database(_empty_database: Path, tmp_path: Path) -> None:
+    """The database of a project in `tmp_path`."""
+    (tmp_path / ".local").mkdir()
+    shutil.copy(_empty_database, tmp_path / ".local")
+
+
+@pytest.fixture(scope="session")
+def _committed_project(_empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `project` copies."""
     root = tmp_path_factory.mktemp("template") / "project"
     root.mkdir()
@@ -55,10 +75,8 @@ def _committed_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dvc("config", "core.analytics", "false")
         commit("start")
         call("git", "repack", "-adq")  # one file in place of hundreds
-    # Its tables take MLflow a second.
     (root / ".local").mkdir()
-    database = f"sqlite:///{root / '.local/mlflow.db'}"
-    call(sys.executable, "-c", f"import mlflow; mlflow.MlflowClient('{database}').search_experiments()")
+    shutil.copy(_empty_database, root / ".local")
     return root
 
 

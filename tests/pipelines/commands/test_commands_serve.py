@@ -165,3 +165,4 @@ def test_passwords_reach_the_clients_and_no_command_line(monkeypatch: pytest.Mon
         assert "secret" not in " ".join(made.command)
     assert env["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert env["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
