@@ -54,7 +54,9 @@ def test_two_checkouts_share_a_tracking_database_that_neither_of_them_has_made(p
         assert sorted(metric.step for metric in history) == [32 * update for update in range(1, 11)]
 
 
-def test_the_second_run_in_one_project_waits_or_says_so_and_leaves_the_first_whole(project: Path) -> None:
+def test_the_second_run_in_one_project_waits_or_says_so_and_leaves_the_first_whole(
+    project: Path, prefect_server: str
+) -> None:
     (project / ".local/mlflow.db").unlink()
     both = [start(project), start(project)]
     printed = [process.communicate(timeout=300)[0] for process in both]
@@ -65,7 +67,7 @@ def test_the_second_run_in_one_project_waits_or_says_so_and_leaves_the_first_who
             assert text.rstrip().splitlines()[-1] == (
                 "error: another dvc command works in this project; wait for it or stop it"
             )
-    again = start(project)
+    again = start(project, PREFECT_API_URL=prefect_server)
     assert "version 1" in again.communicate(timeout=300)[0]
     assert again.returncode == 0
     commit("done")

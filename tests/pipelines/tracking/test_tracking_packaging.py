@@ -40,7 +40,7 @@ def ask(url: str, body: dict[str, Any]) -> Any:
 
 @pytest.mark.slow
 def test_one_version_is_made_by_two_registrations_at_once_and_is_served(project: Path) -> None:
-    dvc("repro")
+    dvc("repro", "train")
     command = [sys.executable, "-c", REGISTER]
     at_once = [
         subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
