@@ -230,6 +230,7 @@ def test_a_full_disk_is_not_blamed_on_the_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("mlflow_database")
 def test_a_resumed_training_goes_on_in_its_mlflow_run(tmp_path: Path) -> None:
     client = runs.client(tmp_path)
     first = MlflowRun(client, IDENTITY, DETAILS)
@@ -252,6 +253,7 @@ def test_a_resumed_training_goes_on_in_its_mlflow_run(tmp_path: Path) -> None:
     assert MlflowRun(client, RunIdentity("other", "abcd", 0), DETAILS).run_id != first.run_id
 
 
+@pytest.mark.usefixtures("mlflow_database")
 def test_a_row_of_more_metrics_than_one_request_takes_is_sent_whole(tmp_path: Path) -> None:
     run = MlflowRun(runs.client(tmp_path), IDENTITY, DETAILS)
     run.send([{"environment_steps": step, **{f"m/{i}": float(i) for i in range(700)}} for step in (1, 2, 3)])
@@ -280,6 +282,7 @@ def test_a_real_server_that_goes_and_comes_back_has_every_step_once(
     options = ["--backend-store-uri", store, "--default-artifact-root", str(tmp_path / "artifacts"), "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), *options]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # as `vldac serve` does
     said: list[str] = []
     forwarder = MetricsForwarder(
         metrics,
