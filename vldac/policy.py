@@ -20,31 +20,35 @@ from torch import Tensor
 
 from vldac.config import ConfigError, ModelConfig, presets
 from vldac.models.vlm import VLM, WeightsError
-from vldac.utils.files import content_hash, write_json
+from vldac.utils.files import model_digest, write_json
 
 if TYPE_CHECKING:
     pass
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
-#: Suffixes of the files of a model that are loaded: configurations, weights, tokenizers, templates.
-_LOADED = frozenset({".json", ".safetensors", ".txt", ".model", ".jinja"})
 
 
 def write_pointer(directory: Path, base: str, revision: str | None) -> None:
-    """Makes `directory` stand for a model that lies elsewhere: a hub id, or a directory."""
-    write_json(directory / POINTER, {"base": base, "revision": revision})
+    """Makes `directory` stand for a model that lies elsewhere: a hub id, or a directory, whose digest is kept."""
+    held = {"digest": model_digest(Path(base))} if Path(base).is_dir() else {}
+    write_json(directory / POINTER, {"base": base, "revision": revision, **held})
 
 
 def resolve(directory: str | Path) -> tuple[str, str | None]:
     """The model that a base directory stands for, a directory or a hub id, and the revision that its pointer names.
 
     Raises:
-        FileNotFoundError: it holds neither a model nor a pointer to one.
+        FileNotFoundError: it holds neither a model nor a pointer to one, or points to a directory that is not here.
     """
     directory = Path(directory)
     if (pointer := directory / POINTER).exists():
         target = json.loads(pointer.read_text(encoding="utf-8"))
+        if "digest" in target and not Path(target["base"]).is_dir():
+            raise FileNotFoundError(
+                f"{directory} stands for the directory {target['base']}, which is not on this machine; name the place "
+                "where its files are: --base DIRECTORY"
+            )
         return target["base"], target["revision"]
     if (directory / "config.json").exists():
         return str(directory), None
@@ -64,7 +68,7 @@ def digest(directory: Path) -> str:
     """
     if (directory / POINTER).exists() and (target := Path(resolve(directory)[0])).is_dir():
         directory = target
-    return content_hash(*sorted(path for path in directory.iterdir() if path.suffix in _LOADED))[:16]
+    return model_digest(directory)
 
 
 def choose_base(directory: Path | None, model: ModelConfig, run_dir: Path) -> Path:
@@ -148,12 +152,30 @@ def _same(a: Path, b: Path) -> bool:
     return a.is_dir() and b.is_dir() and (a.samefile(b) or digest(a) == digest(b))
 
 
+def require_unchanged(directory: Path) -> None:
+    """Checks that the directory to which a base points, if it does, holds the files that it held then.
+
+    Raises:
+        WeightsError: it holds others.
+    """
+    pointer = directory / POINTER
+    if not pointer.exists():
+        return
+    target, recorded = resolve(directory)[0], json.loads(pointer.read_text(encoding="utf-8")).get("digest")
+    if recorded is not None and Path(target).is_dir() and (found := model_digest(Path(target))) != recorded:
+        raise WeightsError(
+            f"{target} has changed since {directory} was made of it (digest {recorded}, now {found}); bring its files "
+            f"back, or make the base again: dvc repro base, or vldac warm-start --out {directory}"
+        )
+
+
 def load_base(directory: str | Path, config: ModelConfig) -> VLM:
     """Loads a base directory, following a pointer.
 
     Raises:
-        OSError: nothing is there, or the hub cannot be reached.
+        OSError: nothing is there, it is not what it was when it was pointed to, or the hub cannot be reached.
     """
+    require_unchanged(Path(directory))
     base, revision = resolve(directory)
     return VLM.from_pretrained(base, revision=revision, dtype=getattr(torch, config.dtype), family=config.family)
 

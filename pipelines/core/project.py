@@ -167,3 +167,10 @@ def family(root: Path) -> str:
             return target.rstrip("/").rpartition("/")[2].lower()
         base = Path(target)
     return str(read_json(base / "config.json")["model_type"])
+
+
+def base_digest(root: Path) -> str | None:
+    """The digest of the directory outside the project that models/base stands for; None where it stands for none."""
+    pointer = root / "models/base/base.json"
+    digest = read_json(pointer).get("digest") if pointer.exists() else None
+    return None if digest is None else str(digest)

@@ -28,7 +28,7 @@ from pipelines.core.project import read_json, workspace
 from pipelines.evaluation import versions
 from pipelines.orchestration import artifacts, benchmark_tasks, readable, worker
 from pipelines.orchestration.live import LiveProgress
-from pipelines.stages import code, worktrees
+from pipelines.stages import base_files, code, worktrees
 from pipelines.stages.repro import StageError, repro, resumable
 from pipelines.tracking import registry, runs
 from pipelines.tracking.benchmark_scores import Name as Benchmark
@@ -161,6 +161,7 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
         log.info("in %s, a checkout with parameters of its own", root.relative_to(workspace(root)))
     registered = promotion = error = None
     failed: dict[str, str] = {}
+    base_files.link(root, config)  # DVC stops at a link that leads nowhere any more
     if not set(steps) <= {"register", "promote"}:
         stage("code", force=code.has_changed(root, config))  # DVC does not see the versions of installed packages
     for step in (name for name in STEPS if name in steps):

@@ -18,6 +18,7 @@ from pipelines.core.errors import PipelineError
 from pipelines.core.project import content_hash
 from pipelines.tracking import runs
 from pipelines.tracking.exports import CONTENT
+from vldac.utils.files import model_digest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -153,6 +154,21 @@ def check_cache(root: Path, tags: Mapping[str, str]) -> str:
     return "in the DVC cache, with the same hash"
 
 
+def base_of(tags: Mapping[str, str]) -> str:
+    """The base that a version names, and for a directory that the registry does not hold it, and what lies there now."""
+    name = tags.get("model.base", "unknown")
+    if name == "tiny" or not (recorded := tags.get("base.digest")):
+        return f"{name} {tags.get('model.revision', '')}".strip()
+    here = Path(name)
+    if not here.is_dir():
+        state = "it is not on this machine"
+    elif model_digest(here) == recorded:
+        state = "its files here are the same"
+    else:
+        state = "its files here are OTHERS"
+    return f"{name} (digest {recorded}), a directory that the registry does not hold; {state}"
+
+
 def trace(root: Path, version: ModelVersion) -> list[tuple[str, str]]:
     """From a version back to what made it, as names and values."""
     tags = version.tags
@@ -164,7 +180,7 @@ def trace(root: Path, version: ModelVersion) -> list[tuple[str, str]]:
         ("DVC hash", tags.get("dvc.md5", "unknown")),
         ("content", f"sha256 {tags.get(CONTENT, 'unknown')}"),
         ("weights", check_cache(root, tags)),
-        ("base", f"{tags.get('model.base')} {tags.get('model.revision', '')}".strip()),
+        ("base", base_of(tags)),
         ("environment", tags.get("env", "unknown")),
         ("seed", tags.get("seed", "unknown")),
         ("MLflow run", version.run_id or "unknown"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import content_hash, family, read_json, read_lock, revision, workspace
+from pipelines.core.project import base_digest, content_hash, family, read_json, read_lock, revision, workspace
 from pipelines.core.rundir import RunIdentity
 from pipelines.tracking import benchmark_scores, exports, packaging, runs
 from pipelines.tracking.datasets import evaluation_set, log_input
@@ -126,6 +126,7 @@ def _lineage(root: Path, config: Config, content: str, identity: RunIdentity) ->
         "git.dirty": str(at.dirty).lower(),
         "env": config.env.id,
         "seed": str(config.seed),
+        "base.digest": base_digest(root) or "",
         "model.base": config.model.base,
         "model.revision": config.model.revision or "",
         "params": json.dumps(config.model_dump(mode="json"), sort_keys=True),

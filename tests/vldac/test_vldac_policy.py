@@ -97,6 +97,22 @@ def test_a_pointer_stands_for_the_model_that_it_names(tiny_base: Path, tmp_path:
     assert torch.equal(log_probs(pointed), log_probs(policy.load_base(tiny_base, model)))
 
 
+def test_a_pointer_to_files_that_have_changed_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    own, pointer = tmp_path / "own", tmp_path / "base"
+    shutil.copytree(tiny_base, own)
+    policy.write_pointer(pointer, str(own), None)
+    weights = load_file(own / "model.safetensors")
+    save_file({name: 0.5 * tensor for name, tensor in weights.items()}, own / "model.safetensors", {"format": "pt"})
+    for load in (lambda: policy.load_base(pointer, ModelConfig()), lambda: model.load(pointer, None)):
+        with pytest.raises(WeightsError, match=r"own has changed since .*base was made of it .*; bring its files back"):
+            load()
+    policy.write_pointer(pointer, str(own), None)
+    policy.load_base(pointer, ModelConfig())
+    shutil.rmtree(own)
+    with pytest.raises(FileNotFoundError, match=r"base stands for the directory .*own, which is not on this machine"):
+        policy.load_base(pointer, ModelConfig())
+
+
 def test_one_byte_anywhere_makes_another_model(tmp_path: Path) -> None:
     weights = tmp_path / "base/model.safetensors"
     weights.parent.mkdir()

@@ -44,6 +44,7 @@ def load(base: str | Path, policy_dir: Path | None, *, dtype: Dtype | None = Non
     if policy_dir is not None and not policy.describe(policy_dir)["adapter"]:
         vlm = VLM.from_pretrained(policy_dir, dtype=kind, family=family)
     elif Path(base).is_dir():
+        policy.require_unchanged(Path(base))
         target, revision = policy.resolve(base)
         vlm = VLM.from_pretrained(target, revision=revision, dtype=kind, family=family)
     else:
