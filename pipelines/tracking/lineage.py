@@ -155,7 +155,7 @@ def check_cache(root: Path, tags: Mapping[str, str]) -> str:
 
 
 def base_of(tags: Mapping[str, str]) -> str:
-    """The base that a version names, and for a directory that the registry does not hold it, and what lies there now."""
+    """The base that a version names; of a directory also that the registry does not hold it, and what is there now."""
     name = tags.get("model.base", "unknown")
     if name == "tiny" or not (recorded := tags.get("base.digest")):
         return f"{name} {tags.get('model.revision', '')}".strip()
