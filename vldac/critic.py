@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vldac import states
 from vldac.config import TrainConfig
 from vldac.distributed import Runtime
 from vldac.value_head import ValueHead
@@ -53,6 +54,6 @@ class Critic:
 
     def load(self, directory: Path) -> None:
         """Reads what `save` wrote."""
-        state = torch.load(directory / _STATE, weights_only=True, map_location=self.runtime.device)
+        state = states.load(directory / _STATE, self.runtime.device)
         self.head.load_state_dict(state["value_head"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -29,6 +29,7 @@ from vldac.distributed import Runtime
 from vldac.models.vlm import VLM
 from vldac.rollout import Rollout, Step
 from vldac.scoring import OldScores, Scorer
+from vldac.states import SafeCheckpointEngine
 from vldac.utils.errors import UserError
 
 #: How far the first ratio of an update may be from 1, by dtype, before the run is stopped as inconsistent.
@@ -70,6 +71,7 @@ class Learner:
             optimizer=torch.optim.Adam(trained, lr=config.train.learning_rate),
             config=deepspeed_config(config, sum(p.numel() for p in trained)),
         )
+        self.engine.checkpoint_engine = SafeCheckpointEngine(self.engine._config)
         self.engine.eval()
         self.vlm.lockstep = config.deepspeed.zero_stage == 3 and runtime.world_size > 1
         self.scorer = Scorer(
@@ -242,7 +244,12 @@ class Learner:
             self.critic.save(directory)
 
     def load(self, directory: Path) -> None:
-        """Reads what `save` wrote. Only for a directory this run wrote: DeepSpeed's state is a pickle."""
+        """Reads what `save` wrote.
+
+        Raises:
+            CheckpointError: a file holds something else.
+            FileNotFoundError: there is none.
+        """
         loaded, _ = self.engine.load_checkpoint(str(directory), tag="engine", load_module_strict=False)
         if loaded is None:
             raise FileNotFoundError(f"{directory} holds no DeepSpeed state")

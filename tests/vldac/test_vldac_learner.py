@@ -5,7 +5,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,10 @@ from learner_cases import UPDATES, Outcome, make_learner, make_rollout, run_case
 from torch import Tensor
 
 from vldac.config import Config
-from vldac.distributed import Runtime, process_group
+from vldac.distributed import Runtime
 from vldac.learner import HealthError, Learner, learning_rate
 from vldac.models.vlm import VLM
 from vldac.rollout import Rollout
-from vldac.utils.libraries import quiet
 from vldac.value_head import ValueHead
 
 CLIPPED = 0.02  # below every gradient norm met here, so that clipping is always at work
@@ -34,17 +32,6 @@ WHOLE = {
         "max_grad_norm": CLIPPED,
     }
 }
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Iterator[Runtime]:
-    """A process group of one; what it leaves in the environment must not reach other tests' subprocesses."""
-    before = dict(os.environ)
-    quiet()
-    with process_group(1) as group:
-        yield group
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
