@@ -22,7 +22,7 @@ from vldac.checkpoint import CheckpointError
 _WRITTEN = [LossScaler, ZeroStageEnum, fragment_address]
 
 
-class SafeCheckpointEngine(TorchCheckpointEngine):  # type: ignore[misc]  # DeepSpeed has no types
+class SafeCheckpointEngine(TorchCheckpointEngine):
     """Writes as DeepSpeed does, and reads what is safe to read."""
 
     def load(self, path: str, map_location: Any = None) -> Any:
