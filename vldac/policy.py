@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vldac.config import ConfigError, ModelConfig, presets
-from vldac.models.vlm import VLM, WeightsError
+from vldac.models.files import WeightsError, explain_no_model, require_model
+from vldac.models.vlm import VLM
 from vldac.utils.files import model_digest, write_json
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def resolve(directory: str | Path) -> tuple[str, str | None]:
             f"{directory} is a trained policy, no base; name the base that it was trained on, and {directory} as its "
             f"policy: --base models/base --policy {directory}"
         )
-    raise FileNotFoundError(f"{directory} holds no model; make it with: vldac warm-start --out {directory}")
+    raise FileNotFoundError(explain_no_model(directory))
 
 
 def digest(directory: Path) -> str:
@@ -95,12 +96,18 @@ def choose_base(directory: Path | None, model: ModelConfig, run_dir: Path) -> Pa
 
 
 def require_name(base: str) -> None:
-    """Checks that `model.base` may stand for a model: "tiny", a directory that is there, or a hub id.
+    """Checks that `model.base` may stand for a model: "tiny", the directory of one, or a hub id.
 
     Raises:
         ConfigError: it is none of them.
+        FileNotFoundError: the directory holds no model.
+        WeightsError: its files are not those of one model.
     """
-    if base != "tiny" and not Path(base).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+    if base == "tiny":
+        return
+    if Path(base).is_dir():
+        require_model(Path(base))
+    elif not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
         near = difflib.get_close_matches(base.lower(), presets.names("model"), n=1, cutoff=0.5)
         hint = f"; did you mean the preset model={near[0]}?" if near else ""
         raise ConfigError(
@@ -115,8 +122,11 @@ def require_base(directory: Path, model: ModelConfig) -> None:
     Raises:
         ConfigError: it holds another one.
         FileNotFoundError: it holds none.
+        WeightsError: its files are not those of one model.
     """
     target, revision = resolve(directory)
+    if Path(target).is_dir():
+        require_model(Path(target))
     if model.base != "tiny":
         if (target, revision) != (model.base, model.revision) and not _same(Path(target), Path(model.base)):
             found = f"{target}{f' at revision {revision}' if revision else ''}"

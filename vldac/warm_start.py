@@ -157,6 +157,7 @@ def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) ->
 def run(config: Config, out: Path) -> dict[str, float]:
     """Makes the base model of a run in `out` and returns what it can do."""
     if config.model.base != "tiny":
+        policy.require_name(config.model.base)
         policy.write_pointer(out, config.model.base, config.model.revision)
         return {}
     wanted = min(_MOST_EXAMPLES, max(1, config.warm_start.updates) * config.warm_start.batch_size)

@@ -14,7 +14,8 @@ from vldac import parsing, policy, train
 from vldac.acting import load_actor
 from vldac.config import ConfigError, ModelConfig
 from vldac.evaluation import model
-from vldac.models.vlm import VLM, WeightsError
+from vldac.models.files import WeightsError
+from vldac.models.vlm import VLM
 from vldac.utils.errors import report_errors
 from vldac.value_head import ValueHead
 

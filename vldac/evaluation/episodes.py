@@ -26,6 +26,7 @@ from vldac import policy
 from vldac.acting import Actor
 from vldac.config import Config, load
 from vldac.evaluation.filmstrip import draw
+from vldac.evaluation.model import check
 from vldac.evaluation.model import load as load_model
 from vldac.evaluation.statistics import wilson_interval
 from vldac.models.vlm import VLM
@@ -224,6 +225,7 @@ def run(
     def seed(name: str) -> int:
         return derive_seed(config.seed, "evaluation", name)
 
+    check(base, policy_dir)
     summary: dict[str, Any] = {"env": config.env.id, "seed": config.seed, "temperature": config.rollout.temperature}
     played: dict[str, list[Episode]] = {}
     makers: dict[str, Callable[[], Policy]] = {

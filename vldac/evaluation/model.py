@@ -10,6 +10,7 @@ import torch
 
 from vldac import policy
 from vldac.config import ModelConfig
+from vldac.models.files import require_model
 from vldac.models.vlm import VLM
 from vldac.utils.errors import UserError
 
@@ -59,6 +60,18 @@ def load(base: str | Path, policy_dir: Path | None, *, dtype: Dtype | None = Non
         raise OutOfDeviceMemoryError(
             f"the model does not fit into the memory of {device}; take --dtype bfloat16, or a larger device"
         ) from error
+
+
+def check(base: Path, policy_dir: Path) -> None:
+    """Checks the files of a trained policy and of its base by their headers, before anything is played or loaded.
+
+    Raises:
+        OSError: files are missing, or are not those of one model.
+    """
+    if base.is_dir() and (target := Path(policy.resolve(base)[0])).is_dir():
+        require_model(target)
+    if not policy.describe(policy_dir)["adapter"]:
+        require_model(policy_dir)
 
 
 def described(policy_dir: Path) -> ModelConfig:
