@@ -12,19 +12,16 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vldac.config import ConfigError, ModelConfig, presets
+from vldac.config import Config, ConfigError, ModelConfig, parse, presets
 from vldac.models.files import WeightsError, explain_no_model, require_model
 from vldac.models.vlm import VLM
 from vldac.utils.files import model_digest, write_json
-
-if TYPE_CHECKING:
-    pass
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
@@ -44,7 +41,9 @@ def resolve(directory: str | Path) -> tuple[str, str | None]:
     """
     directory = Path(directory)
     if (pointer := directory / POINTER).exists():
-        target = json.loads(pointer.read_text(encoding="utf-8"))
+        target = _read(pointer, ("base", "revision"))
+        if not isinstance(target["base"], str) or not isinstance(target["revision"], str | None):
+            raise _damaged(pointer)
         if "digest" in target and not Path(target["base"]).is_dir():
             raise FileNotFoundError(
                 f"{directory} stands for the directory {target['base']}, which is not on this machine; name the place "
@@ -171,7 +170,7 @@ def require_unchanged(directory: Path) -> None:
     pointer = directory / POINTER
     if not pointer.exists():
         return
-    target, recorded = resolve(directory)[0], json.loads(pointer.read_text(encoding="utf-8")).get("digest")
+    target, recorded = resolve(directory)[0], _read(pointer, ()).get("digest")
     if recorded is not None and Path(target).is_dir() and (found := model_digest(Path(target))) != recorded:
         raise WeightsError(
             f"{target} has changed since {directory} was made of it (digest {recorded}, now {found}); bring its files "
@@ -255,7 +254,7 @@ def require_own_base(directory: Path, base: Path) -> None:
         return
     found = identity(base)
     for key in ("model_type", "digest", "model", "revision"):
-        if None not in (trained_on[key], found[key]) and trained_on[key] != found[key]:
+        if None not in (trained_on.get(key), found[key]) and trained_on[key] != found[key]:
             raise WeightsError(
                 f"{directory} was trained on another base than {base} ({key} {trained_on[key]}, here {found[key]}); "
                 "name its own base"
@@ -263,9 +262,46 @@ def require_own_base(directory: Path, base: Path) -> None:
 
 
 def describe(directory: Path) -> dict[str, Any]:
-    """What a policy directory says of itself."""
-    try:
-        value: dict[str, Any] = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{directory} holds no trained policy: {DESCRIPTION} is missing") from None
+    """What a policy directory says of itself.
+
+    Raises:
+        FileNotFoundError: it says nothing.
+        WeightsError: vldac.json is damaged.
+    """
+    if not (directory / DESCRIPTION).exists():
+        raise FileNotFoundError(f"{directory} holds no trained policy: {DESCRIPTION} is missing")
+    value = _read(directory / DESCRIPTION, ("adapter", "config"))
+    if not isinstance(value["config"], dict) or not isinstance(value.get("base"), dict | None):
+        raise _damaged(directory / DESCRIPTION)
     return value
+
+
+def recorded_config(directory: Path, *sections: str) -> Config:
+    """What a policy says of how it was trained, such as of its section `model`; all else has its default.
+
+    Raises:
+        FileNotFoundError: it says nothing.
+        WeightsError: vldac.json is damaged, or of another version of this code.
+    """
+    try:
+        return parse({name: describe(directory)["config"].get(name) for name in sections})
+    except ConfigError as error:
+        raise WeightsError(
+            f"{directory / DESCRIPTION} is damaged, or of another version of vldac ({str(error).splitlines()[0]}); "
+            "fetch or train the policy again"
+        ) from None
+
+
+def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """A JSON object with these keys."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise _damaged(path) from None
+    if not isinstance(value, dict) or not value.keys() >= set(keys):
+        raise _damaged(path)
+    return value
+
+
+def _damaged(path: Path) -> WeightsError:
+    return WeightsError(f"{path} is damaged; fetch or make {path.parent} again")

@@ -288,3 +288,29 @@ def test_a_dry_run_refuses_what_a_run_would_fail_at(tiny_params_file: Any, capsy
     )
     assert "did you mean the preset model=qwen2-vl-7b?" in fails("model.base=qwen2-vl-7b")
     assert "algorithm 'nowhere:Class' needs the module 'nowhere'" in fails("train.algorithm=nowhere:Class")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", '"text"', "{", "[" * 100_000, '{"adapter": true, "config": []}', "\xff"]
+)
+def test_a_damaged_description_and_a_damaged_pointer_are_one_line(text: str, tmp_path: Path, tiny_base: Path) -> None:
+    for name in ("vldac.json", "base.json"):
+        (tmp_path / name).write_text(text, encoding="latin-1")
+    for load in (
+        lambda: policy.describe(tmp_path),
+        lambda: load_actor(tmp_path, tiny_base),
+        lambda: model.load(tiny_base, tmp_path),
+        lambda: policy.load_base(tmp_path, ModelConfig()),
+        lambda: policy.identity(tmp_path),
+    ):
+        with pytest.raises(WeightsError, match=r"(vldac|base)\.json is damaged") as error:
+            load()
+        assert "\n" not in str(error.value)
+
+
+def test_a_description_of_another_version_is_one_line(tmp_path: Path, tiny_base: Path) -> None:
+    (tmp_path / "vldac.json").write_text('{"adapter": true, "config": {"model": {"base": 3}}}')
+    for load in (lambda: load_actor(tmp_path, tiny_base), lambda: model.load(tiny_base, tmp_path)):
+        with pytest.raises(WeightsError, match=r"vldac\.json is damaged, or of another version of vldac \(") as error:
+            load()
+        assert "\n" not in str(error.value)

@@ -76,7 +76,7 @@ def check(base: Path, policy_dir: Path) -> None:
 
 def described(policy_dir: Path) -> ModelConfig:
     """What a policy says of its model: precision, adapter, base."""
-    return ModelConfig.model_validate(policy.describe(policy_dir)["config"]["model"])
+    return policy.recorded_config(policy_dir, "model").model
 
 
 def revision_of(base: str | Path, policy_dir: Path) -> str | None:
