@@ -21,7 +21,7 @@ from torch import Tensor
 from vldac.config import Config, ConfigError, ModelConfig, parse, presets
 from vldac.models.files import WeightsError, explain_no_model, require_model
 from vldac.models.vlm import VLM
-from vldac.utils.files import model_digest, write_json
+from vldac.utils.files import honor_umask, model_digest, write_json
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
@@ -214,6 +214,7 @@ def save(directory: Path, vlm: VLM, value_head: Mapping[str, Tensor] | None, des
     if value_head is not None:
         save_file({k: v.contiguous().cpu() for k, v in value_head.items()}, directory / "value_head.safetensors")
     (directory / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+    honor_umask(directory)
 
 
 def load(directory: str | Path, base: str | Path, config: ModelConfig) -> VLM:

@@ -31,7 +31,7 @@ from vldac.models import tiny as tiny_vlm
 from vldac.models.vlm import VLM, Prompt
 from vldac.parsing import ParsedResponse
 from vldac.utils.errors import report_errors
-from vldac.utils.files import write_json
+from vldac.utils.files import honor_umask, write_json
 from vldac.utils.libraries import quiet, set_threads
 from vldac.utils.seeding import derive_seed
 
@@ -171,6 +171,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     vlm = VLM.from_pretrained(out)
     train(config, vlm.train(), examples, derive_seed(config.seed, "warm start"))
     vlm.eval().model.save_pretrained(out)
+    honor_umask(out)
     measured = measure(config, vlm, held_out, derive_seed(config.seed, "held out"))
     parameters = float(sum(p.numel() for p in vlm.parameters()))
     return {**measured, "parameters": parameters}

@@ -198,10 +198,11 @@ def _mlflow_auth_config(root: Path) -> Path:
     """Settings of MLflow's basic authentication; the administrator's password comes from the environment alone."""
     path = home(root) / "mlflow_auth.ini"
     path.parent.mkdir(parents=True, exist_ok=True)
+    database = str(home(root) / "mlflow_auth.db").replace("%", "%%")  # a mark of this format
     path.write_text(
         "[mlflow]\n"
         "default_permission = NO_PERMISSIONS\n"
-        f"database_uri = sqlite:///{home(root) / 'mlflow_auth.db'}\n"
+        f"database_uri = sqlite:///{database}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
         encoding="utf-8",
     )

@@ -29,8 +29,15 @@ def workspace(root: Path) -> Path:
 
 
 def home(root: Path) -> Path:
-    """Where servers keep their state (`.local`), which all experiments share."""
-    return workspace(root) / ".local"
+    """Where servers keep their state (`.local`), which all experiments share.
+
+    Raises:
+        PipelineError: its path has a "?", at which the addresses of databases end, so that they would lie elsewhere.
+    """
+    path = workspace(root) / ".local"
+    if "?" in str(path):
+        raise PipelineError(f'{path.parent} has a "?" in its path, at which the address of a database ends; rename it')
+    return path
 
 
 def package_directory(root: Path, name: str) -> Path:

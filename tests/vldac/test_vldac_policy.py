@@ -78,6 +78,15 @@ def test_weights_are_safetensors_only(saved: Any, kind: str) -> None:
     assert "README.md" not in files
 
 
+@pytest.mark.parametrize("kind", ["adapter", "weights", "base"])
+def test_colleagues_may_read_weights_as_they_may_read_any_other_file(
+    saved: Any, tiny_base: Path, kind: str, tmp_path: Path
+) -> None:
+    (tmp_path / "any").touch()
+    directory = tiny_base if kind == "base" else saved[kind][0]
+    assert {path.stat().st_mode for path in directory.iterdir()} == {(tmp_path / "any").stat().st_mode}
+
+
 def test_whole_weights_need_no_base(saved: Any, tmp_path: Path) -> None:
     directory, expected, _, model = saved["weights"]
     assert torch.equal(log_probs(policy.load(directory, tmp_path / "nowhere", model)), expected)

@@ -30,6 +30,17 @@ def write_json(path: Path, value: Any) -> None:
         aside.unlink(missing_ok=True)
 
 
+def honor_umask(directory: Path) -> None:
+    """Gives the files of a directory the permissions of any new file: safetensors writes for the owner alone."""
+    probe = directory / f".mode.{os.getpid()}"
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for file in directory.iterdir():
+        if file.is_file() and not file.is_symlink():
+            file.chmod(mode)
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes: about a second for each gigabyte.
 
