@@ -86,7 +86,7 @@ def register(root: Path, config: Config) -> Registered:
             exports.log(client, root, run_id, tags)
             logged = exports.find(client, content)
             step = config.updates * config.steps_per_update
-            model_id = logged.model_id if logged else packaging.log_model(root, run_id, tags, step)
+            model_id = logged.model_id if logged else packaging.log_model(root, config, run_id, tags, step)
             _create_registered_model(client, name)
             made = client.create_model_version(
                 name, source=f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id
