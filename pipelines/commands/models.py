@@ -6,6 +6,7 @@ What each command takes is declared in `pipelines.commands.cli`; here it returns
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -176,7 +177,8 @@ def _promote(root: Path, version: ModelVersion, *, dry_run: bool) -> list[str]:
 
 
 def _next_steps(out: Path, tags: Mapping[str, str]) -> list[str]:
-    options = f"--params {out}/params.yaml --base {out}/base"
+    params, base, policy = (shlex.quote(str(out / name)) for name in ("params.yaml", "base", "policy"))
+    options = f"--params {params} --base {base}"
     held = f"{out} holds policy, base and params.yaml; their hashes are those that were registered"
     if (out / "base/base.json").exists():
         held = (
@@ -185,6 +187,6 @@ def _next_steps(out: Path, tags: Mapping[str, str]) -> list[str]:
         )
     return [
         held,
-        f"evaluate: vldac evaluate {options} --policy {out}/policy",
+        f"evaluate: vldac evaluate {options} --policy {policy}",
         f"train again: vldac train {options} --run-dir runs/mine --out models/mine",
     ]

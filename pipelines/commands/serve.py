@@ -24,7 +24,7 @@ from typing import Any
 
 from pipelines.commands import pages
 from pipelines.commands.run import environment
-from pipelines.core import errors
+from pipelines.core import errors, network
 from pipelines.core.project import home
 from pipelines.orchestration import deployments
 from pipelines.orchestration.services import Service
@@ -96,6 +96,7 @@ def check(plan: Plan) -> None:
             raise errors.PipelineError(f"--only worker, but {name} names no server; set it")
     if not plan.servers:
         return
+    network.require_loopback()
     for name, port in (("prefect", plan.prefect_port), ("mlflow", plan.mlflow_port)):
         pages.free(port, plan.host, f"--{name}-port {port + 1}")
     if plan.host not in _LOOPBACK:

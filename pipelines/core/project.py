@@ -165,6 +165,14 @@ def read_lock(root: Path) -> Lock:
     return Lock(md5=md5, stages=yaml.safe_load(data).get("stages", {}))
 
 
+def cache_directory(root: Path) -> Path:
+    """DVC's cache of the project: `.dvc/cache`, or where DVC's configuration has it."""
+    from dvc.config import Config  # noqa: PLC0415  # half a second, for one command
+
+    named = Config(str(root / ".dvc"))["cache"].get("dir")
+    return root / ".dvc" / (named or "cache")
+
+
 def family(root: Path) -> str:
     """The model family of models/base: `qwen2_vl` of a model's directory, a short name of one that it points to."""
     base = root / "models" / "base"

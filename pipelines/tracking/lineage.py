@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import content_hash
+from pipelines.core.project import cache_directory, content_hash
 from pipelines.tracking import runs
 from pipelines.tracking.exports import CONTENT
 from vldac.utils.files import model_digest
@@ -117,7 +117,7 @@ def cached_hash(cache: Path, md5: str, name: str) -> str | None:
     """`content_hash` of a directory as it lies in DVC's cache, None where the cache does not hold all of it.
 
     Args:
-        cache: `.dvc/cache/files/md5`.
+        cache: `files/md5` of the cache.
         md5: of the directory, `<32 hex digits>.dir`.
         name: what the directory is called in the project.
     """
@@ -146,7 +146,7 @@ def _object(cache: Path, md5: str) -> Path:
 def check_cache(root: Path, tags: Mapping[str, str]) -> str:
     """Whether the weights that a version names lie in this project's DVC cache, and are those that were registered."""
     md5 = tags.get("dvc.md5", "")
-    found = cached_hash(root / ".dvc/cache/files/md5", md5, Path(tags.get("dvc.path", "policy")).name)
+    found = cached_hash(cache_directory(root) / "files/md5", md5, Path(tags.get("dvc.path", "policy")).name)
     if found is None:
         return "not in this project's DVC cache (dvc pull may bring them)"
     if found != tags.get(CONTENT):

@@ -57,7 +57,7 @@ def log_model(root: Path, config: Config, run_id: str, tags: Mapping[str, str], 
         logged = mlflow.pyfunc.log_model(
             name="policy",
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={"policy": str(policy), "base": str(base)},
+            artifacts={"policy": policy.resolve().as_uri(), "base": base.resolve().as_uri()},  # a path may have a "#"
             code_paths=[str(path) for path in code],
             pip_requirements=requirements(),
             signature=signature,
