@@ -313,6 +313,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run-dir", type=Path, default=Path("runs/default"), help="checkpoints and metrics")
     parser.add_argument("--out", type=Path, default=Path("models/policy"), help="the trained policy")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and the plan")
+    # DeepSpeed's launcher adds it to every command, besides the environment variable that is read.
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     launched = [f"deepspeed.ranks={os.environ['WORLD_SIZE']}"] if "WORLD_SIZE" in os.environ else []
     config = load(options.params, [*options.set, *launched])

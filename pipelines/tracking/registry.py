@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import content_hash, family, read_json, read_lock, revision, workspace
+from pipelines.core.project import base_digest, content_hash, family, read_json, read_lock, revision, workspace
 from pipelines.core.rundir import RunIdentity
 from pipelines.tracking import benchmark_scores, exports, packaging, runs
 from pipelines.tracking.datasets import evaluation_set, log_input
@@ -86,7 +86,7 @@ def register(root: Path, config: Config) -> Registered:
             exports.log(client, root, run_id, tags)
             logged = exports.find(client, content)
             step = config.updates * config.steps_per_update
-            model_id = logged.model_id if logged else packaging.log_model(root, run_id, tags, step)
+            model_id = logged.model_id if logged else packaging.log_model(root, config, run_id, tags, step)
             _create_registered_model(client, name)
             made = client.create_model_version(
                 name, source=f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id
@@ -126,6 +126,7 @@ def _lineage(root: Path, config: Config, content: str, identity: RunIdentity) ->
         "git.dirty": str(at.dirty).lower(),
         "env": config.env.id,
         "seed": str(config.seed),
+        "base.digest": base_digest(root) or "",
         "model.base": config.model.base,
         "model.revision": config.model.revision or "",
         "params": json.dumps(config.model_dump(mode="json"), sort_keys=True),

@@ -143,7 +143,7 @@ def test_overrides_replace_single_values(tmp_path: Path) -> None:
         ("train.gamma", "must look like"),
         ("=3", "must look like"),
         ("seed.x=3", "seed is a value"),
-        ("train.gamma=[", "not a YAML value"),
+        ("train.gamma=[", "is not valid YAML"),
         ("train.gama=0.5", "did you mean 'train.gamma'?"),
     ],
 )

@@ -5,7 +5,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from learner_cases import UPDATES, Outcome, make_learner, make_rollout, run_case
 from torch import Tensor
 
 from vldac.config import Config
-from vldac.distributed import Runtime, process_group
+from vldac.distributed import Runtime
 from vldac.health import HealthError
 from vldac.learner import Learner, learning_rate
 from vldac.minibatches import minibatches
 from vldac.models.vlm import VLM
 from vldac.rollout import Rollout
-from vldac.utils.libraries import quiet
 from vldac.utils.seeding import derive_seed
 from vldac.value_head import ValueHead
 
@@ -36,17 +34,6 @@ WHOLE = {
         "max_grad_norm": CLIPPED,
     }
 }
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Iterator[Runtime]:
-    """A process group of one; what it leaves in the environment must not reach other tests' subprocesses."""
-    before = dict(os.environ)
-    quiet()
-    with process_group(1) as group:
-        yield group
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from vldac.algorithms.registry import ALGORITHMS, check_options
-from vldac.config import presets
+from vldac.config import presets, strict_yaml
 from vldac.config.errors import explain
 from vldac.config.presets import PresetError
+from vldac.config.strict_yaml import YAMLTextError
 from vldac.engines.registry import ENGINES
 from vldac.utils.errors import UserError
 
@@ -325,11 +325,11 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
             _say_once(f"there is no {path} here; every value is its default, or as --set gives it")
             values = {}
         else:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = strict_yaml.read(path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except YAMLTextError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -361,9 +361,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             raise ConfigError(f"override {override!r}: {section} is a value, not a section")
     try:
-        node[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from None
+        node[leaf] = strict_yaml.parse(text)
+    except YAMLTextError as error:
+        raise ConfigError(f"override {key}={text[:40]}: {error}") from None
 
 
 def _tuples(value: Any) -> Any:

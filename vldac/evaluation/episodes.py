@@ -25,6 +25,7 @@ from vldac import policy
 from vldac.acting import Actor
 from vldac.config import Config, load
 from vldac.evaluation.filmstrip import draw
+from vldac.evaluation.model import check
 from vldac.evaluation.model import load as load_model
 from vldac.evaluation.statistics import wilson_interval
 from vldac.models.vlm import VLM
@@ -237,6 +238,7 @@ def run(
     Returns:
         What metrics/summary.json holds: an entry a policy, and a list of entries for the checkpoints, in order.
     """
+    check(base, policy_dir)
     # The same draws for every policy: what differs between two of them is then less of chance.
     seed = derive_seed(config.seed, "evaluation")
     summary: dict[str, Any] = {"env": config.env.id, "seed": config.seed, "temperature": config.rollout.temperature}

@@ -198,6 +198,7 @@ def test_a_damaged_line_is_passed_over(metrics: Path) -> None:
     [
         ("http://me:secret@host:5000/path?token=x#y", "http://host:5000/path"),
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("sqlite:////a b%20#x/mlflow.db", "sqlite:////a b%20#x/mlflow.db"),
         ("postgresql://me:secret@db/mlflow", "postgresql://db/mlflow"),
     ],
 )
