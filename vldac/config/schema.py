@@ -135,6 +135,7 @@ class TrainConfig(_Section):
     algorithm: Annotated[str, Field(min_length=1)] = "vldac"
     algorithm_options: dict[str, Any] = Field(default_factory=dict)
     total_steps: Positive = 8192
+    stop_at: UnitInterval | None = 0.98
     gamma: UnitInterval = 0.95
     gae_lambda: UnitInterval = 0.95
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2

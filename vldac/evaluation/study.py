@@ -51,7 +51,7 @@ def run_seed(params: str | None, overrides: Sequence[str], seed: int, directory:
         made.touch()
         print(f"seed {seed}: {module} took {time.monotonic() - started:.0f} s", flush=True)
     result: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
-    result["environment_steps"] = config.updates * config.steps_per_update
+    result["environment_steps"] = json.loads((policy / "vldac.json").read_text(encoding="utf-8"))["environment_steps"]
     return result
 
 
