@@ -54,6 +54,11 @@ def _memory(config: Config, base: str) -> dict[str, float] | str:
         return f"unknown until the model is on this machine: hf download {base}"
     except ValueError as error:
         return f"unknown: {str(error).splitlines()[0]}"
+    return memory(config, described)
+
+
+def memory(config: Config, described: Any) -> dict[str, float]:
+    """The memory of one rank, in MiB, for a model of this Hugging Face configuration."""
     parameters, adapter = _count(config, described)
     ranks, stage = config.deepspeed.ranks, config.deepspeed.zero_stage
     width = _BYTES[config.model.dtype]
