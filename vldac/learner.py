@@ -118,6 +118,8 @@ class Learner:
         targets = self.algorithm.targets(old.tensors, self.runtime.sum)
         work = _Work(steps, old, targets, policy_frozen)
         means = work.means
+        for name, value in targets.metrics.items():
+            means.add(name, value)
 
         first_ratio_error: float | None = None
         for epoch in range(self.config.train.epochs):

@@ -65,7 +65,7 @@ class Scorer:
         """Scores every step, and the observations whose value the last step of each simulator is continued with."""
         steps = [step for row in rollout.steps for step in row]
         if self.value_head is not None and not self.value_head.fitted:
-            self._fit_standardization(self.value_head, [step.prompt for step in steps])
+            self._fit_standardization(self.value_head, steps)
         log_probs: list[Tensor] = []
         reference: list[Tensor] = []
         values: list[Tensor] = []
@@ -146,10 +146,18 @@ class Scorer:
             values.append(self.value_head(states).cpu()[: len(part)])
         return torch.cat(values) if values else torch.zeros(0)
 
-    def _fit_standardization(self, value_head: ValueHead, prompts: Sequence[Prompt]) -> None:
-        parts = [prompts[i : i + self.micro] for i in range(0, len(prompts), self.micro)]
-        states = torch.cat([self.vlm.states(part).float() for part in parts])
+    def _fit_standardization(self, value_head: ValueHead, steps: Sequence[Step]) -> None:
+        parts = [steps[i : i + self.micro] for i in range(0, len(steps), self.micro)]
+        states = torch.cat([self._critic_inputs(part).float() for part in parts])
         count = self.runtime.sum(torch.tensor(float(len(states))))
         mean = self.runtime.sum(states.sum(0)) / count
         variance = self.runtime.sum((states - mean).square().sum(0)) / count
         value_head.fit_standardization(mean, variance)
+
+    def _critic_inputs(self, part: Sequence[Step]) -> Tensor:
+        """Hidden states (M, H) as the critic reads them: at the last token of prompts, or at all response tokens."""
+        prompts = [step.prompt for step in part]
+        if not self.algorithm.critic_reads_tokens:
+            return self.vlm.states(prompts)
+        scores = self.vlm(prompts, [step.response.token_ids for step in part], self.temperature)
+        return self.algorithm.critic_states(scores.states)[scores.mask]

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from algorithm_cases import alone, rollout_tensors
 
 from envs.vector import training_seeds
 from vldac import algorithms
 from vldac.acting import action_mask
 from vldac.advantages import gae
-from vldac.algorithms.base import RolloutTensors, TokenBatch, normalize
+from vldac.algorithms.base import TokenBatch, normalize
 from vldac.algorithms.registry import AlgorithmOptionsError
 from vldac.config import ConfigError, TrainConfig, parse
 from vldac.parsing import ParsedResponse, render_response
@@ -27,25 +28,6 @@ from vldac.utils.registry import UnknownNameError
 
 HERE, REPOSITORY = Path(__file__).parent, Path(__file__).parents[3]
 TOY = "toy_algorithm:Pairs"
-
-
-def alone(tensor: torch.Tensor) -> torch.Tensor:
-    """The sum over the ranks of a run on one."""
-    return tensor.clone()
-
-
-def rollout_tensors(steps: int, columns: int) -> RolloutTensors:
-    generator = torch.Generator().manual_seed(3)
-    ends = torch.rand(steps, columns, generator=generator)
-    return RolloutTensors(
-        rewards=torch.randn(steps, columns, generator=generator),
-        terminated=ends < 0.2,
-        truncated=ends > 0.8,
-        episodes=torch.zeros(steps, columns, dtype=torch.int64),
-        response_lengths=torch.full((steps, columns), 4),
-        values=torch.randn(steps * columns, generator=generator).unbind(),
-        next_values=torch.randn(steps, columns, generator=generator),
-    )
 
 
 @pytest.mark.parametrize("normalized", [True, False])
