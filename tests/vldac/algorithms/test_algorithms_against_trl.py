@@ -91,7 +91,9 @@ def trl_advantages(kind: Any, stub: Any, returns: list[float]) -> Tensor:
     tokens = [[1]] * count
     texts = ["-"] * count
     single = kind is RLOOTrainer
-    generated = (tokens, tokens, texts) if single else (tokens, tokens, None, texts, None, {}, None, None)
+    generated: tuple[Any, ...] = (
+        (tokens, tokens, texts) if single else (tokens, tokens, None, texts, None, {}, None, None)
+    )
     stub._generate = lambda *_: generated
     stub._calculate_rewards = lambda *_: torch.tensor(returns).unsqueeze(-1)
     stub._get_per_token_logps_and_entropies = lambda *_, **__: (torch.zeros(count, 1), None, None)
@@ -102,9 +104,9 @@ def trl_advantages(kind: Any, stub: Any, returns: list[float]) -> Tensor:
 def same(ours: Tensor, theirs: Tensor, batch: TokenBatch) -> None:
     """Both losses and their gradients agree."""
     assert float(ours.detach()) == pytest.approx(float(theirs.detach()), rel=1e-6)
-    gradients = [torch.autograd.grad(loss, batch.log_probs, retain_graph=True)[0] for loss in (ours, theirs)]
-    assert gradients[0].any()
-    assert torch.allclose(*gradients, atol=1e-9, rtol=1e-6)
+    mine, other = (torch.autograd.grad(loss, batch.log_probs, retain_graph=True)[0] for loss in (ours, theirs))
+    assert mine.any()
+    assert torch.allclose(mine, other, atol=1e-9, rtol=1e-6)
 
 
 # TRL divides the KL penalty as it divides the loss; here it is a mean over steps always, as in GRPO.

@@ -94,9 +94,9 @@ def clipped(ratio: Tensor, advantage: Tensor) -> Tensor:
 
 def opinionated(head: ValueHead) -> ValueHead:
     """A critic that does not start at 0, so that its values are seen in the advantages."""
-    with torch.no_grad():
-        weight = head.layers[-1].weight
-        weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(8)))  # type: ignore[operator]  # of a Linear
+    last = head.layers[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.normal_(last.weight, generator=torch.Generator().manual_seed(8))
     return head
 
 
