@@ -112,6 +112,8 @@ class Learner:
         targets = self.algorithm.targets(old.tensors, self.runtime.sum)
         work = _Work(steps, old, targets, policy_frozen)
         means = work.means
+        for name, value in targets.metrics.items():
+            means.add(name, value)
 
         if not old.sampled:
             sampled = health.compare(old.log_probs, [step.response.log_probs for step in steps], self.runtime)
