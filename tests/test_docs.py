@@ -126,6 +126,9 @@ def test_every_command_of_the_docs_is_read_by_its_own_parser(
         with pytest.raises(ParsedError):  # the launcher of each machine adds the rank
             run(parsed.user_script, ["--local_rank=0", *parsed.user_args])
     elif program == "python":
+        if tokens[0] == "-c":
+            compile(tokens[1], "docs", "exec")
+            return
         assert tokens[0] == "-m"
         if tokens[1] not in {"pytest", "spacy"} and tokens[2:]:
             with pytest.raises((ParsedError, SystemExit)) as ended:
