@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -167,10 +168,9 @@ def read_lock(root: Path) -> Lock:
 
 def cache_directory(root: Path) -> Path:
     """DVC's cache of the project: `.dvc/cache`, or where DVC's configuration has it."""
-    from dvc.config import Config  # noqa: PLC0415  # half a second, for one command
-
-    named = Config(str(root / ".dvc"))["cache"].get("dir")
-    return root / ".dvc" / (named or "cache")
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]
+    asked = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    return Path(asked.stdout.strip()) if asked.returncode == 0 and asked.stdout.strip() else root / ".dvc" / "cache"
 
 
 def family(root: Path) -> str:

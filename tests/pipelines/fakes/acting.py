@@ -21,17 +21,17 @@ class Decision:
 
 
 class Actor:
-    def __init__(self, vlm: bytes, *, temperature: float = 0.0, seed: int = 0) -> None:
-        self.vlm, self.temperature, self.seed = vlm, temperature, seed
+    def __init__(self, vlm: bytes, *, temperature: float = 0.0) -> None:
+        self.vlm, self.temperature = vlm, temperature
 
-    def sampling(self, temperature: float, seed: int) -> Actor:
-        return Actor(self.vlm, temperature=temperature, seed=seed)
+    def at(self, temperature: float) -> Actor:
+        return Actor(self.vlm, temperature=temperature)
 
-    def act(self, observations: Sequence[Any]) -> list[Decision]:
-        return [self._decide(o["frames"], o["prompt"]) for o in observations]
+    def act(self, observations: Sequence[Any], seeds: Sequence[int]) -> list[Decision]:
+        return [self._decide(o["frames"], o["prompt"], seed) for o, seed in zip(observations, seeds, strict=True)]
 
-    def _decide(self, frames: Any, prompt: str) -> Decision:
-        text = f"{'x'.join(map(str, frames.shape))} t={self.temperature} seed={self.seed}"
+    def _decide(self, frames: Any, prompt: str, seed: int) -> Decision:
+        text = f"{'x'.join(map(str, frames.shape))} t={self.temperature} seed={seed}"
         if prompt == "nonsense":
             return Decision(text, None)
         return Decision(text, ParsedResponse(thoughts=prompt, action=f"pixel {int(frames[0, 0, 0, 0])}"))

@@ -20,10 +20,10 @@ from pipelines.tracking import pyfunc_model
 class Actor:
     """Answers with the shape and the first pixel of what it is shown."""
 
-    def sampling(self, _temperature: float, _seed: int) -> Actor:
+    def at(self, _temperature: float) -> Actor:
         return self
 
-    def act(self, observations: Sequence[Any]) -> list[Any]:
+    def act(self, observations: Sequence[Any], _seeds: Sequence[int]) -> list[Any]:
         (shown,) = observations
         frames = shown["frames"]
         text = f"{'x'.join(map(str, frames.shape))} {frames.dtype} {int(frames[0, 0, 0, 0])}"

@@ -22,6 +22,7 @@ from pipelines.core.project import content_hash
 from pipelines.tracking import exports, packaging, registry, runs
 from tests.pipelines.conftest import call, commit, dvc
 from vldac.config import load
+from vldac.utils.seeding import derive_seed
 
 
 def png(red: int) -> str:
@@ -223,10 +224,12 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
     assert sorted((metric.step, metric.value) for metric in history) == [(128, 0.2), (256, 0.4), (320, 0.75)]
 
     one = {"image": png(5), "instruction": "go"}
-    assert predict(name, one) == [{"action": "pixel 5", "thoughts": "go", "text": "1x4x8x3 t=0.0 seed=0"}]
+    assert predict(name, one) == [
+        {"action": "pixel 5", "thoughts": "go", "text": f"1x4x8x3 t=0.0 seed={derive_seed(0, 0)}"}
+    ]
     several = {"image": [png(6), png(7)], "instruction": "nonsense"}
     answers = predict(name, several, temperature=1.0)
-    assert answers == [{"action": None, "thoughts": None, "text": "2x4x8x3 t=1.0 seed=0"}]
+    assert answers == [{"action": None, "thoughts": None, "text": f"2x4x8x3 t=1.0 seed={derive_seed(0, 0)}"}]
 
     # Other weights that are better beyond doubt: a new candidate, then a new champion.
     params = Path("params.yaml").read_text()
