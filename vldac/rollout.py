@@ -55,6 +55,7 @@ class Step:
         truncated: the time ran out, or the simulator was lost.
         final_prompt: the last observation of an episode that ended by truncation, whose value is still to come.
         episode: which episode of its simulator this is, counted over the run.
+        lost: the episode was lost here with its simulator, which is not of the policy's doing.
     """
 
     prompt: Prompt
@@ -64,6 +65,7 @@ class Step:
     truncated: bool
     final_prompt: Prompt | None = None
     episode: int = 0
+    lost: bool = False
 
 
 @dataclass
@@ -181,6 +183,7 @@ class Collector:
                 truncated=i in finals,
                 final_prompt=finals.get(i),
                 episode=episodes[i],
+                lost=bool(result.infos[i].get("lost", False)),
             )
             for i, decision in enumerate(decisions)
         ]

@@ -134,6 +134,7 @@ class Scorer:
             rewards=rewards,
             terminated=of("terminated"),
             truncated=of("truncated"),
+            lost=of("lost"),
             episodes=of("episode"),
             response_lengths=torch.tensor(lengths),
             values=values,

@@ -154,6 +154,12 @@ def test_only_an_episode_cut_by_its_time_limit_keeps_its_final_observation(
     assert [(step.terminated, step.truncated) for step in rollout.steps[0]] == flags
 
 
+def test_a_step_says_whether_its_episode_was_lost() -> None:
+    infos = {1: {"lost": True}}
+    rollout, _ = collected([[VALID] * 3], [result([0, 0, 0], truncated=[0, 1], infos=infos)])
+    assert [(step.truncated, step.lost) for step in rollout.steps[0]] == [(True, False), (True, True), (False, False)]
+
+
 def test_each_step_says_which_episode_of_its_simulator_it_belongs_to() -> None:
     results = [result([0] * 3, terminated=(0,)), result([0] * 3, truncated=(0, 2)), result([0] * 3)]
     rollout, _ = collected([[VALID] * 3] * 3, results)

@@ -39,6 +39,7 @@ class RolloutTensors:
         rewards: (T, N) float32.
         terminated: (T, N) bool.
         truncated: (T, N) bool.
+        lost: (T, N) bool, where an episode was lost with its simulator; it is truncated there too.
         episodes: (T, N) int64, which episode of its simulator a step belongs to, counted over the run. Simulators of a
             group (`Algorithm.group_size`) start episodes of equal number from the same seed.
         response_lengths: (T, N) int64, tokens of each response.
@@ -51,6 +52,7 @@ class RolloutTensors:
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
+    lost: Tensor
     episodes: Tensor
     response_lengths: Tensor
     values: Sequence[Tensor]

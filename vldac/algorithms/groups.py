@@ -31,8 +31,9 @@ class GroupAlgorithm(Algorithm):
 
     The return is that of the whole episode, discounted by `train.gamma` from its first step on (the originals do not
     discount: gamma 1). All steps of an episode share its advantage. An episode that has not ended by the last step of
-    the rollout has advantage 0 and is no part of its group's baseline, so `rollout.steps` should be at least as long as
-    an episode: where the time is up, the short ones of a group have ended and the long ones have not.
+    the rollout, or was lost with its simulator, has advantage 0 and is no part of its group's baseline. `rollout.steps`
+    should be at least as long as an episode: where the time is up, the short ones of a group have ended and the long
+    ones have not.
     """
 
     Options = GroupOptions
@@ -57,7 +58,7 @@ class GroupAlgorithm(Algorithm):
     def targets(self, rollout: RolloutTensors, sum_over_ranks: SumOverRanks) -> Targets:
         """The episode's advantage for each of its steps."""
         numbers = episode_numbers(rollout.episodes)
-        ended = rollout.terminated | rollout.truncated
+        ended = (rollout.terminated | rollout.truncated) & ~rollout.lost
         returns = episode_returns(rollout.rewards, ended, numbers, self.train.gamma)
         groups = returns.view(len(returns), -1, self.group_size)
         advantages = self.compare(groups).view_as(returns).gather(0, numbers)

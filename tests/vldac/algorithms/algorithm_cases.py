@@ -66,6 +66,7 @@ def rollout_tensors(steps: int, columns: int, *, tokens: bool = False) -> Rollou
         rewards=torch.randn(steps, columns, generator=generator),
         terminated=ends < 0.2,
         truncated=ends > 0.8,
+        lost=torch.zeros(steps, columns, dtype=torch.bool),
         episodes=7 + episodes,
         response_lengths=lengths,
         values=[torch.randn(shape, generator=generator) for shape in shapes],

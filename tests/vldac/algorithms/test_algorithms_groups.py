@@ -97,6 +97,14 @@ def test_what_has_not_ended_is_measured() -> None:
     assert float(targets.metrics["rollout/zero_advantage_steps"]) == pytest.approx(14 / 18)
 
 
+def test_an_episode_that_is_lost_with_its_simulator_counts_for_nobody() -> None:
+    rewards, ends = torch.tensor([[1.0, 0.0, 3.0, -9.0]]), torch.tensor([[True, True, True, False]])
+    lost = ~ends
+    rollout = replace(rollout_tensors(1, 4), rewards=rewards, terminated=ends, truncated=lost, lost=lost, values=())
+    advantages = torch.stack(list(make("loop", {"group_size": 4}).targets(rollout, alone).advantages))
+    assert torch.allclose(advantages, torch.tensor([1 - 1.5, 0 - 2.0, 3 - 0.5, 0.0]))
+
+
 @pytest.mark.parametrize("level", ["token", "step", "episode"])
 def test_loop_clips_at_the_level_of_its_ratio(level: str) -> None:
     made = token_batch()
