@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.core import errors, extensions, network
 from pipelines.core.project import read_json, revision
@@ -54,8 +54,9 @@ class Tracked(Surroundings):
         self._codes: dict[str, str] = {}
         self._carriers: dict[Path, forwarder.MetricsForwarder] = {}
         self._closing: list[threading.Thread] = []
+        self._late: list[tuple[Study, Run, Mapping[str, Any]]] = []
         self._parents: dict[str, runs.MlflowRun] = {}
-        self._lock = threading.Lock()  # of the two above, which threads of forwarders use
+        self._lock = threading.Lock()  # of the parents, which threads of forwarders make
 
     def code(self, config: Config) -> str:
         """Names the files and the package versions that decide a policy and its evaluation."""
@@ -75,11 +76,9 @@ class Tracked(Surroundings):
 
     def begin(self, study: Study, run: Run) -> None:
         """Starts to send the metrics of a cell."""
-        identity, details = _identity(run), self._details(study, run)
         where = runs.without_credentials(runs.tracking_uri(self._root))
-        carrier = forwarder.MetricsForwarder(
-            run.metrics, lambda: self._connect(study, run, identity, details), where=where
-        )
+        details = self._details(study, run)
+        carrier = forwarder.MetricsForwarder(run.metrics, lambda: self._connect(study, run, details), where=where)
         self._carriers[run.home] = carrier
         carrier.start()
 
@@ -87,32 +86,46 @@ class Tracked(Surroundings):
         """Ends the run of a cell, with the scores of its evaluation; does not wait for the server."""
         carrier = self._carriers.pop(run.home, None)
         if carrier is not None:
-            closing = threading.Thread(target=self._close, args=(carrier, result), daemon=True)
+            closing = threading.Thread(target=self._close, args=(carrier, run, result), daemon=True)
             closing.start()
             self._closing.append(closing)
 
-    def finish(self, *, failed: bool) -> None:
+    def keep(self, study: Study, run: Run, result: Mapping[str, Any]) -> None:
+        """Notes a cell of which MLflow lacks something: it was away, or the study was killed, as the cell ended."""
+        if not _delivered(run).exists():
+            self._late.append((study, run, result))
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Waits until MLflow has everything, for a while, and ends the run of the study."""
-        until = time.monotonic() + (GRACE / 3 if failed else _SECONDS)
+        until = time.monotonic() + (GRACE / 3 if status == "KILLED" else _SECONDS)
         for closing in self._closing:
             closing.join(max(0.0, until - time.monotonic()))
-        for parent in self._parents.values():
-            try:
-                parent.finish("FAILED" if failed else "FINISHED")
-            except Exception as error:  # noqa: BLE001  # no failure of a server, of whatever kind, may reach the study
-                print(f"the study's MLflow run stays open: {forwarder.reason(error)}", file=sys.stderr, flush=True)
+        try:
+            for study, run, result in self._late if status != "KILLED" else ():
+                cell = self._connect(study, run, self._details(study, run))
+                cell.send(forwarder.unsent(cell.last_step(), forwarder.read_metrics(run.metrics)))
+                cell.finish("FINISHED")
+                self._send_scores(cell.run_id, run, result)
+            for parent in self._parents.values():
+                parent.finish(status)
+        except Exception as error:  # noqa: BLE001  # no failure of a server, of whatever kind, may reach the study
+            print(f"MLflow lacks a part of the study: {forwarder.reason(error)}", file=sys.stderr, flush=True)
 
-    def _close(self, carrier: forwarder.MetricsForwarder, result: Mapping[str, Any] | None) -> None:
+    def _close(self, carrier: forwarder.MetricsForwarder, run: Run, result: Mapping[str, Any] | None) -> None:
         delivered = carrier.close("FAILED" if result is None else "FINISHED", _SECONDS)
         if result is None or not delivered or carrier.server is None:
             return
-        numbers = {name: value for name, value in result["trained"].items() if isinstance(value, int | float)}
         try:
-            server = runs.client(self._root)
-            for name, value in numbers.items():
-                server.log_metric(carrier.server.run_id, f"evaluation/{name}", value, step=result["environment_steps"])
-        except Exception as error:  # noqa: BLE001  # likewise; results/ has the numbers
+            self._send_scores(carrier.server.run_id, run, result)
+        except Exception as error:  # noqa: BLE001  # likewise; the same command sends them again
             print(f"MLflow lacks an evaluation: {forwarder.reason(error)}", file=sys.stderr, flush=True)
+
+    def _send_scores(self, run_id: str, run: Run, result: Mapping[str, Any]) -> None:
+        server = runs.client(self._root)
+        for name, value in result["trained"].items():
+            if isinstance(value, int | float):
+                server.log_metric(run_id, f"evaluation/{name}", value, step=result["environment_steps"])
+        write_json(_delivered(run), {"mlflow_run_id": run_id})
 
     def _details(self, study: Study, run: Run) -> runs.RunDetails:
         cell = run.cell
@@ -122,10 +135,10 @@ class Tracked(Surroundings):
         tags |= {"seed": str(cell.seed), "ablation": cell.variant if cell.kind == "ablation" else ""}
         return replace(details, name=str(cell), tags={**tags, "grid": cell.variant if cell.kind == "grid" else ""})
 
-    def _connect(self, study: Study, run: Run, identity: RunIdentity, details: runs.RunDetails) -> runs.MlflowRun:
+    def _connect(self, study: Study, run: Run, details: runs.RunDetails) -> runs.MlflowRun:
         server = runs.client(self._root)
         parent = self._parent(study, run, server)
-        return runs.MlflowRun(server, identity, replace(details, tags={**details.tags, _PARENT: parent}))
+        return runs.MlflowRun(server, _identity(run), replace(details, tags={**details.tags, _PARENT: parent}))
 
     def _parent(self, study: Study, run: Run, server: Any) -> str:
         """The id of the MLflow run of a study, found again or made now."""
@@ -147,6 +160,11 @@ def _identity(run: Run) -> RunIdentity:
     if not path.exists():
         write_json(path, asdict(RunIdentity(uuid.uuid4().hex, run.home.name, int(time.time() * 1000))))
     return RunIdentity(**read_json(path))
+
+
+def _delivered(run: Run) -> Path:
+    """Is there once MLflow has all of a cell."""
+    return run.home / "mlflow.json"
 
 
 if __name__ == "__main__":

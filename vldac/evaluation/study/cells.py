@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -68,8 +68,11 @@ class Surroundings:
     def end(self, run: Run, result: Mapping[str, Any] | None) -> None:
         """A cell has ended, with its line of results unless it failed or was interrupted."""
 
-    def finish(self, *, failed: bool) -> None:
-        """The study has ended."""
+    def keep(self, study: Study, run: Run, result: Mapping[str, Any]) -> None:
+        """A cell had finished before this study began."""
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        """The study has ended: all cells are there, some failed, or it was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -143,15 +146,16 @@ def run(
     Raises:
         UserError: a cell failed, after all others have run; or another study works in `directory`.
     """
-    failed = None
+    status: Literal["FINISHED", "FAILED", "KILLED"] = "KILLED"
     try:
-        with _alone(directory):
+        with alone(directory):
             about = {"study": study.model_dump(mode="json"), "cells": len(runs), "command": command}
             write_json(out / "study.json", about)
             failed = _run(study, runs, out, jobs, surroundings)
             results = write_results(study, runs, out)
+        status = "FAILED" if failed else "FINISHED"
     finally:
-        surroundings.finish(failed=failed != {})
+        surroundings.finish(status)
     if failed:
         lines = "\n".join(f"{name}: {why}" for name, why in failed.items())
         raise UserError(f"{lines}\n{len(failed)} failed; the same command runs them again")
@@ -163,6 +167,9 @@ def _run(study: Study, runs: Sequence[Run], out: Path, jobs: int, surroundings: 
     different = {run.result: run for run in runs}
     missing = [run for run in different.values() if not run.result.exists()]
     done = len(different) - len(missing)
+    for run in different.values():
+        if result := _read(run.result):
+            surroundings.keep(study, run, result)
     print(f"{study.name}: {len(runs)} cells, {done} finished before, {jobs} at a time", flush=True)
 
     def progress(running: Sequence[str]) -> None:
@@ -180,7 +187,12 @@ def _run(study: Study, runs: Sequence[Run], out: Path, jobs: int, surroundings: 
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def alone(directory: Path) -> Iterator[None]:
+    """A context in which no other study works in `directory`.
+
+    Raises:
+        UserError: another one does.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as lock:
         try:
