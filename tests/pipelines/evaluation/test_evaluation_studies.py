@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from pipelines.evaluation import studies
 from pipelines.stages import code
 from pipelines.tracking import runs
-from tests.pipelines.conftest import call
+from tests.pipelines.conftest import REPOSITORY, call, dvc
 from vldac.config import load
 from vldac.evaluation.study import cells, config
 
@@ -124,6 +125,20 @@ def test_code_without_the_pipeline_counts_as_a_whole(profile: Path) -> None:
     surroundings = cells.Surroundings()
     assert surroundings.code(load("params.yaml")) == cells.Surroundings().code(load("params.yaml"))
     assert surroundings.code(load("params.yaml")) != code.policy_digest(profile, load("params.yaml"))
+
+
+def test_a_study_is_a_stage_of_dvc_by_the_command_of_the_docs(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (REPOSITORY / "docs/study.md").read_text()
+    command = page[page.index("dvc stage add") :].partition("\n\n")[0].replace("\\\n", " ")
+    assert shlex.split(command)[:2] == ["dvc", "stage"]
+    (profile / "conf/study/smoke.yaml").write_text(PROFILE)
+    (profile / "results/study").mkdir(parents=True)
+    monkeypatch.chdir(profile / "results/study")
+    dvc(*shlex.split(command)[1:])
+    monkeypatch.chdir(profile)
+    assert len(cells.read_lines(profile / "results/study/smoke/cells.jsonl")) == 3
+    assert "didn't change" in dvc("repro", "results/study/dvc.yaml:smoke")
+    dvc("checkout", "results/study/dvc.yaml:smoke")
 
 
 def test_one_study_at_a_time(profile: Path) -> None:

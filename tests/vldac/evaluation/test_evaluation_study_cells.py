@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ def test_a_directory_is_named_after_what_decides_its_result(study: config.Study,
     edited, *_ = cells.place(config.cells(study), tmp_path, Named("b"))
     assert edited.home != main.home
     assert edited.base != main.base
+    other_base = replace(main.cell, base_config=main.cell.config.model_copy(update={"seed": 9}))
+    (third,) = cells.place([other_base], tmp_path, Named("a"))
+    assert third.home != main.home  # from another base model, with the same parameters
     shorter = study.model_copy(update={"episodes": 3})
     (evaluated, *_) = cells.place(config.cells(shorter), tmp_path, Named("a"))
     assert evaluated.home == main.home  # trained once
