@@ -291,7 +291,7 @@ def describe(study: Study, run: Run, surroundings: Surroundings) -> dict[str, An
         "env_id": config.env.id,
         "model": config.model.base,
         "temperature": config.rollout.temperature,
-        "environment_steps": config.updates * config.steps_per_update,
+        "environment_steps": curve["environment_steps"][-1],
         "trained": trained,
         "base": before["base"],
         "random": before["random"],

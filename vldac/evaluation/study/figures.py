@@ -72,7 +72,7 @@ def _curves(pyplot: Any, results: Results) -> bool:
             lines = [line for line in results.select("main", algorithm) if line["environment"] == environment]
             if not lines:
                 continue
-            at = np.linspace(0, min(line["curve"]["environment_steps"][-1] for line in lines), _POINTS)
+            at = np.linspace(0, max(line["curve"]["environment_steps"][-1] for line in lines), _POINTS)
             value, low, high = band(lines, at)
             axis.plot(at, value, linewidth=2, label=f"{algorithm} (n {len(lines)})")
             axis.fill_between(at, low, high, alpha=0.18, linewidth=0)
