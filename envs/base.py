@@ -11,9 +11,10 @@ import re
 import string
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypedDict, cast
+from typing import Any, BinaryIO, ClassVar, Literal, TypedDict, cast
 
 import gymnasium as gym
 import numpy as np
@@ -63,6 +64,24 @@ def opengl_error(error: BaseException) -> SimulatorError | None:
         f"MiniWorld cannot draw: the OpenGL libraries are missing or give no context ({reason}); on Debian and Ubuntu: "
         "apt-get install libegl1 libgl1 libglu1-mesa libfreetype6 libegl-mesa0 libgl1-mesa-dri"
     )
+
+
+def decode_textures_with_pillow() -> None:
+    """Has pyglet load pictures as RGBA, the format in which miniworld hands textures to OpenGL.
+
+    pyglet converts RGB to RGBA by a regular expression that matches each pixel: a second for the textures of a room.
+    Call it once pyglet's headless mode is set.
+    """
+    import pyglet.image  # noqa: PLC0415  # an environment without MiniWorld needs neither
+    from PIL import Image  # noqa: PLC0415
+
+    class RgbaDecoder(pyglet.image.codecs.ImageDecoder):
+        def decode(self, file: BinaryIO, filename: str) -> Any:
+            with Image.open(file, formats=["PNG"]) as picture:
+                rgba = picture.convert("RGBA").transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+            return pyglet.image.ImageData(*rgba.size, "RGBA", rgba.tobytes())
+
+    pyglet.image.load = partial(getattr(pyglet.image.load, "func", pyglet.image.load), decoder=RgbaDecoder())
 
 
 def how_to_install(extra: str) -> str:

@@ -113,6 +113,7 @@ def one_at_a_time(config: Config) -> Config:
     """The released code's way: one simulator, one step a forward pass, gradients accumulated to the same batch."""
     values = config.model_dump()
     values["env"] |= {"num_envs": 1, "num_workers": 1}
+    values["deepspeed"] |= {"ranks": 1}
     values["rollout"] |= {"steps": config.train.batch_size}
     values["train"] |= {"micro_batch_size": 1}
     return Config.model_validate(values)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -14,10 +17,35 @@ import yaml
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+#: Seconds of a slow test by the folder of tests that it is in, roughly; others take ten.
+SLOW_SECONDS = {"integration": 60, "pipelines": 30}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: side by side, no process is left alone with a long one at the end."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    """The longest files first: side by side, no process is left alone with a long one at the end."""
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        if item.get_closest_marker("slow"):
+            folder = item.path.relative_to(Path(__file__).parent).parts[0]
+            seconds[item.path] += SLOW_SECONDS.get(folder, 10)
+    items.sort(key=lambda item: -seconds[item.path])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _settings_of_a_user() -> Iterator[None]:
+    """This interpreter's programs first, and neither servers nor settings of whoever runs the tests."""
+    with mock.patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith(("MLFLOW_", "PREFECT_", "DVC_"))]:
+            del os.environ[name]
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """What a test, or the code that it calls, puts into the environment ends with the test."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 TINY_PARAMS: dict[str, Any] = {
@@ -47,6 +75,7 @@ TINY_PARAMS: dict[str, Any] = {
         "value_warmup": 1,
         "value_hidden_sizes": [16],
     },
+    "deepspeed": {"ranks": 1},
     "checkpoint": {"every": 1},
     "evaluate": {"episodes": 6, "num_envs": 4},
     "benchmarks": {"limit": 1, "max_new_tokens": 4, "max_pixels": 4096, "balrog": {"environments": ["babyai", "nle"]}},

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import runpy
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from benchmarks.harness import registry as harness
+from pipelines.commands import cli
+from vldac.algorithms.registry import ALGORITHMS
+from vldac.engines.registry import ENGINES
+from vldac.models.registry import FAMILIES
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted(
@@ -55,6 +66,90 @@ def test_commands_exist() -> None:
         assert used <= commands, page
 
 
+#: Programs whose own parsers are asked; the others of the docs need a server, a cluster or a download to be read.
+PROGRAMS = ("vldac", "python", "make", "dvc", "deepspeed")
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every command of the docs, with the page that it is on: lines of code blocks, and those in backquotes.
+
+    In a sentence, a name without options stands for the command as such; `echo` is a benchmark that a reader writes.
+    """
+    found = []
+    for page in PAGES:
+        if page.name == "CHANGELOG.md":
+            continue
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        lines = [match.strip() for match in re.findall(r"^    (.*)$", text, re.M)]
+        lines += [match for match in re.findall(r"`([^`\n]+)`", text) if " --" in match and "echo" not in match]
+        for line in lines:
+            for one in line.removeprefix("$ ").split(" && "):
+                found += [(page.name, one)] if one.split(" ")[0] in PROGRAMS else []
+    return found
+
+
+class ParsedError(Exception):
+    """Raised in the place of what a command does once its options are read."""
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_every_command_of_the_docs_is_read_by_its_own_parser(
+    page: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, *tokens = shlex.split(command, comments=True)
+    if program == "make":
+        given = next((token.removeprefix("ARGS=") for token in tokens if token.startswith("ARGS=")), None)
+        if given is None or tokens[0] not in {"run", "serve"}:
+            return  # its target: see above
+        program, tokens = "vldac", [tokens[0], *shlex.split(given)]
+    read = argparse.ArgumentParser.parse_args
+
+    def run(module: str, arguments: Sequence[str]) -> None:
+        """As `python -m` does, until the options are read."""
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+    def stop(parser: argparse.ArgumentParser, arguments: Any = None, namespace: Any = None) -> None:
+        read(parser, arguments, namespace)
+        raise ParsedError
+
+    if program == "dvc":
+        from dvc.cli.parser import get_main_parser  # noqa: PLC0415  # seconds to import, as the others below
+
+        get_main_parser().parse_args(tokens)
+    elif program == "deepspeed":
+        from deepspeed.launcher.runner import parse_args  # noqa: PLC0415
+
+        parsed = parse_args(tokens)
+        assert parsed.module
+        with pytest.raises(ParsedError):  # the launcher of each machine adds the rank
+            run(parsed.user_script, ["--local_rank=0", *parsed.user_args])
+    elif program == "python":
+        assert tokens[0] == "-m"
+        if tokens[1] not in {"pytest", "spacy"} and tokens[2:]:
+            with pytest.raises((ParsedError, SystemExit)) as ended:
+                run(tokens[1], tokens[2:])
+            assert ended.type is ParsedError or "--help" in tokens
+    else:
+        _, bound, _ = cli.app.parse_args(tokens, exit_on_error=False, print_error=False)
+        words = next((tuple(tokens[:n]) for n in (1, 2) if tuple(tokens[:n]) in cli.MODULES), None)
+        if words is not None:
+            module = cli.MODULES[words]
+            with pytest.raises(ParsedError):
+                run(module.name, [*module.options, *tokens[len(words) :]])
+        elif tokens[0] == "benchmark":
+            monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+            with pytest.raises(ParsedError):
+                cli.benchmark(*bound.args, **bound.kwargs)
+
+
 def test_params_yaml_and_presets_are_plain_yaml() -> None:
     for path in [REPOSITORY / "params.yaml", *(REPOSITORY / "conf").rglob("*.yaml")]:
         assert isinstance(yaml.safe_load(path.read_text()), dict), path
+
+
+def test_groups_of_entry_points_are_those_that_are_read() -> None:
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    read = {registry._group for registry in (ALGORITHMS, ENGINES, FAMILIES)} | {harness.GROUP}
+    assert set(re.findall(r"`(vldac\.(?:algorithms|families|engines|benchmarks))`", page)) == read

@@ -14,7 +14,6 @@ ELSEWHERE = {
     "vldac/early_warnings.py": "vldac/test_vldac_episodes.py",
     "vldac/run_log.py": "vldac/test_vldac_train.py",
     "vldac/evaluation/study/figures.py": "vldac/evaluation/test_evaluation_study_report.py",
-    "vldac/utils/processes.py": "pipelines/core/test_core_processes.py",
     "envs/base.py": "envs/test_env_registry.py",
     "envs/seeds.py": "envs/test_vector.py",
     "pipelines/commands/new.py": "test_packaging.py",

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from envs.base import Observation
 from vldac import parsing, policy
-from vldac.config import ModelConfig
 from vldac.engines.base import Engine
 from vldac.engines.transformers import TransformersEngine
 from vldac.models.vlm import VLM, Prompt, Response
@@ -104,9 +103,9 @@ def load_actor(directory: str | Path, base: str | Path) -> Actor:
     Raises:
         OSError: either directory is missing or incomplete.
     """
-    config = policy.describe(Path(directory))["config"]
-    vlm = policy.load(directory, base, ModelConfig.model_validate(config["model"]))
-    return Actor(vlm, max_new_tokens=config["rollout"]["max_new_tokens"])
+    directory = Path(directory)
+    config = policy.recorded_config(directory, "model", "rollout")
+    return Actor(policy.load(directory, base, config.model), max_new_tokens=config.rollout.max_new_tokens)
 
 
 def action_mask(token_ids: Tensor, decode: Callable[[Tensor], str]) -> Tensor:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vldac.config import TrainConfig
 from vldac.distributed import Runtime
+from vldac.learner_state import write_tensors
 from vldac.value_head import ValueHead
 
-_STATE = "critic.pt"
+_STATE = "critic.safetensors"
+#: Beginnings of names in it: of the head's tensors, and of Adam's, by number of the parameter.
+_HEAD, _ADAM = "head.", "adam."
 
 
 class Critic:
@@ -49,10 +53,19 @@ class Critic:
 
     def save(self, directory: Path) -> None:
         """Writes weights and optimizer state."""
-        torch.save({"value_head": self.head.state_dict(), "optimizer": self.optimizer.state_dict()}, directory / _STATE)
+        moments = self.optimizer.state_dict()["state"]
+        tensors = {f"{_HEAD}{name}": tensor for name, tensor in self.head.state_dict().items()}
+        tensors |= {f"{_ADAM}{index}.{key}": value for index, each in moments.items() for key, value in each.items()}
+        write_tensors({name: tensor.cpu() for name, tensor in tensors.items()}, directory / _STATE)
 
     def load(self, directory: Path) -> None:
         """Reads what `save` wrote."""
-        state = torch.load(directory / _STATE, weights_only=True, map_location=self.runtime.device)
-        self.head.load_state_dict(state["value_head"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        tensors = load_file(directory / _STATE, device=str(self.runtime.device))
+        head = {name.removeprefix(_HEAD): tensor for name, tensor in tensors.items() if name.startswith(_HEAD)}
+        self.head.load_state_dict(head)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(_ADAM):
+                index, _, key = name.removeprefix(_ADAM).partition(".")
+                moments.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})

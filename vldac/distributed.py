@@ -13,11 +13,16 @@ import torch
 import torch.distributed as dist
 
 from vldac.launch import DIE_WITH_PARENT
+from vldac.utils.errors import UserError
 from vldac.utils.libraries import set_threads
 from vldac.utils.processes import die_with_parent
 
 #: How launchers name the number of ranks on this machine: torchrun, DeepSpeed, Open MPI, Slurm.
 _LOCAL_SIZES = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE")
+
+
+class DeviceError(UserError):
+    """There are fewer GPUs than ranks; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +73,25 @@ class Runtime:
 
 
 @contextlib.contextmanager
-def process_group(threads: int, timeout: float = 1800.0) -> Iterator[Runtime]:
+def process_group(threads: int, timeout: float = 1800.0, *, small: bool = True) -> Iterator[Runtime]:
     """Joins the ranks named by torch.distributed's environment variables; without them, a group of one.
 
     Args:
         threads: CPU threads of this rank; 0 shares the machine's cores out among its ranks.
         timeout: seconds that ranks wait for each other before the run ends as failed.
+        small: whether the model is trained on the CPU where there are fewer GPUs than ranks.
+
+    Raises:
+        DeviceError: there are fewer GPUs than ranks, and the model is not small.
     """
     if os.environ.get(DIE_WITH_PARENT):
         die_with_parent()
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    set_threads(
-        threads, next((int(os.environ[n]) for n in _LOCAL_SIZES if os.environ.get(n, "").isdigit()), world_size)
-    )
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", local_rank)
-        torch.cuda.set_device(device)
+    found = (int(os.environ[name]) for name in _LOCAL_SIZES if os.environ.get(name, "").isdigit())
+    here = next(found, world_size)
+    set_threads(threads, here)
+    device = _device(local_rank, here, small=small)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if world_size > 1:
         dist.init_process_group(backend, rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout))
@@ -96,3 +102,18 @@ def process_group(threads: int, timeout: float = 1800.0) -> Iterator[Runtime]:
         yield Runtime(rank, world_size, device)
     finally:
         dist.destroy_process_group()
+
+
+def _device(local_rank: int, ranks: int, *, small: bool) -> torch.device:
+    """A GPU for each rank of this machine, or the CPU for all."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if 0 < gpus < ranks and not small:
+        raise DeviceError(
+            f"{ranks} ranks need a GPU each, and this machine has {gpus}; set deepspeed.ranks to {gpus}, or set "
+            "CUDA_VISIBLE_DEVICES to nothing to train on the CPU"
+        )
+    if gpus < ranks:
+        return torch.device("cpu")
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device

@@ -16,6 +16,8 @@ from vldac.config import Config
 
 #: Episodes of the running success rate.
 WINDOW = 100
+#: Updates in a row after which a success rate has been reached for good.
+_KEPT = 5
 
 
 def episode_row(episode: dict[str, Any], updates_before: int, config: Config) -> dict[str, Any]:
@@ -62,6 +64,8 @@ class EpisodeStatistics:
         complete_until: environment steps; every episode that began before has ended.
         ended: episodes so far, compared fairly or not.
         succeeded: of them.
+        recent: the success rate of the last `WINDOW` comparable episodes, after each of the last updates at which there
+            were so many.
         lowest: return of them; infinite before the first.
         highest: return of them.
     """
@@ -71,6 +75,7 @@ class EpisodeStatistics:
         self.lowest, self.highest = math.inf, -math.inf
         self._waiting: list[dict[str, Any]] = []
         self._recent: deque[dict[str, Any]] = deque(maxlen=WINDOW)
+        self.recent: deque[float] = deque(maxlen=_KEPT)
 
     def add(self, rows: Sequence[dict[str, Any]], oldest: int) -> dict[str, float]:
         """Takes the episodes that ended in an update.
@@ -100,7 +105,13 @@ class EpisodeStatistics:
         if self._recent:
             metrics[f"episode/success_last_{WINDOW}"] = sum(row["success"] for row in self._recent) / len(self._recent)
             metrics[f"episode/success_last_{WINDOW}_count"] = len(self._recent)
+            if len(self._recent) == WINDOW:
+                self.recent.append(metrics[f"episode/success_last_{WINDOW}"])
         return metrics
+
+    def reached(self, target: float | None) -> bool:
+        """Whether the success of the last `WINDOW` comparable episodes has been `target` or more for five updates."""
+        return target is not None and len(self.recent) == _KEPT and min(self.recent) >= target
 
     def abandon(self) -> None:
         """Notes that all running episodes are given up: what began after the oldest of them is never comparable."""
@@ -115,6 +126,7 @@ class EpisodeStatistics:
             "returns": [self.lowest, self.highest],
             "waiting": list(self._waiting),
             "recent": list(self._recent),
+            "rates": list(self.recent),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -124,3 +136,4 @@ class EpisodeStatistics:
         self.lowest, self.highest = state["returns"]
         self._waiting = list(state["waiting"])
         self._recent = deque(state["recent"], maxlen=WINDOW)
+        self.recent = deque(state["rates"], maxlen=_KEPT)

@@ -53,7 +53,7 @@ class Learner:
 
     def __init__(self, config: Config, vlm: VLM, algorithm: Algorithm, runtime: Runtime) -> None:
         self.config, self.algorithm, self.runtime = config, algorithm, runtime
-        _require_whole_batches(config, algorithm)
+        _require_whole_batches(config, algorithm, runtime.world_size)
         #: Tokens of one forward pass, padding included; lowered where memory has run out.
         self.token_budget = config.train.token_budget
         self.reference: VLM | None = None
@@ -70,7 +70,7 @@ class Learner:
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=self.vlm,
             optimizer=torch.optim.Adam(trained, lr=config.train.learning_rate),
-            config=deepspeed_config(config, sum(p.numel() for p in trained)),
+            config=deepspeed_config(config, sum(p.numel() for p in trained), runtime.world_size),
         )
         self.engine.eval()
         self.vlm.lockstep = config.deepspeed.zero_stage == 3 and runtime.world_size > 1
@@ -112,6 +112,8 @@ class Learner:
         targets = self.algorithm.targets(old.tensors, self.runtime.sum)
         work = _Work(steps, old, targets, policy_frozen)
         means = work.means
+        for name, value in targets.metrics.items():
+            means.add(name, value)
 
         if not old.sampled:
             sampled = health.compare(old.log_probs, [step.response.log_probs for step in steps], self.runtime)
@@ -335,7 +337,7 @@ def learning_rate(config: Config, update: int) -> float:
     return last + 0.5 * (first - last) * (1 + math.cos(math.pi * progress))
 
 
-def deepspeed_config(config: Config, trained_parameters: int) -> dict[str, Any]:
+def deepspeed_config(config: Config, trained_parameters: int, ranks: int) -> dict[str, Any]:
     """The engine's configuration. The optimizer is torch's own, so nothing is compiled at run time."""
     train, settings = config.train, config.deepspeed
     # ZeRO allocates a whole bucket in every backward pass; its default of 5e8 numbers is for models of billions.
@@ -352,7 +354,7 @@ def deepspeed_config(config: Config, trained_parameters: int) -> dict[str, Any]:
     return {
         # One step() ends a batch, however many passes it took; each loss has its share of the batch as weight.
         "managed_gradient_accumulation": False,
-        "train_micro_batch_size_per_gpu": train.batch_size // settings.ranks,
+        "train_micro_batch_size_per_gpu": train.batch_size // ranks,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": train.max_grad_norm,
         "zero_optimization": zero,
@@ -368,9 +370,9 @@ def _require_finite(loss: Tensor, name: str) -> None:
         raise HealthError(f"the {name} is {float(loss.detach())}; lower train.learning_rate or train.max_grad_norm")
 
 
-def _require_whole_batches(config: Config, algorithm: Algorithm) -> None:
+def _require_whole_batches(config: Config, algorithm: Algorithm, ranks: int) -> None:
     """Refuses batches that cannot hold all steps of their simulators, where an algorithm needs them to."""
-    whole = config.rollout.steps * config.deepspeed.ranks
+    whole = config.rollout.steps * ranks
     if algorithm.uses_episode_ratios and config.train.batch_size % whole:
         raise ConfigError(
             f"train.batch_size {config.train.batch_size} must be a multiple of rollout.steps x ranks ({whole}): "

@@ -45,10 +45,10 @@ def save(engine: Any, directory: Path, *, is_main: bool) -> None:
             shard[name] = tensor.detach().cpu().contiguous()
             size += shard[name].nbytes
             if size >= _SHARD:
-                _write(shard, directory / f"state-{number:05}.safetensors")
+                write_tensors(shard, directory / f"state-{number:05}.safetensors")
                 shard, size, number = {}, 0, number + 1
     if is_main and shard:
-        _write(shard, directory / f"state-{number:05}.safetensors")
+        write_tensors(shard, directory / f"state-{number:05}.safetensors")
 
 
 def load(engine: Any, directory: Path) -> None:
@@ -80,7 +80,12 @@ def load(engine: Any, directory: Path) -> None:
             _put(engine, parameter, kind, weight if kind == "weight" else read(f"{kind}.{name}"))
 
 
-def _write(tensors: dict[str, Tensor], path: Path) -> None:
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Writes safetensors.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written.
+    """
     try:
         save_file(tensors, path)
     except SafetensorError as error:  # how it tells of a full disk

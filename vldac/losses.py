@@ -17,6 +17,19 @@ def step_mean(values: Tensor, mask: Tensor) -> Tensor:
     return per_step.mean()
 
 
+def clipped_surrogate(ratios: Tensor, advantages: Tensor, clip: float, clip_higher: float | None = None) -> Tensor:
+    """PPO's objective, min(r A, clip(r, 1 - clip, 1 + clip_higher) A), elementwise; `clip_higher` is `clip` if None."""
+    upper = clip if clip_higher is None else clip_higher
+    return torch.minimum(ratios * advantages, ratios.clamp(1 - clip, 1 + upper) * advantages)
+
+
+def outside(ratios: Tensor, clip: float, clip_higher: float | None = None) -> Tensor:
+    """Which ratios are beyond the limits of `clipped_surrogate`: 1.0 or 0.0, elementwise and without gradient."""
+    upper = clip if clip_higher is None else clip_higher
+    off = ratios.detach() - 1
+    return ((off > upper) | (off < -clip)).float()
+
+
 def clipped_policy_loss(
     log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor, clip: float
 ) -> tuple[Tensor, Tensor]:
@@ -25,17 +38,21 @@ def clipped_policy_loss(
     Args:
         log_probs: (B, R) of the response tokens under the weights being trained.
         old_log_probs: (B, R) under the weights that were sampled from.
-        advantages: (B,) one number a step, shared by all of its tokens.
+        advantages: (B,) one number a step, shared by all of its tokens, or (B, R) one a token.
         mask: (B, R) bool, true on response tokens (the end-of-turn token included).
         clip: epsilon.
 
     Returns:
         The loss, and the ratios (B, R), 1 where masked out.
     """
-    ratios = torch.where(mask, log_probs - old_log_probs, 0.0).exp()
-    advantage = advantages.unsqueeze(-1)
-    surrogate = torch.minimum(ratios * advantage, ratios.clamp(1 - clip, 1 + clip) * advantage)
-    return -step_mean(surrogate, mask), ratios
+    ratios = token_ratios(log_probs, old_log_probs, mask)
+    advantage = advantages.unsqueeze(-1) if advantages.ndim == 1 else advantages
+    return -step_mean(clipped_surrogate(ratios, advantage, clip), mask), ratios
+
+
+def token_ratios(log_probs: Tensor, old_log_probs: Tensor, mask: Tensor) -> Tensor:
+    """New over old probability of each token (B, R), 1 where masked out."""
+    return torch.where(mask, log_probs - old_log_probs, 0.0).exp()
 
 
 def kl_penalty(log_probs: Tensor, reference_log_probs: Tensor, mask: Tensor) -> Tensor:

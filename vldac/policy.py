@@ -12,39 +12,43 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vldac.config import ConfigError, ModelConfig, presets
-from vldac.models.vlm import VLM, WeightsError
-from vldac.utils.files import content_hash, write_json
-
-if TYPE_CHECKING:
-    pass
+from vldac.config import Config, ConfigError, ModelConfig, parse, presets
+from vldac.models.files import WeightsError, explain_no_model, require_model
+from vldac.models.vlm import VLM
+from vldac.utils.files import honor_umask, model_digest, write_json
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
-#: Suffixes of the files of a model that are loaded: configurations, weights, tokenizers, templates.
-_LOADED = frozenset({".json", ".safetensors", ".txt", ".model", ".jinja"})
 
 
 def write_pointer(directory: Path, base: str, revision: str | None) -> None:
-    """Makes `directory` stand for a model that lies elsewhere: a hub id, or a directory."""
-    write_json(directory / POINTER, {"base": base, "revision": revision})
+    """Makes `directory` stand for a model that lies elsewhere: a hub id, or a directory, whose digest is kept."""
+    held = {"digest": model_digest(Path(base))} if Path(base).is_dir() else {}
+    write_json(directory / POINTER, {"base": base, "revision": revision, **held})
 
 
 def resolve(directory: str | Path) -> tuple[str, str | None]:
     """The model that a base directory stands for, a directory or a hub id, and the revision that its pointer names.
 
     Raises:
-        FileNotFoundError: it holds neither a model nor a pointer to one.
+        FileNotFoundError: it holds neither a model nor a pointer to one, or points to a directory that is not here.
     """
     directory = Path(directory)
     if (pointer := directory / POINTER).exists():
-        target = json.loads(pointer.read_text(encoding="utf-8"))
+        target = _read(pointer, ("base", "revision"))
+        if not isinstance(target["base"], str) or not isinstance(target["revision"], str | None):
+            raise _damaged(pointer)
+        if "digest" in target and not Path(target["base"]).is_dir():
+            raise FileNotFoundError(
+                f"{directory} stands for the directory {target['base']}, which is not on this machine; name the place "
+                "where its files are: --base DIRECTORY"
+            )
         return target["base"], target["revision"]
     if (directory / "config.json").exists():
         return str(directory), None
@@ -53,7 +57,7 @@ def resolve(directory: str | Path) -> tuple[str, str | None]:
             f"{directory} is a trained policy, no base; name the base that it was trained on, and {directory} as its "
             f"policy: --base models/base --policy {directory}"
         )
-    raise FileNotFoundError(f"{directory} holds no model; make it with: vldac warm-start --out {directory}")
+    raise FileNotFoundError(explain_no_model(directory))
 
 
 def digest(directory: Path) -> str:
@@ -64,7 +68,7 @@ def digest(directory: Path) -> str:
     """
     if (directory / POINTER).exists() and (target := Path(resolve(directory)[0])).is_dir():
         directory = target
-    return content_hash(*sorted(path for path in directory.iterdir() if path.suffix in _LOADED))[:16]
+    return model_digest(directory)
 
 
 def choose_base(directory: Path | None, model: ModelConfig, run_dir: Path) -> Path:
@@ -91,12 +95,18 @@ def choose_base(directory: Path | None, model: ModelConfig, run_dir: Path) -> Pa
 
 
 def require_name(base: str) -> None:
-    """Checks that `model.base` may stand for a model: "tiny", a directory that is there, or a hub id.
+    """Checks that `model.base` may stand for a model: "tiny", the directory of one, or a hub id.
 
     Raises:
         ConfigError: it is none of them.
+        FileNotFoundError: the directory holds no model.
+        WeightsError: its files are not those of one model.
     """
-    if base != "tiny" and not Path(base).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+    if base == "tiny":
+        return
+    if Path(base).is_dir():
+        require_model(Path(base))
+    elif not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
         near = difflib.get_close_matches(base.lower(), presets.names("model"), n=1, cutoff=0.5)
         hint = f"; did you mean the preset model={near[0]}?" if near else ""
         raise ConfigError(
@@ -111,8 +121,11 @@ def require_base(directory: Path, model: ModelConfig) -> None:
     Raises:
         ConfigError: it holds another one.
         FileNotFoundError: it holds none.
+        WeightsError: its files are not those of one model.
     """
     target, revision = resolve(directory)
+    if Path(target).is_dir():
+        require_model(Path(target))
     if model.base != "tiny":
         if (target, revision) != (model.base, model.revision) and not _same(Path(target), Path(model.base)):
             found = f"{target}{f' at revision {revision}' if revision else ''}"
@@ -148,12 +161,30 @@ def _same(a: Path, b: Path) -> bool:
     return a.is_dir() and b.is_dir() and (a.samefile(b) or digest(a) == digest(b))
 
 
+def require_unchanged(directory: Path) -> None:
+    """Checks that the directory to which a base points, if it does, holds the files that it held then.
+
+    Raises:
+        WeightsError: it holds others.
+    """
+    pointer = directory / POINTER
+    if not pointer.exists():
+        return
+    target, recorded = resolve(directory)[0], _read(pointer, ()).get("digest")
+    if recorded is not None and Path(target).is_dir() and (found := model_digest(Path(target))) != recorded:
+        raise WeightsError(
+            f"{target} has changed since {directory} was made of it (digest {recorded}, now {found}); bring its files "
+            f"back, or make the base again: dvc repro base, or vldac warm-start --out {directory}"
+        )
+
+
 def load_base(directory: str | Path, config: ModelConfig) -> VLM:
     """Loads a base directory, following a pointer.
 
     Raises:
-        OSError: nothing is there, or the hub cannot be reached.
+        OSError: nothing is there, it is not what it was when it was pointed to, or the hub cannot be reached.
     """
+    require_unchanged(Path(directory))
     base, revision = resolve(directory)
     return VLM.from_pretrained(base, revision=revision, dtype=getattr(torch, config.dtype), family=config.family)
 
@@ -183,6 +214,7 @@ def save(directory: Path, vlm: VLM, value_head: Mapping[str, Tensor] | None, des
     if value_head is not None:
         save_file({k: v.contiguous().cpu() for k, v in value_head.items()}, directory / "value_head.safetensors")
     (directory / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+    honor_umask(directory)
 
 
 def load(directory: str | Path, base: str | Path, config: ModelConfig) -> VLM:
@@ -223,7 +255,7 @@ def require_own_base(directory: Path, base: Path) -> None:
         return
     found = identity(base)
     for key in ("model_type", "digest", "model", "revision"):
-        if None not in (trained_on[key], found[key]) and trained_on[key] != found[key]:
+        if None not in (trained_on.get(key), found[key]) and trained_on[key] != found[key]:
             raise WeightsError(
                 f"{directory} was trained on another base than {base} ({key} {trained_on[key]}, here {found[key]}); "
                 "name its own base"
@@ -231,9 +263,46 @@ def require_own_base(directory: Path, base: Path) -> None:
 
 
 def describe(directory: Path) -> dict[str, Any]:
-    """What a policy directory says of itself."""
-    try:
-        value: dict[str, Any] = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{directory} holds no trained policy: {DESCRIPTION} is missing") from None
+    """What a policy directory says of itself.
+
+    Raises:
+        FileNotFoundError: it says nothing.
+        WeightsError: vldac.json is damaged.
+    """
+    if not (directory / DESCRIPTION).exists():
+        raise FileNotFoundError(f"{directory} holds no trained policy: {DESCRIPTION} is missing")
+    value = _read(directory / DESCRIPTION, ("adapter", "config"))
+    if not isinstance(value["config"], dict) or not isinstance(value.get("base"), dict | None):
+        raise _damaged(directory / DESCRIPTION)
     return value
+
+
+def recorded_config(directory: Path, *sections: str) -> Config:
+    """What a policy says of how it was trained, such as of its section `model`; all else has its default.
+
+    Raises:
+        FileNotFoundError: it says nothing.
+        WeightsError: vldac.json is damaged, or of another version of this code.
+    """
+    try:
+        return parse({name: describe(directory)["config"].get(name) for name in sections})
+    except ConfigError as error:
+        raise WeightsError(
+            f"{directory / DESCRIPTION} is damaged, or of another version of vldac ({str(error).splitlines()[0]}); "
+            "fetch or train the policy again"
+        ) from None
+
+
+def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """A JSON object with these keys."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise _damaged(path) from None
+    if not isinstance(value, dict) or not value.keys() >= set(keys):
+        raise _damaged(path)
+    return value
+
+
+def _damaged(path: Path) -> WeightsError:
+    return WeightsError(f"{path} is damaged; fetch or make {path.parent} again")

@@ -79,7 +79,10 @@ class Scorer:
         known = [step.response.state for step in steps if step.response.state is not None]
         sampled = self.reuse and on_policy and len(known) == len(steps)
         if self.value_head is not None and not self.value_head.fitted:
-            states = torch.stack(known).to(self.vlm.device) if sampled else self._states([s.prompt for s in steps])
+            if sampled:
+                states = torch.stack(known).to(self.vlm.device)
+            else:
+                states = torch.cat([self._critic_inputs(part).float() for part in self._parts(steps)])
             self._fit_standardization(self.value_head, states)
         log_probs: list[Tensor] = []
         values: list[Tensor] = []
@@ -167,13 +170,17 @@ class Scorer:
             values.append(self.value_head(states).cpu()[: len(part)])
         return torch.cat(values) if values else torch.zeros(0)
 
-    def _states(self, prompts: Sequence[Prompt]) -> Tensor:
-        parts = [prompts[i : i + self.micro] for i in range(0, len(prompts), self.micro)]
-        return torch.cat([self.vlm.states(part).float() for part in parts])
-
     def _fit_standardization(self, value_head: ValueHead, states: Tensor) -> None:
         states = states.float()
         count = self.runtime.sum(torch.tensor(float(len(states))))
         mean = self.runtime.sum(states.sum(0)) / count
         variance = self.runtime.sum((states - mean).square().sum(0)) / count
         value_head.fit_standardization(mean, variance)
+
+    def _critic_inputs(self, part: Sequence[Step]) -> Tensor:
+        """Hidden states (M, H) as the critic reads them: at the last token of prompts, or at all response tokens."""
+        prompts = [step.prompt for step in part]
+        if not self.algorithm.critic_reads_tokens:
+            return self.vlm.states(prompts)
+        scores = self.vlm(prompts, [step.response.token_ids for step in part], self.temperature)
+        return self.algorithm.critic_states(scores.states)[scores.mask]

@@ -32,7 +32,7 @@ from vldac.checkpoint import CheckpointError
 from vldac.config import Config, ConfigError, load
 from vldac.distributed import Runtime, process_group
 from vldac.early_warnings import early_warnings
-from vldac.episodes import EpisodeStatistics, episode_row, running_since
+from vldac.episodes import WINDOW, EpisodeStatistics, episode_row, running_since
 from vldac.launch import launch_ranks
 from vldac.learner import Learner
 from vldac.plan import plan
@@ -101,7 +101,8 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
         metrics.truncate(update)
         episode_log.truncate(update)
 
-        while update < config.updates:
+        statistics, target = experience.statistics, config.train.stop_at
+        while update < config.updates and not statistics.reached(target):
             started = time.perf_counter()
             engine.update_weights(update)
             rollout = collector.collect(config.rollout.steps, update)
@@ -117,22 +118,30 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
                 "environment_steps": update * config.steps_per_update,
                 **learned,
                 **rollout_metrics(rollout, time.perf_counter() - started, runtime),
-                **experience.statistics.add(finished, int(oldest)),
+                **statistics.add(finished, int(oldest)),
                 **system_metrics(runtime.device),
             }
             if algorithm.whole_episodes:
-                experience.statistics.abandon()
+                statistics.abandon()
             metrics.append([row])
             if runtime.is_main:
                 print(progress_line(row, config), flush=True)
-                for warning in early_warnings(row, experience.statistics, config):
+                for warning in early_warnings(row, statistics, config):
                     print(f"warning: {warning}", flush=True)
             if update in config.exported_updates:  # before the checkpoint: what that resumes from has been exported
                 exporter.write(update, exports.directory(run_dir, update))
-            if update % config.checkpoint.every == 0 or update == config.updates:
+            stopping = statistics.reached(target) and update < config.updates
+            if stopping and runtime.is_main:
+                print(
+                    f"the last {WINDOW} episodes have kept a success of {target} over 5 updates: ending at "
+                    f"{row['environment_steps']} of {config.updates * config.steps_per_update} environment steps "
+                    "(train.stop_at)",
+                    flush=True,
+                )
+            if update % config.checkpoint.every == 0 or update == config.updates or stopping:
                 checkpoint.save(run_dir / "checkpoints", update, write, keep=config.checkpoint.keep, runtime=runtime)
 
-    exporter.write(config.updates, out)
+    exporter.write(update, out)
     runtime.barrier()
     if lock is not None:
         lock.close()
@@ -313,6 +322,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run-dir", type=Path, default=Path("runs/default"), help="checkpoints and metrics")
     parser.add_argument("--out", type=Path, default=Path("models/policy"), help="the trained policy")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and the plan")
+    # DeepSpeed's launcher adds it to every command, besides the environment variable that is read.
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     launched = [f"deepspeed.ranks={os.environ['WORLD_SIZE']}"] if "WORLD_SIZE" in os.environ else []
     config = load(options.params, [*options.set, *launched])
@@ -326,7 +337,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "WORLD_SIZE" not in os.environ and config.deepspeed.ranks > 1:
         return launch_ranks("vldac.train", arguments, config.deepspeed, name=config.fingerprint())
     quiet()
-    with process_group(config.deepspeed.threads, config.deepspeed.timeout) as runtime:
+    small = config.model.base == "tiny"
+    with process_group(config.deepspeed.threads, config.deepspeed.timeout, small=small) as runtime:
         check(config, options.base)
         base = policy.choose_base(options.base, config.model, options.run_dir)
         train(config, base, options.run_dir, options.out, runtime)

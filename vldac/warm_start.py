@@ -31,7 +31,7 @@ from vldac.models import tiny as tiny_vlm
 from vldac.models.vlm import VLM, Prompt
 from vldac.parsing import ParsedResponse
 from vldac.utils.errors import report_errors
-from vldac.utils.files import write_json
+from vldac.utils.files import honor_umask, write_json
 from vldac.utils.libraries import quiet, set_threads
 from vldac.utils.seeding import derive_seed
 
@@ -157,6 +157,7 @@ def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) ->
 def run(config: Config, out: Path) -> dict[str, float]:
     """Makes the base model of a run in `out` and returns what it can do."""
     if config.model.base != "tiny":
+        policy.require_name(config.model.base)
         policy.write_pointer(out, config.model.base, config.model.revision)
         return {}
     wanted = min(_MOST_EXAMPLES, max(1, config.warm_start.updates) * config.warm_start.batch_size)
@@ -170,6 +171,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     vlm = VLM.from_pretrained(out)
     train(config, vlm.train(), examples, derive_seed(config.seed, "warm start"))
     vlm.eval().model.save_pretrained(out)
+    honor_umask(out)
     measured = measure(config, vlm, held_out, derive_seed(config.seed, "held out"))
     parameters = float(sum(p.numel() for p in vlm.parameters()))
     return {**measured, "parameters": parameters}

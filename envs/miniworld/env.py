@@ -15,7 +15,15 @@ import numpy as np
 import pyglet
 from numpy.typing import NDArray
 
-from envs.base import Env, Observation, PromptStyle, match_action, observation_space, opengl_error
+from envs.base import (
+    Env,
+    Observation,
+    PromptStyle,
+    decode_textures_with_pillow,
+    match_action,
+    observation_space,
+    opengl_error,
+)
 from envs.miniworld.tasks import ACTION_NAMES, SIGN_ACTION_NAMES, TASKS, prompt
 
 pyglet.options["headless"] = True
@@ -32,6 +40,8 @@ except Exception as error:
     if (without_opengl := opengl_error(error)) is None:
         raise
     raise without_opengl from error
+
+decode_textures_with_pillow()
 
 #: Not one of `MiniWorldEnv.Actions`: with it, `step` of every environment lets time pass and moves nothing.
 _NO_ACTION = -1

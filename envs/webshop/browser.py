@@ -7,9 +7,13 @@ import logging
 import os
 import shutil
 import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -74,9 +78,11 @@ class Window:
 
         for last in (False, True):
             try:
-                page = self._open()
-                page.goto(url, timeout=_DEADLINE)
-                png = page.screenshot(type="png", timeout=_DEADLINE)
+                self._chromium.browser()  # which has a deadline of its own
+                with self._chromium.deadline():
+                    page = self._open()
+                    page.goto(url, timeout=_DEADLINE)
+                    png = page.screenshot(type="png", timeout=_DEADLINE)
                 break
             except Error as error:
                 if last:
@@ -84,6 +90,7 @@ class Window:
                 _log.warning("starting Chromium again: %s", _first_line(error))
                 # Everything anew, whichever of page, browser and Playwright's driver has ended or hangs. Other windows
                 # open their pages again when they are next asked for one.
+                self._chromium.kill()
                 self._chromium.stop()
         # Chromium's own file: what comes from outside is opened by `vldac.utils.pictures`, which no simulator knows.
         image = Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
@@ -134,6 +141,8 @@ class _Chromium:
         self.windows = 0
         self._playwright: Playwright | None = None
         self._browser: Browser | None = None
+        #: By which the browser's process is told from those of other threads: a switch that Chromium does not know.
+        self._mark = f"--window-of={uuid.uuid4()}"
 
     def browser(self) -> Browser:
         """The running browser.
@@ -156,7 +165,7 @@ class _Chromium:
             if self._playwright is None:
                 self._playwright = sync_playwright().start()
             self._browser = self._playwright.chromium.launch(
-                executable_path=executable, args=list(_ARGUMENTS), timeout=3 * _DEADLINE
+                executable_path=executable, args=[*_ARGUMENTS, self._mark], timeout=3 * _DEADLINE
             )
         except Error as error:
             self.stop()
@@ -171,7 +180,30 @@ class _Chromium:
         """Ends the browser; it is started again when it is next asked for."""
         playwright, self._playwright, self._browser = self._playwright, None, None
         if playwright is not None:
-            playwright.stop()
+            with self.deadline():
+                playwright.stop()
+
+    @contextmanager
+    def deadline(self) -> Iterator[None]:
+        """Kills the browser if what is asked of it within this context takes too long: not every call has a timeout."""
+        timer = threading.Timer(_DEADLINE / 1000, self.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def kill(self) -> None:
+        """Ends the browser's processes at once; one that hangs would be waited for. Its driver tidies up after it."""
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if self._mark in process.cmdline():
+                    driver = process.parent()
+                    for one in (*process.children(recursive=True), process):
+                        one.kill()
+                    if driver is not None and driver.status() == psutil.STATUS_STOPPED:
+                        driver.kill()
 
 
 _threads = threading.local()

@@ -51,6 +51,7 @@ MODULES: dict[tuple[str, ...], Module] = {
     ("envs", "shop"): Module("envs.webshop", "Open the shop of WebShop for people."),
     ("envs", "games"): Module("envs.alfworld.generate", "Make games of ALFWorld ahead of time."),
     ("perf", "train"): Module("perf", "Training: steps/s, tokens/s, shares of time, memory."),
+    ("perf", "gpu"): Module("perf.gpu", "Large models with random weights on a GPU: steps/s, FLOP/s, memory."),
     ("perf", "benchmarks"): Module("perf.benchmarks", "Benchmarks: answers/s."),
     ("perf", "envs"): Module("perf.environments", "Each environment alone, and what players reach in it."),
 }

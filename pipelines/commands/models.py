@@ -6,6 +6,7 @@ What each command takes is declared in `pipelines.commands.cli`; here it returns
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -55,8 +56,9 @@ def rollback(name: str, reason: str) -> list[str]:
 
 def fetch(version: str, directory: Path) -> list[str]:
     """Downloads a version, verified, into a directory that must not exist."""
-    lineage.fetch(Path.cwd(), _found(version), directory)
-    return _next_steps(directory)
+    found = _found(version)
+    lineage.fetch(Path.cwd(), found, directory)
+    return _next_steps(directory, found.tags)
 
 
 def trace(version: str) -> list[str]:
@@ -174,10 +176,17 @@ def _promote(root: Path, version: ModelVersion, *, dry_run: bool) -> list[str]:
     return [f"{version.name}/{version.version} {verb} @{registry.CHAMPION}: {done.decision.reason}"]
 
 
-def _next_steps(out: Path) -> list[str]:
-    options = f"--params {out}/params.yaml --base {out}/base"
+def _next_steps(out: Path, tags: Mapping[str, str]) -> list[str]:
+    params, base, policy = (shlex.quote(str(out / name)) for name in ("params.yaml", "base", "policy"))
+    options = f"--params {params} --base {base}"
+    held = f"{out} holds policy, base and params.yaml; their hashes are those that were registered"
+    if (out / "base/base.json").exists():
+        held = (
+            f"{out} holds policy and params.yaml; their hashes are those that were registered. Of the base it holds "
+            f"the name: {lineage.base_of(tags)}"
+        )
     return [
-        f"{out} holds policy, base and params.yaml; their hashes are those that were registered",
-        f"evaluate: vldac evaluate {options} --policy {out}/policy",
+        held,
+        f"evaluate: vldac evaluate {options} --policy {policy}",
         f"train again: vldac train {options} --run-dir runs/mine --out models/mine",
     ]

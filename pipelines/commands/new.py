@@ -15,7 +15,8 @@ import yaml
 
 import vldac
 from pipelines.core.errors import PipelineError
-from vldac.config import presets
+from pipelines.stages import base_files
+from vldac.config import Config, presets
 
 #: What every stage depends on in the place of code.
 REQUIREMENTS = "requirements.txt"
@@ -57,6 +58,7 @@ def create(directory: Path) -> list[str]:
     _write_yaml(directory / "dvc.yaml", _STAGES, stages(_read_yaml(template / "dvc.yaml")))
     _write_yaml(directory / "prefect.yaml", _DEPLOYMENTS, deployments(_read_yaml(template / "prefect.yaml")))
     (directory / REQUIREMENTS).write_text(f"vldac=={vldac.__version__}\n", encoding="utf-8")
+    base_files.link(directory, Config())
     (directory / "extensions").mkdir()
     (directory / "extensions/README.md").write_text(_EXTENSIONS, encoding="utf-8")
     return [

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from benchmarks.harness import section
-from pipelines.core import errors, tables
+from pipelines.core import errors, network, tables
 from pipelines.core.project import home
 from pipelines.tracking import runs
 from vldac.config import load
@@ -44,6 +44,7 @@ def environment(root: Path) -> dict[str, str]:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight more processes, for jobs that nothing here asks for
     }
 
 
@@ -154,6 +155,7 @@ def _tie_server() -> None:
 
     if PREFECT_API_URL.value() is not None:
         return
+    network.require_loopback()
     from pipelines.orchestration.prefect_server import RunServer  # noqa: PLC0415  # takes seconds
 
     server = RunServer()  # Prefect has one instance for each port: its clients find this one

@@ -24,7 +24,7 @@ from typing import Any
 
 from pipelines.commands import pages
 from pipelines.commands.run import environment
-from pipelines.core import errors
+from pipelines.core import errors, network
 from pipelines.core.project import home
 from pipelines.orchestration import deployments
 from pipelines.orchestration.services import Service
@@ -96,6 +96,7 @@ def check(plan: Plan) -> None:
             raise errors.PipelineError(f"--only worker, but {name} names no server; set it")
     if not plan.servers:
         return
+    network.require_loopback()
     for name, port in (("prefect", plan.prefect_port), ("mlflow", plan.mlflow_port)):
         pages.free(port, plan.host, f"--{name}-port {port + 1}")
     if plan.host not in _LOOPBACK:
@@ -198,10 +199,11 @@ def _mlflow_auth_config(root: Path) -> Path:
     """Settings of MLflow's basic authentication; the administrator's password comes from the environment alone."""
     path = home(root) / "mlflow_auth.ini"
     path.parent.mkdir(parents=True, exist_ok=True)
+    database = str(home(root) / "mlflow_auth.db").replace("%", "%%")  # a mark of this format
     path.write_text(
         "[mlflow]\n"
         "default_permission = NO_PERMISSIONS\n"
-        f"database_uri = sqlite:///{home(root) / 'mlflow_auth.db'}\n"
+        f"database_uri = sqlite:///{database}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
         encoding="utf-8",
     )

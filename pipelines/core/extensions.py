@@ -87,6 +87,22 @@ def check(root: Path, config: Config) -> None:
         _check(root, config, key, value)
 
 
+def packaged(root: Path, config: Config) -> list[Path]:
+    """The files and folders that, side by side on `sys.path`, let another machine import what lies in `extensions`.
+
+    None where the configuration names nothing of it. Otherwise all of it, since modules may use each other: the folder
+    itself for names such as `extensions.corridor:Corridor`, and what is in it for `corridor:Corridor`.
+    """
+    modules = [value.partition(":")[0] for value in entry_points(config).values()]
+    if not any(_below(root, config, module) for module in modules):
+        return []
+    own = (root / config.extensions).resolve()
+    if own.is_file():
+        return [own]
+    inside = (path for path in own.iterdir() if path.suffix == ".py" or (path.is_dir() and path.name.isidentifier()))
+    return [own, *sorted(path for path in inside if path.name != "__pycache__")]
+
+
 def _check(root: Path, config: Config, key: str, value: str) -> None:
     module = value.partition(":")[0]
     top = module.partition(".")[0]

@@ -29,8 +29,15 @@ def workspace(root: Path) -> Path:
 
 
 def home(root: Path) -> Path:
-    """Where servers keep their state (`.local`), which all experiments share."""
-    return workspace(root) / ".local"
+    """Where servers keep their state (`.local`), which all experiments share.
+
+    Raises:
+        PipelineError: its path has a "?", at which the addresses of databases end, so that they would lie elsewhere.
+    """
+    path = workspace(root) / ".local"
+    if "?" in str(path):
+        raise PipelineError(f'{path.parent} has a "?" in its path, at which the address of a database ends; rename it')
+    return path
 
 
 def package_directory(root: Path, name: str) -> Path:
@@ -158,6 +165,14 @@ def read_lock(root: Path) -> Lock:
     return Lock(md5=md5, stages=yaml.safe_load(data).get("stages", {}))
 
 
+def cache_directory(root: Path) -> Path:
+    """DVC's cache of the project: `.dvc/cache`, or where DVC's configuration has it."""
+    from dvc.config import Config  # noqa: PLC0415  # half a second, for one command
+
+    named = Config(str(root / ".dvc"))["cache"].get("dir")
+    return root / ".dvc" / (named or "cache")
+
+
 def family(root: Path) -> str:
     """The model family of models/base: `qwen2_vl` of a model's directory, a short name of one that it points to."""
     base = root / "models" / "base"
@@ -167,3 +182,10 @@ def family(root: Path) -> str:
             return target.rstrip("/").rpartition("/")[2].lower()
         base = Path(target)
     return str(read_json(base / "config.json")["model_type"])
+
+
+def base_digest(root: Path) -> str | None:
+    """The digest of the directory outside the project that models/base stands for; None where it stands for none."""
+    pointer = root / "models/base/base.json"
+    digest = read_json(pointer).get("digest") if pointer.exists() else None
+    return None if digest is None else str(digest)

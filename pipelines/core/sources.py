@@ -42,7 +42,7 @@ class Closure:
 
 
 class SourceTree:
-    """The modules below some directories, read without being imported.
+    """The modules below some directories, read without being imported; each is looked for and read once.
 
     Four ways of reaching a module count: an `import` anywhere in a file (in a function too, but not under
     `if TYPE_CHECKING`); a text that is the dotted name of a module, as in `python -m envs.vector.worker`; a text that
@@ -64,6 +64,8 @@ class SourceTree:
         places: Mapping[str, Path] | None = None,
     ) -> None:
         self._roots, self._names, self._whole, self._places = roots, names or {}, tuple(whole), places or {}
+        self._found: dict[str, Path | None] = {}
+        self._code: dict[Path, bool] = {}
         self._reached: dict[Path, list[str]] = {}
         self._digests: dict[Path, str] = {}
         self._owners: Mapping[str, Sequence[str]] | None = None
@@ -112,11 +114,11 @@ class SourceTree:
 
     def find(self, module: str) -> Path | None:
         """The file of a module, None where no root has it."""
-        for path in self._paths(module):
-            for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
-                if file.is_file():
-                    return file
-        return None
+        if module not in self._found:
+            places = self._paths(module)
+            files = (file for path in places for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"))
+            self._found[module] = next((file for file in files if file.is_file()), None)
+        return self._found[module]
 
     def _is_own(self, top: str) -> bool:
         return any(path.is_dir() or path.with_name(f"{top}.py").is_file() for path in self._paths(top))
@@ -138,8 +140,17 @@ class SourceTree:
             path = self.find(".".join(parts[:length]))
             if path is not None and path.name != "__init__.py":
                 yield path, parts[: length - 1]
-            elif path is not None and _has_code(path):
+            elif path is not None and self._has_code(path):
                 yield path, parts[:length]
+
+    def _has_code(self, path: Path) -> bool:
+        """Whether a package's `__init__.py` holds more than a docstring."""
+        if path not in self._code:
+            body = _parse(path).body
+            self._code[path] = any(
+                not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body
+            )
+        return self._code[path]
 
     def _beside(self, module: str) -> list[str]:
         package = next((name for name in self._whole if module == name or module.startswith(f"{name}.")), None)
@@ -209,12 +220,6 @@ def _parse(path: Path) -> ast.Module:
         with suppress(SystemError):
             return ast.parse(text, str(path))
     return ast.parse(text, str(path))
-
-
-def _has_code(path: Path) -> bool:
-    """Whether a package's `__init__.py` holds more than a docstring."""
-    body = _parse(path).body
-    return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
 
 
 def versions(libraries: Iterable[str], owners: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -99,9 +99,12 @@ def base_of(root: Path, policy: Path) -> str:
     """The model that a trained policy stands on: the folder `base` beside it, or what its own record names.
 
     Raises:
-        PipelineError: it was built where the policy was trained, and is not here.
+        PipelineError: it was built where the policy was trained, and is not here; or the record is damaged.
     """
-    named = str(read_json(policy / "vldac.json")["config"]["model"]["base"])
+    try:
+        named = str(read_json(policy / "vldac.json")["config"]["model"]["base"])
+    except (KeyError, TypeError):
+        raise PipelineError(f"{policy / 'vldac.json'} is damaged; fetch or train the policy again") from None
     beside = policy.parent / "base"
     if beside.is_dir():
         return str(beside)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
+import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from vldac.utils import processes
 
 #: Sections of a params file that an evaluation may take from elsewhere; the others belong to the weights.
 EVALUATION_SECTIONS = ("env", "evaluate")
+#: Seconds for which the results of an evaluation stay on disk: a week.
+_KEPT = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -107,15 +112,13 @@ def evaluate(root: Path, version: Version, config: Config, say: Callable[[str], 
         say: takes every line that the evaluation prints.
 
     Returns:
-        A directory below `.local` with summary.json, filmstrip.png and the episodes.
+        A new directory below `.local` with summary.json, filmstrip.png and the episodes; it is kept for a week.
 
     Raises:
         StageError: the evaluation failed.
         PipelineError: the version's files cannot be fetched.
     """
-    directory = home(root) / "evaluations" / f"{version.name}-{version.number}"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    directory = _new_directory(home(root) / "evaluations", f"{version.name}-{version.number}")
     params = directory / "params.yaml"
     params.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     try:
@@ -140,6 +143,17 @@ def evaluate(root: Path, version: Version, config: Config, say: Callable[[str], 
             raise repro.failure(f"evaluation of {version}", code, lines)
     finally:
         shutil.rmtree(directory / "model", ignore_errors=True)  # the registry has it; it may be gigabytes
+    return directory
+
+
+def _new_directory(parent: Path, name: str) -> Path:
+    """One of this evaluation alone: others of the same version may run or be read. Old ones of it are removed."""
+    for old in parent.glob(f"{name}.*"):
+        with suppress(FileNotFoundError):  # another evaluation has removed it
+            if time.time() - old.stat().st_mtime > _KEPT:
+                shutil.rmtree(old)
+    directory = parent / f"{name}.{uuid.uuid4().hex[:8]}"
+    directory.mkdir(parents=True)
     return directory
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,14 @@ def finished(root: Path, failed: Mapping[str, str]) -> dict[str, list[dict[str, 
 
 
 def run_each(
-    root: Path, version: str, names: Iterable[str], profile: str
+    root: Path, version: str, options: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Runs benchmarks of a registered version, whose files are fetched once.
+
+    Args:
+        root: the project.
+        version: `NAME/3`.
+        options: of each benchmark, by its name; what is not given is the version's own.
 
     Returns:
         The summaries of those that succeeded, and by benchmark why the others failed.
@@ -61,17 +66,16 @@ def run_each(
     results: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     with benchmarks.opened(root, version) as subject:
-        for name in names:
+        for name, changes in options.items():
             with _collect_failure(failed, name):
-                results.append(run_benchmark(subject, name, profile))
+                results.append(run_benchmark(subject, name, changes))
     return results, failed
 
 
 @task(task_run_name="{benchmark} of {subject.name}", retries=1, retry_condition_fn=resumable, persist_result=False)
-def run_benchmark(subject: benchmarks.Subject, benchmark: str, profile: str) -> dict[str, Any]:
+def run_benchmark(subject: benchmarks.Subject, benchmark: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """See `benchmarks.run_benchmark`. A second attempt resumes from the records of the first."""
     log = get_run_logger()
-    changes = {"profile": profile} if profile else {}
     return benchmarks.run_benchmark(Path.cwd(), subject, benchmark, lambda line: log.info("%s", line), changes=changes)
 
 

@@ -26,9 +26,9 @@ from pipelines.core import tables
 from pipelines.core.errors import PipelineError, explain
 from pipelines.core.project import read_json, workspace
 from pipelines.evaluation import versions
-from pipelines.orchestration import artifacts, benchmark_tasks, readable, study_tasks, worker
+from pipelines.orchestration import artifacts, benchmark_tasks, forms, readable, study_tasks, worker
 from pipelines.orchestration.live import LiveProgress
-from pipelines.stages import code, worktrees
+from pipelines.stages import base_files, code, worktrees
 from pipelines.stages.repro import StageError, repro, resumable
 from pipelines.tracking import registry, runs
 from pipelines.tracking.benchmark_scores import Name as Benchmark
@@ -46,7 +46,9 @@ STEPS: tuple[Step, ...] = ("environment", "base", "train", "register", "evaluate
 Model = Annotated[str, Field(pattern=r"^(vldac-[a-z0-9._-]+)?$")]
 Selector = Annotated[str, Field(pattern=r"^(@?[A-Za-z][A-Za-z0-9_-]*|[1-9][0-9]*)$")]
 ParamsFile = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+\.yaml)?$")]
-Override = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*=[^\r\n]*$")]
+Preset = Annotated[str, Field(json_schema_extra={"enum": list(forms.preset_names())})]
+Override = Annotated[str, Field(pattern=forms.override_pattern())]
+BenchmarkOption = Annotated[str, Field(pattern=forms.option_pattern())]
 Episodes = Annotated[int, Field(ge=0, le=100_000)]
 Profile = Literal["", BenchmarkProfile]
 StudyProfile = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
@@ -139,7 +141,8 @@ def _log_promotion(done: registry.Promotion, *, dry_run: bool) -> None:
 @flow(name="train-pipeline", persist_result=False, validate_parameters=True)
 def train_pipeline(
     params_file: ParamsFile = "",
-    overrides: list[Override] = [],  # noqa: B006  # shown in the form, never changed
+    presets: list[Preset] = [],  # noqa: B006  # shown in the form, never changed
+    overrides: list[Override] = [],  # noqa: B006  # likewise
     steps: Annotated[list[Step], Field(min_length=1)] = list(STEPS),  # noqa: B006  # likewise
     force: bool = False,
 ) -> Outcome:
@@ -147,13 +150,15 @@ def train_pipeline(
 
     Args:
         params_file: Params file of the project, such as conf/numberline.yaml. Empty: params.yaml.
-        overrides: Changes to it, such as seed=3 or train.gamma=0.95. With these or a params file, the run works in a
+        presets: Sections that are taken from conf/ instead.
+        overrides: Changes to it, such as seed=3 or train.gamma=0.95. With any of these three, the run works in a
             checkout of its own and leaves params.yaml and the results of others as they are.
         steps: Steps to take. They run in the order of the default, whatever the order here.
         force: Run the stages among them even if they are up to date.
     """
     _die_with_worker()
-    with worktrees.enter(Path.cwd(), params_file or "params.yaml", overrides) as root:  # a wrong key stops here
+    changes = [*presets, *overrides]
+    with worktrees.enter(Path.cwd(), params_file or "params.yaml", changes) as root:  # a wrong value stops here
         return _train(root, steps, force=force)
 
 
@@ -164,6 +169,7 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
         log.info("in %s, a checkout with parameters of its own", root.relative_to(workspace(root)))
     registered = promotion = error = None
     failed: dict[str, str] = {}
+    base_files.link(root, config)  # DVC stops at a link that leads nowhere any more
     if not set(steps) <= {"register", "promote"}:
         stage("code", force=code.has_changed(root, config))  # DVC does not see the versions of installed packages
     for step in (name for name in STEPS if name in steps):
@@ -221,6 +227,7 @@ def evaluate_model(
     episodes: Episodes = 0,
     benchmarks: list[Benchmark] = [],  # noqa: B006  # shown in the form, never changed
     profile: Profile = "",
+    benchmark_options: list[BenchmarkOption] = [],  # noqa: B006  # likewise
 ) -> dict[str, Any]:
     """Evaluates a registered version on episodes that training never saw, and on the benchmarks that are named.
 
@@ -234,8 +241,10 @@ def evaluate_model(
         episodes: Episodes of each policy. 0: as many as the parameters say.
         benchmarks: Benchmarks besides the simulator.
         profile: Of these benchmarks. Empty: the version's own.
+        benchmark_options: Their options, such as limit=10 or agent=cot; each benchmark takes those that it has.
     """
     _die_with_worker()
+    options = forms.options_of(benchmarks, [*([f"profile={profile}"] if profile else []), *benchmark_options])
     found = _find_version(model, version)
     directory = evaluate(found, params_file, episodes)
     summary = versions.read_summary(directory)
@@ -246,7 +255,7 @@ def evaluate_model(
         _link(found)
     get_run_logger().info("%s\n%s", found, tables.text(summary, warm_started=warm_started))
     if benchmarks:
-        results, failed = benchmark_tasks.run_each(Path.cwd(), f"{found.name}/{found.number}", benchmarks, profile)
+        results, failed = benchmark_tasks.run_each(Path.cwd(), f"{found.name}/{found.number}", options)
         with _tolerate_server_errors():
             if results:
                 artifacts.table("benchmarks", tables.benchmark_rows({"trained": results}), str(found))
@@ -322,7 +331,7 @@ def study(profile: StudyProfile = "smoke", model: BaseModel = "", jobs: Jobs = 0
     Args:
         profile: Of conf/study, such as smoke, laptop or full, or a YAML file of the project.
         model: Hub id or directory of the model to start from. Empty: the profile's.
-        jobs: Cells at a time, each of one thread. 0: as many as there are cores.
+        jobs: Cells at a time. 0: as many as the cores serve.
     """
     _die_with_worker()
     results = study_tasks.run_study(profile, model, jobs)

@@ -21,7 +21,7 @@ def run_study(profile: str, model: str, jobs: int) -> Path:
     Args:
         profile: smoke, laptop, full, or a YAML file of the project.
         model: to start from instead; empty: the profile's.
-        jobs: cells at a time; 0: the cores.
+        jobs: cells at a time; 0: as many as the cores serve.
     """
     log, lines, results = get_run_logger(), list[str](), RESULTS / read(find(profile)).name
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.core import errors, extensions
+from pipelines.stages import base_files
 from pipelines.stages.common import arguments, require, run_module
 from vldac.config import load
 
@@ -17,11 +18,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     out, metrics = root / "models/base", root / "metrics/base.json"
     for path in (out, metrics):
         path.parent.mkdir(parents=True, exist_ok=True)
+    config = load(root / options.params)
+    base_files.link(root, config)  # whoever checked out another params.yaml has the links of the one before
     run_module(
         "vldac.warm_start",
         *("--params", options.params, "--out", out, "--metrics", metrics),
         root=root,
-        env=extensions.environment(root, load(root / options.params)),
+        env=extensions.environment(root, config),
     )
     require(out)
     require(metrics)

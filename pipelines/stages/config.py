@@ -1,4 +1,7 @@
-"""First half of stage `environment`: params.yaml with its presets resolved, which every other stage reads."""
+"""First half of stage `environment`: params.yaml with its presets resolved, which every other stage reads.
+
+It also links the files of a base of one's own; see `base_files`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import yaml
 
 from benchmarks.harness import section
 from pipelines.core import errors
+from pipelines.stages import base_files
 from pipelines.stages.common import arguments
 from vldac.config import load
 
@@ -18,7 +22,7 @@ _HEADER = "# Written by `dvc repro` from params.yaml and the presets in conf/: c
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes config.yaml."""
+    """Writes config.yaml and data/base."""
     options = arguments(argv, __doc__, params=Path("params.yaml"))
     config = load(options.root / options.params)
     values = config.model_dump(mode="json")
@@ -27,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     aside = path.with_name(f".{path.name}.writing")
     aside.write_text(_HEADER + yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     aside.replace(path)
+    base_files.link(options.root, config)
     return 0
 
 

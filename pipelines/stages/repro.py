@@ -6,8 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from pipelines.core.errors import PipelineError
 from vldac.utils import processes
@@ -21,6 +24,8 @@ _CHATTER = re.compile(
 _SUPPORT = re.compile(r"Having any troubles\?|https://dvc\.org/(support|doc|chat)\S*\W*$")
 _INVALID = re.compile(r"'(?:\S*/)?(dvc\.(?:lock|yaml))' is invalid")
 NO_GIT = "the project is not in git; type `git init && git add -A && git commit -m start`, then the same command again"
+_BLOCKER = re.compile(r"\(PID (\d+)\): ")
+_LOCK = re.compile(r"remove '(.+/rwlock)' and try again")
 _EXITED = re.compile(r"exited with (-?\d+)\s*$")
 
 
@@ -100,7 +105,7 @@ def failure(name: str, code: int, lines: Sequence[str]) -> StageError:
     if said:
         return StageError(said[-1], interrupted=interrupted)
     if any("is busy" in line for line in lines):
-        return StageError("another dvc command works in this project; wait for it or stop it")
+        return StageError(_busy(lines))
     if interrupted:
         return StageError(f"stage {name} was ended by a signal (exit code {exited}); run it again", interrupted=True)
     if any(line.endswith("is not a git repository") for line in lines):
@@ -117,3 +122,23 @@ def failure(name: str, code: int, lines: Sequence[str]) -> StageError:
         before = [line for line in said if line.startswith("ERROR: ")] or said
     last = (before or said or [f"exit code {code}"])[-1].removeprefix("ERROR: ")
     return StageError(f"stage {name}: {last}")
+
+
+def _busy(lines: Sequence[str]) -> str:
+    """What to do about the processes that DVC waits for: it knows them by number, and a number may be given again."""
+    blockers = [int(match[1]) for line in lines for match in _BLOCKER.finditer(line)]
+    lock = next((match[1] for line in lines if (match := _LOCK.search(line))), None)
+    if lock and blockers and all(map(_is_another_program, blockers)):
+        return (
+            f"a dvc command that was killed has left a lock, and process {blockers[0]} that it names is another "
+            f"program now; type `rm '{lock}'` and the same command again"
+        )
+    named = f" (process {', '.join(map(str, blockers))})" if blockers else ""
+    return f"another dvc command works in this project{named}; wait for it or stop it"
+
+
+def _is_another_program(pid: int) -> bool:
+    """Whether a running process is certainly none of DVC."""
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return not any("dvc" in part for part in psutil.Process(pid).cmdline())
+    return False

@@ -99,7 +99,8 @@ def collect_exports(out: Path, config: Config, run: rundir.RunDirectory) -> None
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     index = []
-    for update in config.exported_updates:
+    last = len(read_lines(run.metrics))  # a run may end before its time, see train.stop_at
+    for update in (each for each in config.exported_updates if each < last):
         name = f"update-{update:06d}"
         shutil.copytree(require(run.exports / name), out / name)
         index.append({"path": name, "update": update, "environment_steps": update * config.steps_per_update})

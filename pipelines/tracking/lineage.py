@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import content_hash
+from pipelines.core.project import cache_directory, content_hash
 from pipelines.tracking import runs
 from pipelines.tracking.exports import CONTENT
+from vldac.utils.files import model_digest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -116,7 +117,7 @@ def cached_hash(cache: Path, md5: str, name: str) -> str | None:
     """`content_hash` of a directory as it lies in DVC's cache, None where the cache does not hold all of it.
 
     Args:
-        cache: `.dvc/cache/files/md5`.
+        cache: `files/md5` of the cache.
         md5: of the directory, `<32 hex digits>.dir`.
         name: what the directory is called in the project.
     """
@@ -145,12 +146,27 @@ def _object(cache: Path, md5: str) -> Path:
 def check_cache(root: Path, tags: Mapping[str, str]) -> str:
     """Whether the weights that a version names lie in this project's DVC cache, and are those that were registered."""
     md5 = tags.get("dvc.md5", "")
-    found = cached_hash(root / ".dvc/cache/files/md5", md5, Path(tags.get("dvc.path", "policy")).name)
+    found = cached_hash(cache_directory(root) / "files/md5", md5, Path(tags.get("dvc.path", "policy")).name)
     if found is None:
         return "not in this project's DVC cache (dvc pull may bring them)"
     if found != tags.get(CONTENT):
         return f"DAMAGED: the DVC cache holds other weights under {md5}"
     return "in the DVC cache, with the same hash"
+
+
+def base_of(tags: Mapping[str, str]) -> str:
+    """The base that a version names; of a directory also that the registry does not hold it, and what is there now."""
+    name = tags.get("model.base", "unknown")
+    if name == "tiny" or not (recorded := tags.get("base.digest")):
+        return f"{name} {tags.get('model.revision', '')}".strip()
+    here = Path(name)
+    if not here.is_dir():
+        state = "it is not on this machine"
+    elif model_digest(here) == recorded:
+        state = "its files here are the same"
+    else:
+        state = "its files here are OTHERS"
+    return f"{name} (digest {recorded}), a directory that the registry does not hold; {state}"
 
 
 def trace(root: Path, version: ModelVersion) -> list[tuple[str, str]]:
@@ -164,7 +180,7 @@ def trace(root: Path, version: ModelVersion) -> list[tuple[str, str]]:
         ("DVC hash", tags.get("dvc.md5", "unknown")),
         ("content", f"sha256 {tags.get(CONTENT, 'unknown')}"),
         ("weights", check_cache(root, tags)),
-        ("base", f"{tags.get('model.base')} {tags.get('model.revision', '')}".strip()),
+        ("base", base_of(tags)),
         ("environment", tags.get("env", "unknown")),
         ("seed", tags.get("seed", "unknown")),
         ("MLflow run", version.run_id or "unknown"),

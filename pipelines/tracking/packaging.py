@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from pipelines.core import extensions
 from pipelines.core.project import home, package_directory
 from pipelines.tracking import exports
+from vldac.config import Config
 
 #: What a model needs beside its own files, at the versions that trained it.
 REQUIREMENTS = (
@@ -19,11 +21,12 @@ REQUIREMENTS = (
 )
 
 
-def log_model(root: Path, run_id: str, tags: Mapping[str, str], step: int) -> str:
+def log_model(root: Path, config: Config, run_id: str, tags: Mapping[str, str], step: int) -> str:
     """Logs models/policy with models/base (of a hub model: its name and revision) and the code that runs both.
 
     Args:
         root: the project.
+        config: whose code of one's own goes along.
         run_id: of the MLflow run that trained it.
         tags: of the logged model.
         step: environment steps that it was trained for.
@@ -36,6 +39,8 @@ def log_model(root: Path, run_id: str, tags: Mapping[str, str], step: int) -> st
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema  # noqa: PLC0415
     from mlflow.types.schema import AnyType  # noqa: PLC0415
 
+    extensions.make_importable(root, config)  # MLflow tries the model here
+    code = [*(package_directory(root, name) for name in ("vldac", "envs")), *extensions.packaged(root, config)]
     text = DataType.string
     signature = ModelSignature(
         inputs=Schema([ColSpec(AnyType(), "image"), ColSpec(text, "instruction")]),
@@ -52,8 +57,8 @@ def log_model(root: Path, run_id: str, tags: Mapping[str, str], step: int) -> st
         logged = mlflow.pyfunc.log_model(
             name="policy",
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={"policy": str(policy), "base": str(base)},
-            code_paths=[str(package_directory(root, name)) for name in ("vldac", "envs")],
+            artifacts={"policy": policy.resolve().as_uri(), "base": base.resolve().as_uri()},  # a path may have a "#"
+            code_paths=[str(path) for path in code],
             pip_requirements=requirements(),
             signature=signature,
             input_example={"image": _blank_png(), "instruction": "Which action leads to the red box?"},

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import content_hash, family, read_json, read_lock, revision, workspace
+from pipelines.core.project import base_digest, content_hash, family, read_json, read_lock, revision, workspace
 from pipelines.core.rundir import RunIdentity
 from pipelines.tracking import benchmark_scores, exports, packaging, runs
 from pipelines.tracking.datasets import evaluation_set, log_input
@@ -85,8 +85,8 @@ def register(root: Path, config: Config) -> Registered:
             tags = {**_lineage(root, config, content, identity), **experiment}
             exports.log(client, root, run_id, tags)
             logged = exports.find(client, content)
-            step = config.updates * config.steps_per_update
-            model_id = logged.model_id if logged else packaging.log_model(root, run_id, tags, step)
+            step = _trained_steps(root)
+            model_id = logged.model_id if logged else packaging.log_model(root, config, run_id, tags, step)
             _create_registered_model(client, name)
             made = client.create_model_version(
                 name, source=f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id
@@ -126,6 +126,7 @@ def _lineage(root: Path, config: Config, content: str, identity: RunIdentity) ->
         "git.dirty": str(at.dirty).lower(),
         "env": config.env.id,
         "seed": str(config.seed),
+        "base.digest": base_digest(root) or "",
         "model.base": config.model.base,
         "model.revision": config.model.revision or "",
         "params": json.dumps(config.model_dump(mode="json"), sort_keys=True),
@@ -271,6 +272,11 @@ def score_in(tags: Mapping[str, str], policy: str = "trained") -> Score | None:
     )
 
 
+def _trained_steps(root: Path) -> int:
+    """Environment steps of models/policy; a run may end before `train.total_steps`."""
+    return int(read_json(root / "metrics/train.json")["environment_steps"])
+
+
 def _baselines(version: ModelVersion) -> dict[str, Score]:
     named = {"the base model": score_of(version, "base"), "the random policy": score_of(version, "random")}
     return {name: score for name, score in named.items() if score is not None}
@@ -293,7 +299,7 @@ def _record(
     }
     if all(version.tags.get(key) == value for key, value in tags.items()):
         return
-    run_id, step = version.run_id, config.updates * config.steps_per_update
+    run_id, step = version.run_id, _trained_steps(root)
     benchmark = evaluation_set(root, config, config.evaluate.episodes)
     log_input(client, run_id, benchmark)
     for policy in ("random", "base", "trained"):

@@ -60,6 +60,8 @@ def tracking_uri(root: Path) -> str:
 
 def without_credentials(uri: str) -> str:
     """The address without user, password, query and fragment: safe in a log and in a file."""
+    if uri.startswith("sqlite:"):  # a path, which may have a "#"
+        return uri
     user = urlsplit(uri).netloc.rpartition("@")[0]
     bare = uri.partition("?")[0].partition("#")[0]
     return bare.replace(f"{user}@", "", 1) if user else bare

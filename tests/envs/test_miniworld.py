@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pyglet
 import pytest
 
 from envs.miniworld.env import MiniWorld
@@ -54,6 +55,19 @@ def test_is_the_packages_own_environment(name: str) -> None:
             assert np.array_equal(observation["frames"][0], frame)
             assert numbers == bare_numbers
         env.close()
+
+
+@pytest.mark.parametrize("texture", ["cardboard_4", "lava_1", "water_1"])  # RGB, RGBA, a palette
+def test_textures_are_decoded_as_pyglet_does(texture: str) -> None:
+    from miniworld.utils import get_file_path  # noqa: PLC0415  # once the environment has told pyglet to be headless
+
+    path = get_file_path("textures", texture, "png")
+    ours, pyglets = (load(path).get_image_data() for load in (pyglet.image.load, pyglet.image.load.func))
+    assert (ours.width, ours.height) == (pyglets.width, pyglets.height)
+    rgba = [
+        np.frombuffer(image.get_data("RGBA", 4 * image.width), np.uint8).reshape(-1, 4) for image in (ours, pyglets)
+    ]
+    assert np.array_equal(rgba[0][:, :3], rgba[1][:, :3])  # of RGB, pyglet makes an alpha that is its red
 
 
 def test_simulators_of_one_process_do_not_share_walls() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from envs.vector import VectorEnv, training_seeds
-from envs.webshop import WebShop
+from envs.webshop import WebShop, browser
 from envs.webshop.screens import _ServerLease
 
 SIZE: dict[str, Any] = {"width": 240, "height": 180}
@@ -142,6 +142,28 @@ def test_whatever_ends_is_started_again(env: WebShop, which: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("which", [browsers, drivers])
+def test_what_hangs_is_killed_and_not_waited_for(
+    env: WebShop, which: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = frames(env)
+    env.reset(seed=1)
+    monkeypatch.setattr(browser, "_DEADLINE", 2_000.0)
+    left: list[list[int]] = []
+    stopped, stop = which(), browser._Chromium.stop
+
+    def recorded(chromium: browser._Chromium) -> None:
+        left.append(wait_until_gone(stopped))
+        stop(chromium)
+
+    monkeypatch.setattr(browser._Chromium, "stop", recorded)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    assert np.array_equal(act(env, WAY[0]), undisturbed[1])
+    assert left == [[]]  # half a minute is what closing such a browser in order takes
+
+
+@pytest.mark.slow
 def test_threads_have_browsers_of_their_own(env: WebShop) -> None:
     expected = frames(env)
     got: list[Any] = []
@@ -170,7 +192,7 @@ def test_any_size(size: tuple[int, int]) -> None:
 
 PROGRAM = """
 import sys
-from envs.webshop import WebShop
+from envs.webshop import WebShop, browser
 world = WebShop(width=64, height=64, catalogue="small")
 world.reset(seed=0)
 print("ready", flush=True)

@@ -135,6 +135,5 @@ class Served:
 def clean_environment(root: Path) -> dict[str, str]:
     """The environment of a user of the project in `root`, without this user's own variables."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PREFECT_", "DVC_", "PYTHONPATH"))}
-    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
     env["PYTHONPATH"] = str(root)
     return env

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
 
 from pipelines.commands.run import environment
+from pipelines.tracking import runs
 from tests.integration.service_client import clean_environment, free_port, until
 from vldac.utils.processes import kill_when_parent_dies
 
@@ -32,18 +35,28 @@ PARAMS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that a stage of this project runs must not find that stage's servers and settings."""
-    for name in list(os.environ):
-        if name.startswith(("MLFLOW_", "PREFECT_", "DVC_")):
-            monkeypatch.delenv(name)
+@pytest.fixture(scope="session")
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's, whose tables take a second to make."""
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    with mock.patch.dict(os.environ, runs._DEFAULTS):
+        import mlflow  # noqa: PLC0415  # seconds to import, and it reads the environment
+
+        mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
+    return database
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project's directory, current and committed."""
-    root = tmp_path / "project"
+def mlflow_database(_empty_database: Path, tmp_path: Path) -> None:
+    """The database of a project in `tmp_path`."""
+    (tmp_path / ".local").mkdir()
+    shutil.copy(_empty_database, tmp_path / ".local")
+
+
+@pytest.fixture(scope="session")
+def _committed_project(_empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `project` copies."""
+    root = tmp_path_factory.mktemp("template") / "project"
     root.mkdir()
     ignore = shutil.ignore_patterns("__pycache__")
     for package in ("vldac", "envs", "benchmarks", "pipelines", "conf", "extensions"):
@@ -56,11 +69,44 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for section, values in PARAMS.items():
         params[section] |= values
     (root / "params.yaml").write_text(yaml.safe_dump(params))
+    with chdir(root):
+        call("git", "init", "-q")
+        dvc("init", "-q")
+        dvc("config", "core.analytics", "false")
+        commit("start")
+        call("git", "repack", "-adq")  # one file in place of hundreds
+    (root / ".local").mkdir()
+    shutil.copy(_empty_database, root / ".local")
+    return root
+
+
+@pytest.fixture(scope="session")
+def _finished_project(_committed_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `finished_project` copies."""
+    root = tmp_path_factory.mktemp("finished") / "project"
+    shutil.copytree(_committed_project, root, symlinks=True)
+    with chdir(root):
+        dvc("repro")
+        commit("results")
+    return root
+
+
+@pytest.fixture
+def project(_committed_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's directory, current and committed."""
+    return _copied(_committed_project, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def finished_project(_finished_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same after `dvc repro`, its results committed."""
+    return _copied(_finished_project, tmp_path, monkeypatch)
+
+
+def _copied(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "project"
+    shutil.copytree(template, root, symlinks=True)
     monkeypatch.chdir(root)
-    call("git", "init", "-q")
-    dvc("init", "-q")
-    dvc("config", "core.analytics", "false")
-    commit("start")
     return root
 
 
@@ -103,10 +149,7 @@ def shared_server(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def call(*command: str, code: int = 0, env: dict[str, str] | None = None) -> str:
     """Runs a command to its end and returns all that it printed."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path, **(env or {})}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})})
     printed = done.stdout + done.stderr
     assert done.returncode == code, printed
     return printed

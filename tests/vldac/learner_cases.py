@@ -34,7 +34,7 @@ UPDATES = 2
 
 @dataclass
 class Outcome:
-    """What a learner ended with."""
+    """What a learner ended with; no value head where the algorithm has no critic."""
 
     weights: dict[str, Tensor]
     value_head: dict[str, Tensor]
@@ -79,6 +79,7 @@ def make_rollout(config: Config, vlm: VLM) -> Rollout:
         return vlm.encode([o["frames"] for o in shown], texts)
 
     rollout = Rollout()
+    episodes = [0] * columns
     for number in range(config.rollout.steps):
         row = prompts(columns)
         responses = TransformersEngine(vlm).generate(
@@ -98,10 +99,15 @@ def make_rollout(config: Config, vlm: VLM) -> Rollout:
                     terminated=bool(end < 0.2),
                     truncated=bool(end > 0.75),
                     final_prompt=final if end > 0.75 else None,
+                    episode=episode,
                 )
-                for prompt, response, end, final in zip(row, responses, ends, finals, strict=True)
+                for prompt, response, end, final, episode in zip(row, responses, ends, finals, episodes, strict=True)
             ]
         )
+        episodes = [
+            episode + int(step.terminated or step.truncated)
+            for episode, step in zip(episodes, rollout.steps[-1], strict=True)
+        ]
     rollout.last_prompts = prompts(columns)
     return rollout
 
@@ -134,8 +140,8 @@ def run_case(config: Config, base: Path, runtime: Runtime, state: Path | None = 
         metrics.append(learner.update(rollout, update))
         if state:
             learner.save(state / str(update + 1))
-    assert learner.critic is not None
-    return Outcome(weights_of(learner), learner.critic.head.state_dict(), metrics)
+    head = learner.critic.head.state_dict() if learner.critic else {}
+    return Outcome(weights_of(learner), head, metrics)
 
 
 def main(base: str, out: str, params: str, state: str = "", first: str = "0") -> None:

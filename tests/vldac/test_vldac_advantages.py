@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vldac.advantages import explained_variance, gae
+from vldac.advantages import episode_numbers, episode_returns, explained_variance, gae, group_relative, leave_one_out
 
 
 def rollout(steps: int = 24, simulators: int = 5) -> dict[str, Tensor]:
@@ -90,3 +90,23 @@ def test_explained_variance_is_one_zero_or_negative_where_it_should_be() -> None
     assert explained_variance(torch.zeros(4), returns) == pytest.approx(0)
     assert explained_variance(-returns, returns) == pytest.approx(-3)
     assert explained_variance(returns, torch.full((4,), 2.0)) == 0
+
+
+def test_the_returns_of_episodes_by_hand() -> None:
+    # Simulator 0: an episode of two steps, one of one step, an open one. Simulator 1: one open episode.
+    episodes = torch.tensor([[4, 8], [4, 8], [5, 8], [6, 8]])
+    ended = torch.tensor([[0, 0], [1, 0], [1, 0], [0, 0]]).bool()
+    rewards = torch.tensor([[1.0, 1], [2, 1], [3, 1], [4, 1]])
+    returns = episode_returns(rewards, ended, episode_numbers(episodes), gamma=0.5)
+    expected = torch.tensor([[1 + 0.5 * 2, torch.nan], [3.0, torch.nan], [torch.nan, torch.nan]])
+    assert torch.equal(returns.nan_to_num(-9), expected.nan_to_num(-9))
+
+
+def test_what_does_not_count_moves_no_other_and_what_is_alone_has_no_advantage() -> None:
+    nan = torch.nan
+    returns = torch.tensor([[1.0, 4.0, nan], [nan, 5.0, nan], [nan, nan, nan], [2.0, 2.0, 2.0]])
+    assert leave_one_out(returns).tolist() == [[-3, 3, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert group_relative(returns, scale=False).tolist() == [[-1.5, 1.5, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
+    scaled = group_relative(returns, scale=True)
+    assert float(scaled[0, 1]) == pytest.approx(1.5 / (4.5**0.5 + 1e-4))  # the deviation of a sample of two
+    assert not scaled[1:].any()

@@ -74,6 +74,29 @@ def test_statistics_resume_from_json() -> None:
     assert resumed.state_dict() == whole.state_dict()
 
 
+def test_a_target_is_reached_once_a_whole_window_has_kept_it_for_five_updates() -> None:
+    statistics, now = EpisodeStatistics(), 0
+    for update in range(1, 20):
+        rows = [{"began": now + i, "success": update > 4, "return": 1.0, "length": 1, "seed": i} for i in range(25)]
+        now += 25
+        statistics.add(rows, now)
+        # From the 8th update on, the last hundred are of the 5th and later; the 12th is the fifth in a row.
+        assert statistics.reached(1.0) == (update >= 12)
+        assert statistics.reached(0.0) == (update >= 8)  # from the 4th on there are a hundred
+        assert not statistics.reached(None)
+        resumed = EpisodeStatistics()
+        resumed.load_state_dict(json.loads(json.dumps(statistics.state_dict())))
+        assert resumed.reached(1.0) == statistics.reached(1.0)
+
+
+def test_what_began_after_an_abandoned_episode_is_never_counted() -> None:
+    statistics = EpisodeStatistics()
+    row = {"success": True, "return": 1.0, "length": 1, "seed": 0}
+    statistics.add([{**row, "began": 3}, {**row, "began": 9}], 5)
+    statistics.abandon()
+    assert "episode/count" not in statistics.add([], 20)
+
+
 def metrics(update: int, **changes: float) -> dict[str, float]:
     return {
         "update": update,

@@ -5,7 +5,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,13 @@ import torch
 from learner_cases import UPDATES, Outcome, make_learner, make_rollout, run_case, sampler, start_vlm, weights_of
 from torch import Tensor
 
-from vldac.config import Config
-from vldac.distributed import Runtime, process_group
+from vldac.config import Config, parse
+from vldac.distributed import Runtime
 from vldac.health import HealthError
 from vldac.learner import Learner, learning_rate
 from vldac.minibatches import minibatches
 from vldac.models.vlm import VLM
 from vldac.rollout import Rollout
-from vldac.utils.libraries import quiet
 from vldac.utils.seeding import derive_seed
 from vldac.value_head import ValueHead
 
@@ -36,17 +34,6 @@ WHOLE = {
         "max_grad_norm": CLIPPED,
     }
 }
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Iterator[Runtime]:
-    """A process group of one; what it leaves in the environment must not reach other tests' subprocesses."""
-    before = dict(os.environ)
-    quiet()
-    with process_group(1) as group:
-        yield group
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
@@ -457,6 +444,33 @@ def test_two_ranks_at_every_zero_stage_learn_what_one_process_learns_from_all_st
     )
     assert_same(resumed.weights, first.weights, 1e-5)
     assert_same(resumed.value_head, first.value_head, 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [
+        ("rl4vlm", {}),
+        ("loop", {"group_size": 2, "ratio": "episode"}),
+        ("grpo", {"group_size": 2, "length_normalization": "rollout"}),
+        ("ppo_token", {}),
+    ],
+)
+def test_two_ranks_learn_what_one_process_learns_with_every_algorithm(
+    algorithm: str, options: dict[str, Any], tiny_params: Any, tiny_base: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    train = {**WHOLE["train"], "algorithm": algorithm, "algorithm_options": options}
+    params = tiny_params({"train": train, "deepspeed": {"ranks": 2, "zero_stage": 2}})
+    state = tmp_path / "state"
+    first, second = run_ranks(tiny_base, tmp_path, params, str(state))
+    whole = run_case(parse(tiny_params({"train": train})), tiny_base, runtime)
+    resumed, _ = run_ranks(tiny_base, tmp_path / "resumed", params, str(state), "1")
+    assert bool(first.value_head) == (algorithm not in {"loop", "grpo"})
+    for outcome, tolerance in ((second, 0.0), (resumed, 0.0), (whole, 1e-5)):
+        assert_same(first.weights, outcome.weights, tolerance)
+        assert_same(first.value_head, outcome.value_head, tolerance)
+    for name in first.metrics[0].keys() & {"rollout/zero_advantage_steps", "rollout/incomplete_episode_steps"}:
+        assert first.metrics[0][name] == pytest.approx(whole.metrics[0][name], rel=1e-4)
 
 
 @pytest.mark.slow

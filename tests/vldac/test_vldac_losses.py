@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vldac.losses import clipped_policy_loss, kl_penalty, step_mean, value_loss
+from vldac.losses import clipped_policy_loss, clipped_surrogate, kl_penalty, outside, step_mean, value_loss
 
 CLIP = 0.2
 
@@ -132,3 +132,18 @@ def test_junk_outside_the_responses_never_reaches_a_loss() -> None:
     assert policy_loss(junk) == policy_loss(b)
     penalties = [kl_penalty(x["new"], x["reference"], x["mask"]) for x in (junk, b)]
     assert penalties[0] == penalties[1]
+
+
+def test_the_upper_limit_of_a_ratio_may_be_another_one() -> None:
+    ratios, ones = torch.tensor([0.7, 0.85, 1.0, 1.25, 1.4]), torch.ones(5)
+    assert torch.allclose(clipped_surrogate(ratios, ones, 0.2, 0.3), torch.tensor([0.7, 0.85, 1.0, 1.25, 1.3]))
+    assert torch.allclose(clipped_surrogate(ratios, -ones, 0.2, 0.3), torch.tensor([-0.8, -0.85, -1.0, -1.25, -1.4]))
+    assert outside(ratios, 0.2, 0.3).tolist() == [1, 0, 0, 0, 1]
+    assert outside(ratios, 0.2).tolist() == [1, 0, 0, 1, 1]
+
+
+def test_each_token_may_have_an_advantage_of_its_own() -> None:
+    b = batch()
+    shared = b["advantages"].unsqueeze(-1).expand_as(b["new"])
+    same, _ = clipped_policy_loss(b["new"], b["old"], shared, b["mask"], CLIP)
+    assert same == policy_loss(b)

@@ -54,6 +54,20 @@ def test_memory_follows_the_zero_stage() -> None:
         for name, from_stage in (("optimizer_mib", 1), ("gradients_mib", 2), ("weights_mib", 3)):
             ratio = 2 if stage >= from_stage else 1
             assert found[name] == pytest.approx(one[name] / ratio, abs=0.1)
+        assert found["reference_mib"] == one["reference_mib"] > 0  # every rank has all of it
+
+
+def test_memory_follows_the_length_of_a_pass_and_checkpoints() -> None:
+    def activations(**train: Any) -> float:
+        memory = plan(parse({"train": train}))["memory"]
+        assert isinstance(memory, dict)
+        return float(memory["activations_mib"])
+
+    # 4 x 3 cells of 16 pixels, 100 tokens of text and 24 of response; 4 layers of 12 x 128 and 4 x 384 float32 numbers
+    assert activations(micro_batch_size=8) == pytest.approx(8 * 136 * 4 * 3072 * 4 / 2**20, abs=0.1)
+    assert activations(micro_batch_size=16) == pytest.approx(2 * activations(micro_batch_size=8), abs=0.1)
+    assert activations(token_budget=136) == pytest.approx(activations(micro_batch_size=1), abs=0.1)
+    assert activations(gradient_checkpointing=True) < 0.4 * activations()
 
 
 def test_a_model_that_cannot_be_reached_leaves_its_memory_unknown() -> None:

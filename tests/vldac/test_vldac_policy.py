@@ -14,7 +14,8 @@ from vldac import parsing, policy, train
 from vldac.acting import load_actor
 from vldac.config import ConfigError, ModelConfig
 from vldac.evaluation import model
-from vldac.models.vlm import VLM, WeightsError
+from vldac.models.files import WeightsError
+from vldac.models.vlm import VLM
 from vldac.utils.errors import report_errors
 from vldac.value_head import ValueHead
 
@@ -77,6 +78,15 @@ def test_weights_are_safetensors_only(saved: Any, kind: str) -> None:
     assert "README.md" not in files
 
 
+@pytest.mark.parametrize("kind", ["adapter", "weights", "base"])
+def test_colleagues_may_read_weights_as_they_may_read_any_other_file(
+    saved: Any, tiny_base: Path, kind: str, tmp_path: Path
+) -> None:
+    (tmp_path / "any").touch()
+    directory = tiny_base if kind == "base" else saved[kind][0]
+    assert {path.stat().st_mode for path in directory.iterdir()} == {(tmp_path / "any").stat().st_mode}
+
+
 def test_whole_weights_need_no_base(saved: Any, tmp_path: Path) -> None:
     directory, expected, _, model = saved["weights"]
     assert torch.equal(log_probs(policy.load(directory, tmp_path / "nowhere", model)), expected)
@@ -95,6 +105,22 @@ def test_a_pointer_stands_for_the_model_that_it_names(tiny_base: Path, tmp_path:
     model = ModelConfig()
     pointed = policy.load_base(tmp_path / "base", model)
     assert torch.equal(log_probs(pointed), log_probs(policy.load_base(tiny_base, model)))
+
+
+def test_a_pointer_to_files_that_have_changed_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    own, pointer = tmp_path / "own", tmp_path / "base"
+    shutil.copytree(tiny_base, own)
+    policy.write_pointer(pointer, str(own), None)
+    weights = load_file(own / "model.safetensors")
+    save_file({name: 0.5 * tensor for name, tensor in weights.items()}, own / "model.safetensors", {"format": "pt"})
+    for load in (lambda: policy.load_base(pointer, ModelConfig()), lambda: model.load(pointer, None)):
+        with pytest.raises(WeightsError, match=r"own has changed since .*base was made of it .*; bring its files back"):
+            load()
+    policy.write_pointer(pointer, str(own), None)
+    policy.load_base(pointer, ModelConfig())
+    shutil.rmtree(own)
+    with pytest.raises(FileNotFoundError, match=r"base stands for the directory .*own, which is not on this machine"):
+        policy.load_base(pointer, ModelConfig())
 
 
 def test_one_byte_anywhere_makes_another_model(tmp_path: Path) -> None:
@@ -271,3 +297,29 @@ def test_a_dry_run_refuses_what_a_run_would_fail_at(tiny_params_file: Any, capsy
     )
     assert "did you mean the preset model=qwen2-vl-7b?" in fails("model.base=qwen2-vl-7b")
     assert "algorithm 'nowhere:Class' needs the module 'nowhere'" in fails("train.algorithm=nowhere:Class")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", '"text"', "{", "[" * 100_000, '{"adapter": true, "config": []}', "\xff"]
+)
+def test_a_damaged_description_and_a_damaged_pointer_are_one_line(text: str, tmp_path: Path, tiny_base: Path) -> None:
+    for name in ("vldac.json", "base.json"):
+        (tmp_path / name).write_text(text, encoding="latin-1")
+    for load in (
+        lambda: policy.describe(tmp_path),
+        lambda: load_actor(tmp_path, tiny_base),
+        lambda: model.load(tiny_base, tmp_path),
+        lambda: policy.load_base(tmp_path, ModelConfig()),
+        lambda: policy.identity(tmp_path),
+    ):
+        with pytest.raises(WeightsError, match=r"(vldac|base)\.json is damaged") as error:
+            load()
+        assert "\n" not in str(error.value)
+
+
+def test_a_description_of_another_version_is_one_line(tmp_path: Path, tiny_base: Path) -> None:
+    (tmp_path / "vldac.json").write_text('{"adapter": true, "config": {"model": {"base": 3}}}')
+    for load in (lambda: load_actor(tmp_path, tiny_base), lambda: model.load(tiny_base, tmp_path)):
+        with pytest.raises(WeightsError, match=r"vldac\.json is damaged, or of another version of vldac \(") as error:
+            load()
+        assert "\n" not in str(error.value)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from envs.registry import registered
+from vldac import algorithms
 from vldac.config import Config, ConfigError, load, parse, presets
 from vldac.config.presets import PresetError, resolve
 
@@ -138,8 +139,23 @@ def test_every_whole_run_is_a_valid_configuration(path: Path) -> None:
 
 
 def test_the_presets_of_the_default_run_are_the_defaults() -> None:
-    named = {"model": "tiny", "env": "miniworld-onerooms6fast", "train": "tiny", "rollout": "tiny", "deepspeed": "cpu"}
+    named = {
+        "model": "tiny",
+        "env": "miniworld-onerooms6fast",
+        "train": "tiny",
+        "rollout": "tiny",
+        "deepspeed": "two-cpu-ranks",
+    }
     assert parse(resolve(named, SECTIONS)) == Config()
+
+
+@pytest.mark.parametrize("name", ["rl4vlm", "loop", "grpo", "ppo-token"])
+@pytest.mark.parametrize(("env", "steps"), [("numberline", 20), ("miniworld-onerooms6fast", 50)])
+def test_the_presets_of_algorithms_fit_both_small_environments(name: str, env: str, steps: int) -> None:
+    config = parse(resolve({"env": env, "train": name, "rollout": {"steps": steps}}, SECTIONS))
+    algorithm = algorithms.make(config.train)
+    assert config.env.num_envs % algorithm.group_size == 0
+    assert f"{steps} for" in (CONF / f"train/{name}.yaml").read_text() or not algorithm.whole_episodes
 
 
 def test_presets_are_found_wherever_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

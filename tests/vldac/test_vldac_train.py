@@ -268,6 +268,24 @@ def test_two_ranks_train_one_policy_and_write_each_line_once(
     assert other.result() == run.result()
 
 
+@pytest.mark.slow
+def test_a_run_ends_early_once_its_success_has_been_kept(
+    tiny_params_file: Any, tiny_base: Path, tmp_path: Path
+) -> None:
+    changes = {"env": {"num_envs": 16}, "rollout": {"steps": 16}, "checkpoint": {"every": 50}}
+    train = {"total_steps": 50 * 256, "batch_size": 64, "micro_batch_size": 64, "stop_at": 0.0, "epochs": 1}
+    run = Run(tmp_path / "a", tiny_params_file({**changes, "train": train}), tiny_base)
+    output = run.finish()
+    rows = run.rows()
+    full = [row["update"] for row in rows if row.get("episode/success_last_100_count") == 100]
+    assert len(rows) == full[0] + 4 < 50
+    assert f"ending at {rows[-1]['environment_steps']} of 12800 environment steps (train.stop_at)" in output
+    assert json.loads((run.policy / "vldac.json").read_text())["environment_steps"] == rows[-1]["environment_steps"]
+    before = run.result()
+    run.finish()  # it has ended: the same command trains no more
+    assert run.result() == before
+
+
 def compared(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
     """Of each update, what depends on the trajectories and the losses."""
     sections = ("episode/", "loss/", "rollout/", "critic/", "policy/entropy", "policy/kl")

@@ -64,10 +64,12 @@ class Targets:
     Attributes:
         advantages: T*N tensors, () for one advantage a step or (R,) for one a token.
         returns: what the critic should have said, shaped like `RolloutTensors.values`; empty without a critic.
+        metrics: of the whole update, by name, each a () tensor; averaged over ranks.
     """
 
     advantages: Sequence[Tensor]
     returns: Sequence[Tensor] = ()
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,9 @@ class Algorithm(ABC):
 
     #: Whether a critic is trained. Without one no value head is built, saved or exported.
     uses_critic: bool = True
+    #: Whether the critic says a value for each response token, so that `critic_states` returns (B, R, H). Its input is
+    #: then standardized by statistics of tokens, which are far from those of prompts.
+    critic_reads_tokens: bool = False
     #: Whether `policy_loss` tells the tokens of thoughts from those of the action.
     uses_action_mask: bool = False
     #: K neighboring simulators that start their episodes from the same seeds. It divides `env.num_envs`.
@@ -185,3 +190,16 @@ def normalize(advantages: Tensor, sum_over_ranks: SumOverRanks) -> Tensor:
     variance = sum_over_ranks((advantages - mean).square().sum()) / count
     normalized: Tensor = (advantages - mean) / (variance.sqrt() + 1e-8)
     return normalized
+
+
+def clipped_token_loss(batch: TokenBatch, clip: float) -> PolicyLoss:
+    """PPO's clipped surrogate on each token by itself: a mean over steps of a mean over tokens."""
+    loss, ratios = losses.clipped_policy_loss(batch.log_probs, batch.old_log_probs, batch.advantages, batch.mask, clip)
+    clipped = losses.step_mean(losses.outside(ratios, clip), batch.mask)
+    return PolicyLoss(loss, ratios, {"policy/clip_fraction": clipped})
+
+
+def clipped_step_loss(ratios: Tensor, advantages: Tensor, clip: float) -> PolicyLoss:
+    """PPO's clipped surrogate with one ratio a step, (B,), (B,) -> a mean over steps."""
+    loss = -losses.clipped_surrogate(ratios, advantages, clip).mean()
+    return PolicyLoss(loss, ratios, {"policy/clip_fraction": losses.outside(ratios, clip).mean()})

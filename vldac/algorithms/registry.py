@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from vldac.config import TrainConfig
 
 #: Names for `train.algorithm`; each leads to a subclass of `Algorithm`.
-ALGORITHMS = Registry("algorithm", {"vldac": "vldac.algorithms.vldac:VLDAC"}, group="vldac.algorithms")
+ALGORITHMS = Registry(
+    "algorithm",
+    {
+        "vldac": "vldac.algorithms.vldac:VLDAC",
+        "rl4vlm": "vldac.algorithms.rl4vlm:RL4VLM",
+        "loop": "vldac.algorithms.loop:LOOP",
+        "grpo": "vldac.algorithms.grpo:GRPO",
+        "ppo_token": "vldac.algorithms.ppo_token:TokenPPO",
+    },
+    group="vldac.algorithms",
+)
 
 
 class AlgorithmOptionsError(UserError, ValueError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 
-from vldac import losses
 from vldac.advantages import gae
 from vldac.algorithms.base import (
     Algorithm,
@@ -14,8 +15,12 @@ from vldac.algorithms.base import (
     SumOverRanks,
     Targets,
     TokenBatch,
+    clipped_token_loss,
     normalize,
 )
+
+if TYPE_CHECKING:
+    from vldac.config import TrainConfig
 
 
 class VLDACOptions(AlgorithmOptions):
@@ -23,19 +28,27 @@ class VLDACOptions(AlgorithmOptions):
 
     Attributes:
         normalize_advantages: to mean 0 and standard deviation 1 over the rollout of all ranks.
+        stop_gradient: whether the gradient of the value loss stops at the critic's input. Without it the critic is no
+            longer decoupled from the policy.
     """
 
     normalize_advantages: bool = True
+    stop_gradient: bool = True
 
 
 class VLDAC(Algorithm):
     """Vision-Language Decoupled Actor-Critic.
 
     The advantage is one number a step, from GAE over environment steps; every token of the step's response shares it
-    and is clipped by itself. The critic reads the last prompt token and cannot change the backbone.
+    and is clipped by itself. The critic reads the last prompt token and, unless told otherwise, cannot change the
+    backbone.
     """
 
     Options = VLDACOptions
+
+    def __init__(self, train: TrainConfig, options: Any) -> None:
+        super().__init__(train, options)
+        self.stop_gradient = options.stop_gradient
 
     def targets(self, rollout: RolloutTensors, sum_over_ranks: SumOverRanks) -> Targets:
         """Step-level GAE; the critic's returns are the advantages plus the old values."""
@@ -56,9 +69,4 @@ class VLDAC(Algorithm):
 
     def policy_loss(self, batch: TokenBatch) -> PolicyLoss:
         """PPO's clipped surrogate on each token by itself."""
-        clip = self.train.clip
-        loss, ratios = losses.clipped_policy_loss(
-            batch.log_probs, batch.old_log_probs, batch.advantages, batch.mask, clip
-        )
-        outside = ((ratios.detach() - 1).abs() > clip).float()
-        return PolicyLoss(loss, ratios, {"policy/clip_fraction": losses.step_mean(outside, batch.mask)})
+        return clipped_token_loss(batch, self.train.clip)

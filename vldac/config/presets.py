@@ -17,8 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from vldac.config import strict_yaml
 from vldac.utils.errors import UserError
 
 #: The folder of presets, with one folder a section in it.
@@ -99,9 +98,9 @@ def _read(section: str, name: str, folder: Path) -> dict[str, Any]:
         raise PresetError(f"unknown preset {section}: {name!r}; {hint}")
     path = folder / section / f"{name}.yaml"
     try:
-        preset = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PresetError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        preset = strict_yaml.read(path)
+    except strict_yaml.YAMLTextError as error:
+        raise PresetError(f"{path}: {error}") from None
     if not isinstance(preset, dict):
         raise PresetError(f"{path} must hold a mapping, not a {type(preset).__name__}")
     return preset

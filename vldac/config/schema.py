@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from vldac.algorithms.registry import ALGORITHMS, check_options
-from vldac.config import presets
+from vldac.config import presets, strict_yaml
 from vldac.config.errors import explain
 from vldac.config.presets import PresetError
+from vldac.config.strict_yaml import YAMLTextError
 from vldac.engines.registry import ENGINES
 from vldac.utils.errors import UserError
 
@@ -135,6 +135,7 @@ class TrainConfig(_Section):
     algorithm: Annotated[str, Field(min_length=1)] = "vldac"
     algorithm_options: dict[str, Any] = Field(default_factory=dict)
     total_steps: Positive = 8192
+    stop_at: UnitInterval | None = 0.98
     gamma: UnitInterval = 0.95
     gae_lambda: UnitInterval = 0.95
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -165,7 +166,7 @@ class TrainConfig(_Section):
 class DeepSpeedConfig(_Section):
     """How the learner is spread over processes and devices."""
 
-    ranks: Positive = 1
+    ranks: Positive = 2
     nodes: Positive = 1
     launcher: Literal["local", "torchrun", "slurm"] = "local"
     rendezvous: Annotated[str, Field(pattern=r"^[\w.:\[\]-]+:\d{1,5}$")] | None = None
@@ -225,7 +226,8 @@ class Config(_Section):
         for name, value in (("env.num_envs", self.env.num_envs), ("train.batch_size", train.batch_size)):
             if value % ranks:
                 raise ValueError(
-                    f"{name} {value} is shared out over ranks; it must be a multiple of deepspeed.ranks {ranks}"
+                    f"{name} {value} must be a multiple of deepspeed.ranks {ranks}, which share it; set "
+                    "deepspeed.ranks to 1, or change it"
                 )
         if self.steps_per_update % train.batch_size:
             raise ValueError(
@@ -324,11 +326,11 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
             _say_once(f"there is no {path} here; every value is its default, or as --set gives it")
             values = {}
         else:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = strict_yaml.read(path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except YAMLTextError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -360,9 +362,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             raise ConfigError(f"override {override!r}: {section} is a value, not a section")
     try:
-        node[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from None
+        node[leaf] = strict_yaml.parse(text)
+    except YAMLTextError as error:
+        raise ConfigError(f"override {key}={text[:40]}: {error}") from None
 
 
 def _tuples(value: Any) -> Any:

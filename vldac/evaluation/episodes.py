@@ -25,6 +25,7 @@ from vldac import policy
 from vldac.acting import Actor
 from vldac.config import Config, load
 from vldac.evaluation.filmstrip import draw
+from vldac.evaluation.model import check
 from vldac.evaluation.model import load as load_model
 from vldac.evaluation.statistics import wilson_interval
 from vldac.models.vlm import VLM
@@ -226,7 +227,7 @@ def run(
     checkpoints: Sequence[Path] = (),
     policies: Sequence[str] = POLICIES,
 ) -> dict[str, Any]:
-    """Benchmarks the random policy, the base model and the trained model on the same seeds.
+    """Evaluates the random policy, the base model and the trained model on the same seeds.
 
     Args:
         config: of the run.
@@ -234,23 +235,23 @@ def run(
         policy_dir: the trained policy.
         episodes_dir: takes one JSON Lines file a policy.
         filmstrip: PNG of one episode before and after training; None for none.
-        checkpoints: policies on the way there, each benchmarked on the first `evaluate.checkpoint_episodes` of the
+        checkpoints: policies on the way there, each evaluated on the first `evaluate.checkpoint_episodes` of the
             seeds.
-        policies: of these three, those to benchmark; a filmstrip needs base and trained.
+        policies: of these three, those to evaluate; a filmstrip needs base and trained.
 
     Returns:
         What metrics/summary.json holds: an entry a policy, and a list of entries for the checkpoints, in order.
     """
-
-    def seed(name: str) -> int:
-        return derive_seed(config.seed, "evaluation", name)
-
+    if "trained" in policies:
+        check(base, policy_dir)
+    # The same draws for every policy: what differs between two of them is then less of chance.
+    seed = derive_seed(config.seed, "evaluation")
     summary: dict[str, Any] = {"env": config.env.id, "seed": config.seed, "temperature": config.rollout.temperature}
     played: dict[str, list[Episode]] = {}
     makers: dict[str, Callable[[], Policy]] = {
-        "random": lambda: random_policy(seed("random")),
-        "base": lambda: vlm_policy(load_model(base, None, dtype=config.model.dtype), config, seed("base")),
-        "trained": lambda: vlm_policy(load_model(base, policy_dir, dtype=config.model.dtype), config, seed("trained")),
+        "random": lambda: random_policy(seed),
+        "base": lambda: vlm_policy(load_model(base, None, dtype=config.model.dtype), config, seed),
+        "trained": lambda: vlm_policy(load_model(base, policy_dir, dtype=config.model.dtype), config, seed),
     }
     for name in policies:
         played[name] = evaluate(config, makers[name](), config.evaluate.episodes, name)
@@ -265,7 +266,7 @@ def run(
 
 def _checkpoint(config: Config, base: Path, directory: Path, episodes_dir: Path) -> dict[str, Any]:
     name = directory.name
-    seed = derive_seed(config.seed, "evaluation", name)
+    seed = derive_seed(config.seed, "evaluation")
     act = vlm_policy(load_model(base, directory, dtype=config.model.dtype), config, seed)
     episodes = evaluate(config, act, config.evaluate.checkpoint_episodes, name)
     write_episodes(episodes_dir / f"{name}.jsonl", episodes)

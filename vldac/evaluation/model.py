@@ -10,6 +10,7 @@ import torch
 
 from vldac import policy
 from vldac.config import ModelConfig
+from vldac.models.files import require_model
 from vldac.models.vlm import VLM
 from vldac.utils.errors import UserError
 
@@ -44,6 +45,7 @@ def load(base: str | Path, policy_dir: Path | None, *, dtype: Dtype | None = Non
     if policy_dir is not None and not policy.describe(policy_dir)["adapter"]:
         vlm = VLM.from_pretrained(policy_dir, dtype=kind, family=family)
     elif Path(base).is_dir():
+        policy.require_unchanged(Path(base))
         target, revision = policy.resolve(base)
         vlm = VLM.from_pretrained(target, revision=revision, dtype=kind, family=family)
     else:
@@ -60,9 +62,21 @@ def load(base: str | Path, policy_dir: Path | None, *, dtype: Dtype | None = Non
         ) from error
 
 
+def check(base: Path, policy_dir: Path) -> None:
+    """Checks the files of a trained policy and of its base by their headers, before anything is played or loaded.
+
+    Raises:
+        OSError: files are missing, or are not those of one model.
+    """
+    if base.is_dir() and (target := Path(policy.resolve(base)[0])).is_dir():
+        require_model(target)
+    if not policy.describe(policy_dir)["adapter"]:
+        require_model(policy_dir)
+
+
 def described(policy_dir: Path) -> ModelConfig:
     """What a policy says of its model: precision, adapter, base."""
-    return ModelConfig.model_validate(policy.describe(policy_dir)["config"]["model"])
+    return policy.recorded_config(policy_dir, "model").model
 
 
 def revision_of(base: str | Path, policy_dir: Path) -> str | None:

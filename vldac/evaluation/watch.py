@@ -93,17 +93,16 @@ class Player:
     value_head: ValueHead | None = None
 
     def play(self, env: Any, seed: int) -> Episode:
-        """Plays the episode of a seed; the same one gives the same episode."""
+        """Plays the episode of a seed: in the policy's own environment, the one that `evaluate` has counted."""
         rollout = self.config.rollout
-        generator = torch.Generator(self.vlm.device).manual_seed(derive_seed(self.config.seed, "watch", str(seed)))
-        actor = Actor(
-            self.vlm, max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature, generator=generator
-        )
+        actor = Actor(self.vlm, max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature)
+        sampling = derive_seed(self.config.seed, "evaluation")
         unwrapped, steps = cast(Env, env.unwrapped), list[Step]()
         observation, _ = env.reset(seed=seed)
         ended, info = False, dict[str, Any]()
         while not ended:
-            names, (decision,) = unwrapped.action_names, actor.act([observation])
+            turn = derive_seed(sampling, seed, len(steps))
+            names, (decision,) = unwrapped.action_names, actor.act([observation], [turn])
             action = None if decision.action is None else unwrapped.parse_action(decision.action)
             shown = cast(Observation, observation)
             observation, reward, terminated, truncated, info = env.step(action)

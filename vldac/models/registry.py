@@ -1,6 +1,6 @@
 """Which adapter serves which Hugging Face `model_type`.
 
-A family from elsewhere is an entry point of the group `vldac.models.registry` of an installed package, named like its
+A family from elsewhere is an entry point of the group `vldac.families` of an installed package, named like its
 `model_type`; or it is named as "module:Class" by `model.family`; or a program registers it:
 
     from vldac.models import register
@@ -20,7 +20,7 @@ _QWEN, _IDEFICS = "vldac.models.qwen_vl:QwenVLAdapter", "vldac.models.idefics3:I
 FAMILIES = Registry(
     "family",
     {"qwen2_vl": _QWEN, "qwen2_5_vl": _QWEN, "qwen3_vl": _QWEN, "idefics3": _IDEFICS, "smolvlm": _IDEFICS},
-    group="vldac.models.registry",
+    group="vldac.families",
 )
 
 

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedToke
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vldac.config import TinyConfig
+from vldac.utils.files import honor_umask
 
 # Qwen's special tokens, in Qwen's order: they come after the BPE vocabulary, as in the released models.
 SPECIAL_TOKENS = (
@@ -106,6 +107,7 @@ def build(config: TinyConfig, texts: Iterable[str], seed: int, directory: str | 
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     image_processor(config).save_pretrained(directory)
+    honor_umask(directory)
     return directory
 
 

@@ -26,10 +26,10 @@ from transformers.utils import cached_file, extract_commit_hash
 
 from vldac.models.adapter import ModelAdapter
 from vldac.models.conversation import Message
+from vldac.models.files import WeightsError, require_downloaded, require_model
 from vldac.models.prompts import Encoder, Prompt
 from vldac.models.registry import adapter_for
-from vldac.models.token_scores import token_scores
-from vldac.utils.errors import UserError
+from vldac.models.token_scores import CHUNK, token_scores
 
 __all__ = ["VLM", "Prompt", "Response", "Scores"]
 
@@ -65,10 +65,6 @@ class Scores:
     mask: Tensor
     states: Tensor
     entropies: Tensor | None = None
-
-
-class WeightsError(UserError, OSError):
-    """Weights that are not those of the model that they are to be loaded into; the message is one line."""
 
 
 class VLM(nn.Module):
@@ -132,8 +128,11 @@ class VLM(nn.Module):
         Raises:
             OSError: nothing is there, or its files are incomplete.
             UnsupportedFamilyError: the model is of a family that is not supported.
+            WeightsError: its files are not those of one model.
         """
-        commit = None if Path(base).is_dir() else _commit(str(base), revision)
+        if local := Path(base).is_dir():
+            require_model(Path(base))
+        commit = None if local else _commit(str(base), revision)
         revision = commit or revision  # all files of one commit, even while a branch moves
         described, _ = PreTrainedConfig.get_config_dict(base, revision=revision)
         adapter = adapter_for(str(described.get("model_type")), family)  # before gigabytes are read
@@ -144,6 +143,7 @@ class VLM(nn.Module):
             use_safetensors=True,
             attn_implementation="sdpa",
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which `_require_whole` refuses with their names
             trust_remote_code=False,
         )
         _require_whole(base, loaded)
@@ -154,6 +154,11 @@ class VLM(nn.Module):
                 f"{base} cannot be loaded without running code that comes with it, which is never done "
                 f"({' '.join(str(error).split())[:100]}…); take a model whose processors transformers has"
             ) from error
+        if len(tokenizer) > (rows := model.config.get_text_config().vocab_size):
+            raise WeightsError(
+                f"the tokenizer of {base} has {len(tokenizer)} tokens, and the model {rows} rows for them; download "
+                "the model again, with its own tokenizer"
+            )
         vlm = cls(model, adapter(model.config, tokenizer, processor)).eval()
         vlm.commit = commit
         return vlm
@@ -185,6 +190,7 @@ class VLM(nn.Module):
         path = Path(directory) / "adapter_model.safetensors"
         if not path.is_file():
             raise WeightsError(f"{directory} has no adapter_model.safetensors; other formats are not loaded")
+        require_downloaded(path)
         with safe_open(path, framework="pt") as file:
             stored = set(file.keys())
         model = PeftModel.from_pretrained(self.model, str(directory))
@@ -300,6 +306,7 @@ class VLM(nn.Module):
             targets.flatten(),
             lambda states: self.token_log_probs(self.family.lm_head(self.backbone)(states), temperature),
             self.forbidden if entropies else None,
+            chunk=max(1, CHUNK // len(self.forbidden)),
             checkpoint=not self.lockstep,
         )
         return Scores(

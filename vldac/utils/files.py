@@ -11,6 +11,8 @@ from typing import Any
 
 #: What tools leave in directories and nobody reads as content.
 _IGNORED = frozenset({"__pycache__", ".gitignore", ".DS_Store"})
+#: Suffixes of the files of a model that are loaded: configurations, weights, tokenizers, templates.
+_LOADED = frozenset({".json", ".safetensors", ".txt", ".model", ".jinja"})
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -26,6 +28,17 @@ def write_json(path: Path, value: Any) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def honor_umask(directory: Path) -> None:
+    """Gives the files of a directory the permissions of any new file: safetensors writes for the owner alone."""
+    probe = directory / f".mode.{os.getpid()}"
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for file in directory.iterdir():
+        if file.is_file() and not file.is_symlink():
+            file.chmod(mode)
 
 
 def file_hash(path: Path) -> str:
@@ -53,6 +66,16 @@ def content_hash(*paths: Path) -> str:
         for file in _files(path):
             digest.update(f"{file.relative_to(path.parent).as_posix()}\0{file_hash(file)}\n".encode())
     return digest.hexdigest()
+
+
+def model_files(directory: Path) -> list[Path]:
+    """The files of a model's directory that are loaded, by name. What a download leaves beside them does not count."""
+    return sorted(path for path in directory.iterdir() if path.suffix in _LOADED)
+
+
+def model_digest(directory: Path) -> str:
+    """16 hex digits that tell model directories apart: `content_hash` of the files that are loaded."""
+    return content_hash(*model_files(directory))[:16]
 
 
 def _files(path: Path) -> Iterator[Path]:

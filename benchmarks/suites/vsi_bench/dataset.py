@@ -25,6 +25,10 @@ _FIELDS = ("id", "dataset", "scene_name", "question_type", "question", "options"
 _NAME = re.compile(r"\w[\w.-]*")
 #: Of a video that is read from an archive, into memory.
 _MAX_BYTES = 2**30
+#: A video is compressed already, so that an archive saves little: one that saves more than this factor is no video.
+_MAX_COMPRESSION = 10
+#: In bytes; what is small may be a short video of one color.
+_SMALL = 2**22
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Videos:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._members: dict[Path, dict[str, int]] = {}
+        self._members: dict[Path, dict[str, zipfile.ZipInfo]] = {}
 
     def size(self, video: str) -> int:
         """How large `{dataset}/{scene_name}.mp4` is, in bytes.
@@ -75,10 +79,7 @@ class Videos:
         path, archive = self._paths(video)
         if path.is_file():
             return path.stat().st_size
-        size = self._archive(archive).get(video)
-        if size is None:
-            raise BenchmarkDataError(f"there is neither {path} nor {archive} with {video} in it; download one of them")
-        return size
+        return self._member(path, archive, video).file_size
 
     def read(self, video: str, frames: int) -> tuple[Image, ...]:
         """Evenly spaced frames of `{dataset}/{scene_name}.mp4`, each (H, W, 3) uint8.
@@ -90,11 +91,17 @@ class Videos:
         path, archive = self._paths(video)
         if path.is_file():
             return read_frames(path, frames)
-        if self.size(video) > _MAX_BYTES:
+        member = self._member(path, archive, video)
+        if member.file_size > _MAX_BYTES:
             raise BenchmarkDataError(f"{video} is larger than {_MAX_BYTES} bytes; unpack {archive}")
+        if member.file_size > max(_SMALL, _MAX_COMPRESSION * member.compress_size):
+            raise BenchmarkDataError(
+                f"{video} in {archive} would grow from {member.compress_size} to {member.file_size} bytes, as no video "
+                "does; download it again"
+            )
         try:
-            with zipfile.ZipFile(archive) as content:
-                data = io.BytesIO(content.read(video))
+            with zipfile.ZipFile(archive) as content, content.open(member) as stream:
+                data = io.BytesIO(stream.read(member.file_size))
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
             raise BenchmarkDataError(f"{video} cannot be read from {archive}; download it again") from error
         return read_frames(data, frames, video)
@@ -102,12 +109,18 @@ class Videos:
     def _paths(self, video: str) -> tuple[Path, Path]:
         return self.folder / video, self.folder / f"{video.partition('/')[0]}.zip"
 
-    def _archive(self, path: Path) -> dict[str, int]:
-        """What an archive holds and how large it is; nothing where there is no such file."""
+    def _member(self, path: Path, archive: Path, video: str) -> zipfile.ZipInfo:
+        member = self._archive(archive).get(video)
+        if member is None:
+            raise BenchmarkDataError(f"there is neither {path} nor {archive} with {video} in it; download one of them")
+        return member
+
+    def _archive(self, path: Path) -> dict[str, zipfile.ZipInfo]:
+        """What an archive holds, by name; nothing where there is no such file."""
         if path not in self._members:
             try:
                 with zipfile.ZipFile(path) as content:
-                    self._members[path] = {info.filename: info.file_size for info in content.infolist()}
+                    self._members[path] = {info.filename: info for info in content.infolist()}
             except FileNotFoundError:
                 self._members[path] = {}
             except (OSError, zipfile.BadZipFile) as error:

@@ -16,7 +16,7 @@ import pyglet
 
 from benchmarks.suites.vsi_bench.scene import CAMERA_HEIGHT, CAMERA_TILT, FIELD_OF_VIEW, Scene, Thing
 from benchmarks.suites.vsi_bench.visibility import LEAST_FRAMES
-from envs.base import opengl_error
+from envs.base import decode_textures_with_pillow, opengl_error
 from vldac.models.conversation import Image
 
 pyglet.options["headless"] = True
@@ -31,6 +31,8 @@ except Exception as error:
     if (without_opengl := opengl_error(error)) is None:
         raise
     raise without_opengl from error
+
+decode_textures_with_pillow()
 
 
 def render(scene: Scene, frames: int, width: int, height: int) -> tuple[Image, ...]:

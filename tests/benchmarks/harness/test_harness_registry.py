@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,10 +84,8 @@ def test_a_benchmark_from_outside_runs_with_an_option_of_its_own_and_is_reported
     start = ["--benchmark", "outside_echo:Echo", "--base", str(tiny_base), "--min-pixels", "256"]
     few = ["--shades", "0", "128", "255", "--limit", "2"]
 
-    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
-    program = [sys.executable, "-m", "benchmarks", *start, *few, "--word", "left", "--out", "one/echo"]
-    done = subprocess.run(program, env=env, capture_output=True, text=True, check=False)
-    assert "Echo (synthetic), 2 records" in done.stdout, done.stderr
+    assert command.main([*start, *few, "--word", "left", "--out", "one/echo"]) == 0
+    assert "Echo (synthetic), 2 records" in capsys.readouterr().out
     summary = json.loads(Path("one/echo/summary.json").read_text())
     assert (summary["benchmark"], summary["count"], summary["identity"]["word"]) == ("echo", 2, "left")
     assert summary["identity"]["shades"] == [0, 128, 255]

@@ -121,6 +121,18 @@ def test_archives_need_not_be_unpacked(folder: Path) -> None:
     assert packed.identity() == identity
 
 
+def test_an_archive_that_would_grow_as_no_video_does_is_not_unpacked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(folder / "scannet.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("scannet/scene0353_00.mp4", bytes(2**23))
+    (folder / "scannet" / "scene0353_00.mp4").unlink()
+    question = VSIBench(VSIBenchOptions(data=folder)).questions()[2]
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(BenchmarkDataError, match=r"would grow from \d+ to 8388608 bytes, as no video does; download"):
+        question.load()
+
+
 def test_parquet_gives_the_same_benchmark(folder: Path) -> None:
     from_lines = VSIBench(VSIBenchOptions(data=folder)).identity()
     (folder / "test.jsonl").unlink()

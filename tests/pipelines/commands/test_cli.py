@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +71,28 @@ def test_a_module_gets_every_option_as_it_was_typed(words: tuple[str, ...], beca
     [
         (["train", "--help"], "usage: vldac train"),
         (["config", "--set", "env=numberline"], "id: GymCards-NumberLine-v0"),
-        (["envs", "games", "--help"], "usage: vldac envs games"),
     ],
 )
-def test_the_module_answers_itself(words: list[str], said: str) -> None:
-    command = [sys.executable, "-m", "vldac", *words]
+def test_the_module_answers_itself(
+    words: list[str],
+    said: str,
+    became: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    assert cli.call(words) == 0
+    ((_, module, *arguments),) = became
+    with suppress(SystemExit):  # of `--help`
+        assert importlib.import_module(module).main(arguments) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_the_command_becomes_the_process_of_the_module() -> None:
+    command = [sys.executable, "-m", "vldac", "envs", "games", "--help"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert said in done.stdout
+    assert "usage: vldac envs games" in done.stdout
 
 
 def test_what_is_typed_reaches_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from pipelines.core import errors
 from pipelines.orchestration import services
 from pipelines.orchestration.services import Service
 from tests.integration.service_client import free_port, until
-from tests.pipelines.core.test_core_processes import SLEEPER, alive, gone
+from tests.processes import SLEEPER, alive, gone
 
 PASSWORDS = ("PREFECT_SERVER_API_AUTH_STRING", "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD")
 
@@ -165,3 +166,11 @@ def test_passwords_reach_the_clients_and_no_command_line(monkeypatch: pytest.Mon
         assert "secret" not in " ".join(made.command)
     assert env["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert env["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
+def test_mlflow_reads_its_settings_in_a_project_whose_path_has_a_percent_sign(tmp_path: Path) -> None:
+    root = tmp_path / "50%20"
+    parser = configparser.ConfigParser()  # which is what MLflow reads them with
+    parser.read(serve._mlflow_auth_config(root))
+    assert parser["mlflow"]["database_uri"] == f"sqlite:///{root}/.local/mlflow_auth.db"

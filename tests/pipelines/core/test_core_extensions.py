@@ -92,3 +92,18 @@ def test_children_import_what_lies_there_after_all_else(root: Path) -> None:
     subprocess.run([sys.executable, "-c", "import inside"], env=env, check=True)
     assert extensions.entry_points(config("package.deep:Own")) == {"env.id": "package.deep:Own"}
     assert extensions.entry_points(Config()) == {}
+
+
+def test_what_goes_along_with_a_model_lets_both_spellings_be_imported(tmp_path: Path) -> None:
+    own = tmp_path / "extensions"
+    (own / "package").mkdir(parents=True)
+    (own / "__pycache__").mkdir()
+    for name in ("corridor.py", "helper.py", "README.md", "package/__init__.py"):
+        (own / name).write_text("")
+    for value in ("corridor:Corridor", "extensions.corridor:Corridor"):
+        config = parse({"env": {"id": value}})
+        assert extensions.packaged(tmp_path, config) == [own, own / "corridor.py", own / "helper.py", own / "package"]
+    assert extensions.packaged(tmp_path, Config()) == []  # what is not named does not go along
+    assert extensions.packaged(tmp_path, parse({"env": {"id": "elsewhere:Corridor"}})) == []
+    single = parse({"env": {"id": "corridor:Corridor"}, "extensions": "extensions/corridor.py"})
+    assert extensions.packaged(tmp_path, single) == [own / "corridor.py"]

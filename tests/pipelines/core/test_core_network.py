@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import urllib.request
 
 import pytest
 
 from pipelines.commands import cli
+from pipelines.core import network
+from pipelines.core.errors import PipelineError
 from pipelines.core.network import LOOPBACK, bypass_proxy
 
 
@@ -34,3 +38,14 @@ def test_every_command_does_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert urllib.request.proxy_bypass("127.0.0.1:4200")
     assert urllib.request.proxy_bypass("localhost")
     assert not urllib.request.proxy_bypass("elsewhere.example")
+
+
+def test_a_machine_whose_programs_do_not_reach_each_other_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    network.require_loopback()
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+
+    monkeypatch.setattr(network.socket, "create_connection", unreachable)
+    with pytest.raises(PipelineError, match=r"127\.0\.0\.1 \(Network is unreachable\), .*: ip link set lo up"):
+        network.require_loopback()

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import content_hash, family, revision
-from tests.pipelines.conftest import call, commit
+from pipelines.core.project import cache_directory, content_hash, family, home, revision
+from pipelines.tracking import runs
+from tests.pipelines.conftest import call, commit, dvc
 from vldac.utils.files import write_json
 
 
@@ -69,3 +70,20 @@ def test_the_family_comes_from_the_model_or_from_what_it_points_to(tmp_path: Pat
     write_json(tmp_path / "elsewhere/config.json", {"model_type": "qwen2_5_vl"})
     write_json(base / "base.json", {"base": str(tmp_path / "elsewhere"), "revision": None})
     assert family(tmp_path) == "qwen2_5_vl"
+
+
+def test_a_path_at_which_a_databases_address_would_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r'why\?/project has a "\?" in its path, .*; rename it'):
+        home(tmp_path / "why?/project")
+    root = tmp_path / "50% of %20 #1"
+    runs.client(root).create_registered_model("m")
+    assert (root / ".local/mlflow.db").is_file()
+
+
+def test_the_cache_is_where_dvc_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    call("git", "init", "-q")
+    dvc("init", "-q")
+    assert cache_directory(tmp_path).resolve() == tmp_path / ".dvc/cache"
+    dvc("cache", "dir", "--local", "shared cache")
+    assert cache_directory(tmp_path).resolve() == tmp_path / "shared cache"

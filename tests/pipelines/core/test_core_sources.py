@@ -83,7 +83,12 @@ def test_what_is_left_out_takes_along_what_only_it_imports(root: Path) -> None:
     assert {"d/neutral.py", "a/unused.py"} <= files
 
 
-def test_a_manifest_changes_when_a_file_of_its_closure_does_and_only_then(root: Path) -> None:
+def test_a_manifest_changes_when_a_file_of_its_closure_does_and_only_then(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners = metadata.packages_distributions()
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: owners)  # which reads every package each time
+
     def manifest() -> object:
         tree = SourceTree((root,), names={"Id-v0": "c.by_id"}, whole=("c.plugins",))
         return tree.manifest(tree.closure(["a.start"]))

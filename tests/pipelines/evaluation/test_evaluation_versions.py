@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,6 +114,30 @@ def test_an_evaluation_is_by_the_versions_own_parameters_unless_told_otherwise(t
     elsewhere = versions.evaluation_config(tmp_path, version(), "other.yaml", None)
     assert (elsewhere.env.id, elsewhere.env.width, elsewhere.env.num_envs) == ("GymCards-NumberLine-v0", 32, 8)
     assert elsewhere.train == own.train  # what belongs to the weights is not taken
+
+
+def test_evaluations_of_one_version_do_not_take_each_others_directory(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def play(command: list[str], *_: Any, **__: Any) -> int:
+        if not nested:  # a second evaluation starts and ends while the first one plays
+            nested.append(Path())
+            nested[0] = versions.evaluate(tmp_path, version(), Config(seed=2), print)
+        Path(command[command.index("--out") + 1]).write_text(json.dumps({"seed": len(nested)}))
+        return 0
+
+    nested: list[Path] = []
+    monkeypatch.setattr(versions.lineage, "fetch", lambda *_: None)
+    monkeypatch.setattr(versions.processes, "stream", play)
+    (tmp_path / "extensions").mkdir()
+    first = versions.evaluate(tmp_path, version(), Config(seed=1), print)
+    assert first != nested[0]
+    for directory, seed in ((first, 1), (nested[0], 2)):
+        assert yaml.safe_load((directory / "params.yaml").read_text())["seed"] == seed
+        assert (directory / "summary.json").exists()
+    os.utime(first, (0, 0))
+    third = versions.evaluate(tmp_path, version(), Config(), print)
+    assert sorted(third.parent.iterdir()) == sorted([nested[0], third])
 
 
 def test_a_params_file_outside_the_project_and_damaged_parameters_are_refused(tmp_path: Path) -> None:

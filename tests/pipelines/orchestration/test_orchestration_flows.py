@@ -12,7 +12,10 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -118,6 +121,35 @@ def test_a_run_looks_again_at_what_dvc_cannot_see_before_its_first_stage(
     assert looked == [5]
     flows._train(tmp_path, ["register"], force=False)  # which needs no stage
     assert len(stages) == 3
+
+
+@pytest.mark.parametrize("answer", [True, False, ConnectionError("away"), None])
+def test_a_nightly_run_that_a_later_one_overtakes_evaluates_nothing(
+    answer: bool | Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.orchestration import flows  # noqa: PLC0415  # as above
+
+    asked: list[UUID] = []
+    run, log, champions = uuid4(), Mock(), Mock(return_value=[])
+
+    def overtaken(flow_run: UUID, now: datetime) -> bool:
+        asked.append(flow_run)
+        assert now.tzinfo is UTC
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+    monkeypatch.setattr(flows.processes, "die_with_parent", lambda: None)
+    monkeypatch.setattr(flows, "get_run_logger", lambda: log)
+    monkeypatch.setattr(flows.worker, "overtaken", overtaken)
+    monkeypatch.setattr(flows.versions, "champions", champions)
+    if answer is not None:  # it was started by a worker, and not by hand
+        monkeypatch.setenv("PREFECT__FLOW_RUN_ID", str(run))
+    assert flows.nightly.fn() == []
+    assert asked == ([run] if answer is not None else [])
+    assert champions.called is (answer is not True)
+    said = log.info.call_args.args[0]
+    assert said.startswith("this run was missed and is skipped" if answer is True else "there is no @%s yet")
 
 
 def test_what_dvc_says_of_stages_that_are_up_to_date_is_not_passed_on() -> None:

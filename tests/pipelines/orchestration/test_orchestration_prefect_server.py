@@ -103,9 +103,6 @@ def test_web_sockets_are_guarded_and_names_and_sites_can_be_added() -> None:
 def test_mlflow_refuses_other_websites_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_BACKEND_STORE_URI", "MLFLOW_DEFAULT_ARTIFACT_ROOT"):  # set below, and taken back at the end
-        monkeypatch.setenv(name, "")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     command = pages._mlflow(tmp_path, port)
     url = f"http://127.0.0.1:{port}"
     served = Service(

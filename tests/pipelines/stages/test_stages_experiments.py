@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from benchmarks.harness import section
 from pipelines.stages import config as config_stage
 from pipelines.stages.evaluate import headline, write_checkpoints, write_policies
 from pipelines.tracking import runs
-from tests.pipelines.conftest import REPOSITORY, call, commit, dvc
+from tests.pipelines.conftest import REPOSITORY, call, dvc
 from vldac.config import Config, load
 
 DEFINITION = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
@@ -35,14 +34,11 @@ SUMMARY: dict[str, Any] = {
 
 
 @pytest.fixture
-def committed(project: Path) -> Path:
-    """A project with presets whose first results are committed."""
-    shutil.copytree(REPOSITORY / "conf", project / "conf", dirs_exist_ok=True)
+def committed(finished_project: Path) -> Path:
+    """A project whose first results are committed."""
     call("git", "config", "user.name", "test")
     call("git", "config", "user.email", "test@example.org")
-    dvc("repro")
-    commit("results")
-    return project
+    return finished_project
 
 
 def read(path: Path) -> list[dict[str, str]]:

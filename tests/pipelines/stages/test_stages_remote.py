@@ -41,11 +41,11 @@ def colleague(root: Path, path: Path) -> Path:
 
 
 def test_a_colleague_pulls_weights_instead_of_training_and_old_commits_bring_old_weights(
-    project: Path, tmp_path: Path
+    finished_project: Path, tmp_path: Path
 ) -> None:
+    project = finished_project
     dvc("remote", "add", "--default", "shared", str(tmp_path / "remote"))
-    dvc("repro")
-    commit("first")
+    commit("remote")
     first, weights = outs(project), content_hash(project / "models/policy")
     dvc("push")
     other = colleague(project, tmp_path / "colleague")

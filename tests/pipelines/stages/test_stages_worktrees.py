@@ -66,7 +66,7 @@ def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> 
 def test_what_params_yaml_says_already_runs_in_the_project_itself(project: Path) -> None:
     with worktrees.enter(project, overrides=["seed=0"]) as root:
         assert root == project
-    assert not (project / ".local").exists()
+    assert os.listdir(project / ".local") == ["mlflow.db"]
 
 
 def test_a_wrong_parameter_leaves_no_checkout(project: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_wrong_parameter_leaves_no_checkout(project: Path) -> None:
     ):
         with pytest.raises(error, match=message), worktrees.enter(project, params, overrides):
             pass
-    assert not (project / ".local").exists()
+    assert os.listdir(project / ".local") == ["mlflow.db"]
 
 
 def test_a_project_without_a_commit_is_told_what_is_missing(tmp_path: Path) -> None:

@@ -198,6 +198,7 @@ def test_a_damaged_line_is_passed_over(metrics: Path) -> None:
     [
         ("http://me:secret@host:5000/path?token=x#y", "http://host:5000/path"),
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("sqlite:////a b%20#x/mlflow.db", "sqlite:////a b%20#x/mlflow.db"),
         ("postgresql://me:secret@db/mlflow", "postgresql://db/mlflow"),
     ],
 )
@@ -230,6 +231,7 @@ def test_a_full_disk_is_not_blamed_on_the_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("mlflow_database")
 def test_a_resumed_training_goes_on_in_its_mlflow_run(tmp_path: Path) -> None:
     client = runs.client(tmp_path)
     first = MlflowRun(client, IDENTITY, DETAILS)
@@ -252,6 +254,7 @@ def test_a_resumed_training_goes_on_in_its_mlflow_run(tmp_path: Path) -> None:
     assert MlflowRun(client, RunIdentity("other", "abcd", 0), DETAILS).run_id != first.run_id
 
 
+@pytest.mark.usefixtures("mlflow_database")
 def test_a_row_of_more_metrics_than_one_request_takes_is_sent_whole(tmp_path: Path) -> None:
     run = MlflowRun(runs.client(tmp_path), IDENTITY, DETAILS)
     run.send([{"environment_steps": step, **{f"m/{i}": float(i) for i in range(700)}} for step in (1, 2, 3)])
@@ -280,6 +283,7 @@ def test_a_real_server_that_goes_and_comes_back_has_every_step_once(
     options = ["--backend-store-uri", store, "--default-artifact-root", str(tmp_path / "artifacts"), "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), *options]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # as `vldac serve` does
     said: list[str] = []
     forwarder = MetricsForwarder(
         metrics,

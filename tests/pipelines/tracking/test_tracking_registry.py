@@ -87,7 +87,7 @@ def keeping(project: Path) -> Path:
 
 
 @pytest.fixture
-def versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+def versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_database: None) -> MlflowClient:
     """A registry in which the versions 1 to 4 of the model `m` have been champions in turn."""
     monkeypatch.chdir(tmp_path)
     client = runs.client(tmp_path)
@@ -127,6 +127,7 @@ def test_a_rollback_that_is_cut_off_has_moved_the_alias(
     assert "rollback.reason" not in versions.get_model_version("m", "4").tags
 
 
+@pytest.mark.usefixtures("mlflow_database")
 def test_weights_that_are_links_into_a_cache_are_logged_as_files(tmp_path: Path) -> None:
     """As `dvc config cache.type symlink` lays them out, read-only."""
     cache, kept = tmp_path / "cache", tmp_path / "models/checkpoints/update-000004"
@@ -275,6 +276,7 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
         assert said in run("trace", wrong, code=1)
 
 
+@pytest.mark.usefixtures("mlflow_database")
 def test_a_deleted_experiment_is_said_with_the_command_that_brings_it_back(tmp_path: Path) -> None:
     client = runs.client(tmp_path)
     number = exports.experiment_id(client)

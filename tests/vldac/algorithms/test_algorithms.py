@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from algorithm_cases import alone, rollout_tensors
 
 from envs.vector import training_seeds
 from vldac import algorithms
 from vldac.acting import action_mask
 from vldac.advantages import gae
-from vldac.algorithms.base import RolloutTensors, TokenBatch, normalize
+from vldac.algorithms.base import TokenBatch, normalize
 from vldac.algorithms.registry import AlgorithmOptionsError
 from vldac.config import ConfigError, TrainConfig, parse
 from vldac.parsing import ParsedResponse, render_response
@@ -27,25 +28,7 @@ from vldac.utils.registry import UnknownNameError
 
 HERE, REPOSITORY = Path(__file__).parent, Path(__file__).parents[3]
 TOY = "toy_algorithm:Pairs"
-
-
-def alone(tensor: torch.Tensor) -> torch.Tensor:
-    """The sum over the ranks of a run on one."""
-    return tensor.clone()
-
-
-def rollout_tensors(steps: int, columns: int) -> RolloutTensors:
-    generator = torch.Generator().manual_seed(3)
-    ends = torch.rand(steps, columns, generator=generator)
-    return RolloutTensors(
-        rewards=torch.randn(steps, columns, generator=generator),
-        terminated=ends < 0.2,
-        truncated=ends > 0.8,
-        episodes=torch.zeros(steps, columns, dtype=torch.int64),
-        response_lengths=torch.full((steps, columns), 4),
-        values=torch.randn(steps * columns, generator=generator).unbind(),
-        next_values=torch.randn(steps, columns, generator=generator),
-    )
+PAIRS = {"group_size": 2}
 
 
 @pytest.mark.parametrize("normalized", [True, False])
@@ -102,12 +85,19 @@ def test_the_action_mask_covers_the_tokens_of_the_action(tiny_base: Path, tiny_c
 
 
 @pytest.mark.slow
-def test_an_algorithm_from_outside_trains_resumes_and_exports(
-    tiny_base: Path, tiny_params: Any, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [(TOY, {"action_weight": 0.5}), ("rl4vlm", {}), ("loop", PAIRS), ("grpo", PAIRS), ("ppo_token", {})],
+    ids=["toy", "rl4vlm", "loop", "grpo", "ppo_token"],
+)
+def test_an_algorithm_trains_resumes_and_exports(
+    name: str, options: dict[str, Any], tiny_base: Path, tiny_params: Any, tmp_path: Path
 ) -> None:
-    changes = {"algorithm": TOY, "algorithm_options": {"action_weight": 0.5}, "total_steps": 48}
+    changes = {"algorithm": name, "algorithm_options": options, "total_steps": 48}
     params = tmp_path / "params.yaml"
     params.write_text(yaml.safe_dump(tiny_params({"train": changes, "checkpoint": {"every": 1, "keep": 9}})))
+
+    critic = name in {"rl4vlm", "ppo_token"}
 
     def train(name: str) -> dict[str, bytes]:
         command = [
@@ -117,19 +107,20 @@ def test_an_algorithm_from_outside_trains_resumes_and_exports(
         env = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert "explained -" in done.stdout or name == "resumed"
+        assert critic or "explained -" in done.stdout or name == "resumed"
         return {path.name: path.read_bytes() for path in (tmp_path / name / "policy").iterdir()}
 
     whole = train("whole")
     assert "adapter_model.safetensors" in whole
-    assert "value_head.safetensors" not in whole
+    assert ("value_head.safetensors" in whole) == critic
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 3
-    assert all(row["toy/action_tokens"] >= 0 for row in rows)
-    assert not any(name.startswith(("critic/", "loss/value")) for name in rows[0])
+    if name == TOY:
+        assert all(row["toy/action_tokens"] >= 0 for row in rows)
+    assert any(metric.startswith(("critic/", "loss/value")) for metric in rows[0]) == critic
     state = json.loads((tmp_path / "whole/checkpoints/update-000003/experience.json").read_text())
-    episodes = {(i // 2, e["index"], i): e["seed"] for i, e in enumerate(state["simulators"]["episodes"])}
-    for (pair, index, _), seed in episodes.items():
-        assert seed == training_seeds(3)(pair, index)
+    group = 1 if critic else 2
+    for simulator, episode in enumerate(state["simulators"]["episodes"]):
+        assert episode["seed"] == training_seeds(3)(simulator // group, episode["index"])
     shutil.copytree(tmp_path / "whole", tmp_path / "resumed", ignore=shutil.ignore_patterns("update-000003", "policy"))
     assert train("resumed") == whole

@@ -92,7 +92,7 @@ def both(engine: TransformersEngine, prompts: list[Prompt], seed: int, **changes
     states = engine.vlm.states(prompts)
     for response, other, state in zip(found, expected, states, strict=True):
         assert response.token_ids.tolist() == other.token_ids.tolist()
-        assert torch.allclose(response.log_probs, other.log_probs, atol=1e-5)
+        assert torch.allclose(response.log_probs, other.log_probs, atol=5e-5)
         assert response.state is not None
         assert other.state is None
         assert torch.allclose(response.state, state, atol=1e-4)

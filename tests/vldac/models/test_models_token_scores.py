@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from vldac.models.token_scores import token_scores
@@ -58,3 +64,22 @@ def test_distributions_are_made_again_in_the_backward_pass_where_they_may_be(che
     assert made == [4, 2]
     log_probs.sum().backward()
     assert sorted(made) == ([2, 2, 4, 4] if checkpoint else [2, 4])
+
+
+@pytest.mark.slow
+def test_chunks_and_checkpoints_take_a_third_of_the_memory_for_the_same_gradient(tmp_path: Path) -> None:
+    peaks, gradients = {}, {}
+    for kind in ("plain", "saving"):
+        out = tmp_path / f"{kind}.safetensors"
+        command = [sys.executable, str(Path(__file__).with_name("memory_case.py")), str(out), kind]
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        assert done.returncode == 0, done.stderr
+        with safe_open(out, framework="pt") as file:
+            peaks[kind] = float(file.metadata()["peak_mib"])
+            gradients[kind] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+    assert peaks["saving"] * 3 <= peaks["plain"], peaks
+    largest = max(float(tensor.abs().max()) for tensor in gradients["plain"].values())
+    assert largest > 0
+    for name, tensor in gradients["plain"].items():
+        torch.testing.assert_close(gradients["saving"][name], tensor, rtol=0, atol=1e-5 * largest)

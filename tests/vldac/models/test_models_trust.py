@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vldac.config import ModelConfig
-from vldac.models.vlm import WeightsError
+from vldac.models.files import WeightsError
 from vldac.policy import load_base
 
 KEYS = {

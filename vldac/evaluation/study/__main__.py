@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None, surroundings: cells.Surrounding
     )
     parser.add_argument("profile", nargs="?", help="smoke, laptop, full, or a YAML file; without one: one params file")
     parser.add_argument("--model", help="start from this model instead: a hub id or a directory")
-    parser.add_argument("--jobs", type=int, help="cells at a time, each of one thread (default: the cores)")
+    parser.add_argument("--jobs", type=int, help="cells at a time (default: as many as the cores serve)")
     parser.add_argument(
         "--params", help="without a profile (default: params.yaml, or the defaults where there is none)"
     )
@@ -84,8 +84,7 @@ def main(arguments: Sequence[str] | None = None, surroundings: cells.Surrounding
     options = parser.parse_args(arguments)
     if options.profile and options.params:
         parser.error("--params goes without a profile, which names its own")
-    jobs = _cores() if options.jobs is None else options.jobs
-    if jobs < 1:
+    if options.jobs is not None and options.jobs < 1:
         parser.error("--jobs must be 1 at least")
     if options.profile:
         study = read(find(options.profile))
@@ -95,6 +94,7 @@ def main(arguments: Sequence[str] | None = None, surroundings: cells.Surrounding
         study = of_params(options.params, options.set, options.seeds or (0, 1, 2))
     extra = [f"model.base={options.model}", "model.revision=null"] if options.model else []
     every = cells_of(study, [*options.set, *extra])
+    jobs = options.jobs or max(1, _cores() // max(cell.config.deepspeed.ranks for cell in every))
     if options.dry_run:
         print("\n".join(f"{cell.kind:8} {cell}: {cell.config.train.total_steps} steps" for cell in every))
         different = len({cell.config.fingerprint() for cell in every})

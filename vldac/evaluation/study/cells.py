@@ -136,7 +136,7 @@ def run(
         runs: of `place`.
         directory: of all runs; one study at a time works in it.
         out: takes cells.jsonl, cells.csv and study.json.
-        jobs: at a time, each of one thread.
+        jobs: at a time, each of one thread a rank.
         surroundings: of the study.
         command: that a person types to repeat the study, for study.json.
 

@@ -6,34 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.processes import SLEEPER, alive, gone
 from vldac.utils import processes
-
-SLEEPER = (
-    "import os, subprocess, time; child = subprocess.Popen(['sleep', '300'])\n"
-    "print(os.getpid(), child.pid, flush=True); time.sleep(300)"
-)
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def gone(*pids: int) -> bool:
-    deadline = time.monotonic() + 60
-    while any(map(alive, pids)):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def test_lines_come_as_they_are_printed_with_both_streams_and_the_exit_code(tmp_path: Path) -> None:

@@ -1,0 +1,265 @@
+"""What to run first on a GPU: steps/s, tokens/s, model FLOP/s and memory of large models with random weights.
+
+    vldac perf gpu [--shapes 2b 7b] [--minutes 9]
+
+Nothing is downloaded: speed and memory do not depend on what a model knows. Simulators are replaced by random pictures,
+so that what is measured is the model's part of a step, with the paper's 155 tokens of prompt and 100 of response. Each
+line is printed when it is known; a case that the plan says does not fit is said to be left out. `--shapes middle`
+tries all of it on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModelForImageTextToText, Qwen2VLConfig
+
+from envs.base import Observation
+from envs.vector import VectorStep
+from vldac import algorithms, engines
+from vldac.acting import Actor
+from vldac.config import Config, TinyConfig, parse
+from vldac.distributed import Runtime, process_group
+from vldac.learner import Learner
+from vldac.models import tiny
+from vldac.models.vlm import VLM
+from vldac.plan import memory
+from vldac.rollout import Collector
+from vldac.utils.errors import report_errors
+from vldac.utils.libraries import quiet
+
+#: Text and vision of the released Qwen2-VL models, and of one that a CPU can try: hidden size, layers, heads, key-value
+#: heads, intermediate size, rows of the vocabulary, whether they are the head's too; depth and width of the vision.
+SHAPES: dict[str, tuple[tuple[int, int, int, int, int, int, bool], tuple[int, int]]] = {
+    "2b": ((1536, 28, 12, 2, 8960, 151_936, True), (32, 1280)),
+    "7b": ((3584, 28, 28, 4, 18944, 152_064, False), (32, 1280)),
+    "middle": ((768, 2, 12, 2, 2048, 152_064, True), (2, 320)),
+}
+_PICTURE, _TEXT, _RESPONSE, _STEPS = 112, 120, 100, 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way of training a shape."""
+
+    shape: str
+    lora_rank: int
+    zero_stage: int
+    checkpointing: bool
+    envs: int
+
+    @property
+    def label(self) -> str:
+        """As it is printed."""
+        kind = f"LoRA {self.lora_rank}" if self.lora_rank else "every weight"
+        return f"{self.shape} {kind}, ZeRO {self.zero_stage}{', checkpointing' if self.checkpointing else ''}"
+
+
+class RandomPictures:
+    """Simulators whose observations are random and whose episodes never end (`vldac.rollout.Simulators`)."""
+
+    def __init__(self, count: int) -> None:
+        self.rng, self.count = np.random.default_rng(0), count
+        self.episode_numbers, self.episode_lengths = [0] * count, [0] * count
+
+    def reset(self) -> list[Observation | None]:
+        """Random pictures."""
+        return [self._shown() for _ in range(self.count)]
+
+    def begin(self, numbers: Sequence[int]) -> list[Observation | None]:
+        """Random pictures."""
+        return self.reset()
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[Observation | None]:
+        """Random pictures."""
+        return self.reset()
+
+    def step(self, actions: Sequence[str | None]) -> VectorStep:
+        """Random pictures and rewards."""
+        self.episode_lengths = [length + 1 for length in self.episode_lengths]
+        never = np.zeros(self.count, bool)
+        infos: list[dict[str, Any]] = [{"invalid": False} for _ in range(self.count)]
+        return VectorStep(self.reset(), self.rng.normal(size=self.count), never, never, [None] * self.count, infos)
+
+    def _shown(self) -> Observation:
+        frames = self.rng.integers(0, 256, (1, _PICTURE, _PICTURE, 3), dtype=np.uint8)
+        return {"frames": frames, "prompt": "go there. " * (_TEXT // 3)}
+
+
+def describe(shape: str) -> Qwen2VLConfig:
+    """The Hugging Face configuration of a shape."""
+    (hidden, layers, heads, groups, intermediate, rows, tied), (depth, width) = SHAPES[shape]
+    text = {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": groups,
+        "intermediate_size": intermediate,
+        "vocab_size": rows,
+        "tie_word_embeddings": tied,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e6,
+            "mrope_section": [hidden // heads // 8, *([hidden // heads * 3 // 16] * 2)],
+        },
+    }
+    vision = {"depth": depth, "embed_dim": width, "hidden_size": hidden, "num_heads": width // 80}
+    return Qwen2VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=tied)
+
+
+def build(shape: str, dtype: torch.dtype, device: torch.device) -> VLM:
+    """A model with random weights on a small tokenizer; the other rows of its vocabulary are forbidden."""
+    with tempfile.TemporaryDirectory() as directory:
+        tiny.build(TinyConfig(hidden_size=64, layers=1, patch_size=14), ["go there. user\n"] * 5, 0, Path(directory))
+        small = VLM.from_pretrained(directory)
+    config = describe(shape)
+    for name in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"):
+        setattr(config, name, getattr(small.backbone.config, name))
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    return VLM(model, type(small.family)(model.config, small.tokenizer, small.image_processor)).to(device).eval()
+
+
+def configuration(case: Case, dtype: str) -> Config:
+    """A run of one update of `_STEPS` steps."""
+    steps = case.envs * _STEPS
+    return parse(
+        {
+            "model": {"dtype": dtype, "lora_rank": case.lora_rank, "lora_alpha": max(1, 2 * case.lora_rank)},
+            "env": {"num_envs": case.envs, "width": _PICTURE, "height": _PICTURE},
+            "rollout": {"steps": _STEPS, "max_new_tokens": _RESPONSE, "temperature": 1.0},
+            "train": {
+                "total_steps": steps,
+                "batch_size": steps,
+                "micro_batch_size": 4,
+                "value_warmup": 0,
+                "gradient_checkpointing": case.checkpointing,
+                "learning_rate": 1e-5,
+                "final_learning_rate": 1e-5,
+            },
+            "deepspeed": {"ranks": 1, "zero_stage": case.zero_stage},
+        }
+    )
+
+
+def measure(case: Case, vlm: VLM, config: Config, runtime: Runtime) -> dict[str, float]:
+    """The second of two updates: seconds of each part, tokens, FLOPs and peak memory."""
+    learner = Learner(config, vlm, algorithms.make(config.train), runtime)
+    rollout, temperature = config.rollout, config.rollout.temperature
+    engine = engines.make("transformers", vlm)
+    actor = Actor(vlm, max_new_tokens=rollout.max_new_tokens, temperature=temperature, engine=engine)
+    collector = Collector(actor, RandomPictures(case.envs))
+    collector.start()
+    found: dict[str, float] = {}
+    for update in range(2):
+        if runtime.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(runtime.device)
+        started = time.perf_counter()
+        collected = collector.collect(rollout.steps, update)
+        learned = learner.update(collected, update)
+        seconds = time.perf_counter() - started
+        steps = [step for row in collected.steps for step in row]
+        prompt = float(sum(len(step.prompt.input_ids) for step in steps))
+        response = float(sum(len(step.response.token_ids) for step in steps))
+        found = {
+            "steps_per_s": len(steps) / seconds,
+            "generation_s": collected.seconds["generation"],
+            "learning_s": learned["time/learning_s"],
+            "tokens_per_s": response / collected.seconds["generation"],
+            "generation_flop": flop(vlm, prompt + response, 2),
+            # Old log-probabilities, the reference, and two epochs forward and backward (twice that for every weight).
+            "learning_flop": flop(vlm, prompt + response, 4 + config.train.epochs * (4 if case.lora_rank else 6)),
+            "peak_mib": peak_mib(runtime.device),
+        }
+    return found
+
+
+def flop(vlm: VLM, tokens: float, a_weight_and_token: float) -> float:
+    """Model FLOPs of the language model's layers; attention scores, the vision tower and the head are left out."""
+    layers = vlm.family.trunk(vlm.backbone).language_model.layers
+    weights = sum(p.numel() for name, p in layers.named_parameters() if "lora_" not in name)
+    return a_weight_and_token * weights * tokens
+
+
+def peak_mib(device: torch.device) -> float:
+    """Of the GPU since the update began, or of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def matmul_rate(dtype: torch.dtype, device: torch.device, size: int) -> float:
+    """FLOP/s of this machine in products of size x size matrices: what a share is a share of."""
+    a = torch.randn(size, size, dtype=dtype, device=device)
+    rates = []
+    for _ in range(5):
+        started = time.perf_counter()
+        result: Tensor = a @ a
+        float(result[0, 0])  # waits for it
+        rates.append(2 * size**3 / (time.perf_counter() - started))
+    return max(rates)
+
+
+def cases(shapes: Sequence[str], *, small: bool) -> Iterator[Case]:
+    """From the likeliest to work to the most demanding."""
+    envs = 2 if small else 16
+    for shape in shapes:
+        for checkpointing in (False, True):
+            yield Case(shape, 64, 1, checkpointing, envs)
+        for stage in (1, 2, 3):
+            yield Case(shape, 0, stage, True, envs)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="vldac perf gpu", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--shapes", nargs="+", choices=sorted(SHAPES), default=["2b", "7b"])
+    parser.add_argument("--minutes", type=float, default=9.0, help="no case is begun after (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    quiet()
+    started = time.monotonic()
+    with process_group(0) as runtime:
+        device, gpu = runtime.device, runtime.device.type == "cuda"
+        dtype, name = (torch.bfloat16, "bfloat16") if gpu else (torch.float32, "float32")
+        room = torch.cuda.get_device_properties(device).total_memory / 2**20 if gpu else float("inf")
+        rate = matmul_rate(dtype, device, 8192 if gpu else 1024)
+        machine = torch.cuda.get_device_name(device) if gpu else "CPU"
+        print(f"{machine}, torch {torch.__version__}, {name}: products at {rate / 1e12:.2f} TFLOP/s", flush=True)
+        for case in cases(options.shapes, small=not gpu):
+            if time.monotonic() - started > 60 * options.minutes:
+                print(f"{case.label}: left out, the time is over", flush=True)
+                continue
+            config = configuration(case, name)
+            planned = memory(config, describe(case.shape))["total_mib"]
+            if planned > room:
+                print(f"{case.label}: left out, planned {planned:.0f} MiB of {room:.0f}", flush=True)
+                continue
+            vlm = build(case.shape, dtype, device)
+            row = measure(case, vlm, config, runtime)
+            del vlm
+            if gpu:
+                torch.cuda.empty_cache()
+            print(
+                f"{case.label}: {row['steps_per_s']:.2f} steps/s; generation {row['tokens_per_s']:.0f} tokens/s at "
+                f"{row['generation_flop'] / row['generation_s'] / rate:.1%} of the products' rate, learning at "
+                f"{row['learning_flop'] / row['learning_s'] / rate:.1%}; peak {row['peak_mib']:.0f} MiB, planned "
+                f"{planned:.0f}",
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(report_errors(main))
