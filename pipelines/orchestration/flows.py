@@ -52,7 +52,7 @@ BenchmarkOption = Annotated[str, Field(pattern=forms.option_pattern())]
 Episodes = Annotated[int, Field(ge=0, le=100_000)]
 Profile = Literal["", BenchmarkProfile]
 StudyProfile = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
-BaseModel = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+)?$")]
+StartingModel = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+)?$")]
 Jobs = Annotated[int, Field(ge=0, le=1024)]
 
 
@@ -325,7 +325,7 @@ def nightly(episodes: Episodes = 0) -> list[dict[str, str]]:
 
 
 @flow(name="study", persist_result=False, validate_parameters=True)
-def study(profile: StudyProfile = "smoke", model: BaseModel = "", jobs: Jobs = 0) -> Path:
+def study(profile: StudyProfile = "smoke", model: StartingModel = "", jobs: Jobs = 0) -> Path:
     """Compares algorithms over environments, seeds and ablations; finished cells are kept, killed ones resumed.
 
     Args:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.exceptions import ParameterTypeError
 
-from pipelines.orchestration import artifacts, study_tasks
+from pipelines.orchestration import artifacts, flows, study_tasks
 from pipelines.stages.repro import StageError
 from tests.pipelines.conftest import REPOSITORY
 
@@ -55,3 +56,10 @@ def test_the_page_shows_the_report_and_its_figures(tmp_path: Path, monkeypatch: 
     (tmp_path / "curves.png").touch()
     study_tasks.show(tmp_path)
     assert shown == [("study", "# page"), ("study-curves", "curves.png")]
+
+
+def test_the_flow_takes_a_hub_id_and_refuses_what_is_no_profile() -> None:
+    given = {"profile": "laptop", "model": "Qwen/Qwen2-VL-7B-Instruct", "jobs": 2}
+    assert flows.study.validate_parameters(given) == given
+    with pytest.raises(ParameterTypeError, match="profile"):
+        flows.study.validate_parameters({"profile": "--help"})
