@@ -26,8 +26,8 @@ perf: envs ## measure speed: training, benchmarks and each environment; steps/s,
 	@vldac perf benchmarks
 	@vldac perf envs --episodes 0 --seconds 3
 
-study: setup ## several seeds from the base model to the table (ARGS='--params conf/numberline.yaml --seeds 0 1 2')
-	@vldac study $(ARGS)
+study: setup ## compare algorithms (PROFILE=smoke, laptop or full); without: three seeds (ARGS='--params conf/numberline.yaml')
+	@vldac study $(PROFILE) $(ARGS)
 
 benchmark: setup ## benchmark a model (MODEL=models:/NAME@champion BENCH=balrog ARGS='--profile full'); without BENCH: all
 	@test -n "$(MODEL)" || { echo "error: name a model: make benchmark MODEL=models:/NAME@champion" >&2; exit 1; }

@@ -68,6 +68,7 @@ def test_training_and_evaluation_need_no_pipeline_tools() -> None:
         "for name in ('prefect', 'mlflow', 'dvc', 'pipelines'):\n"
         "    sys.modules[name] = None\n"  # what makes any import of it fail
         "import vldac.train, vldac.warm_start, envs.vector, vldac.evaluation.episodes\n"
+        "import vldac.evaluation.study.__main__\n"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False)

@@ -5,7 +5,7 @@ There are two kinds of commands, so that each option is declared in one place:
 - Those of the method, the benchmarks and the environments are modules that also run as `python -m vldac.train`, by
   themselves or as child processes of DVC stages, without any package of the pipeline. Their options are declared there,
   with argparse. Here they are names in `MODULES`: the command becomes that process, and every option, `--help` too, is
-  passed on as it was typed.
+  passed on as it was typed. (`study` is `python -m vldac.evaluation.study` with MLflow around it.)
 - Those of the pipeline are functions below, whose signatures and docstrings are the declaration. Each imports what it
   calls when it is called: `vldac --help` loads neither torch nor MLflow, Prefect or DVC.
 """
@@ -44,7 +44,7 @@ MODULES: dict[tuple[str, ...], Module] = {
     ("evaluate",): Module(
         "vldac.evaluation.episodes", "Play episodes in the simulator: random, base and trained policy."
     ),
-    ("study",): Module("vldac.evaluation.study", "Train and evaluate several seeds; one table."),
+    ("study",): Module("pipelines.evaluation.studies", "Compare algorithms, seeds and ablations; tables and figures."),
     ("config",): Module("vldac.train", "Print the resolved configuration and the plan that follows.", ("--dry-run",)),
     ("report",): Module("benchmarks.report", "Draw a page that compares two folders of benchmark results."),
     ("gallery",): Module("vldac.evaluation.gallery", "Draw a page with a filmstrip of each environment."),

@@ -20,7 +20,7 @@ from vldac.utils import files
 #: What stages write, and the parameters, which every version records in full: no change of the code that made it.
 RECORDED = (
     *("params.yaml", "config.yaml", "dvc.lock"),
-    *("data", "evaluations", "scores", "metrics", "models", "plots", "runs"),
+    *("data", "evaluations", "scores", "metrics", "models", "plots", "results", "runs"),
 )
 
 

@@ -26,7 +26,7 @@ from pipelines.core import tables
 from pipelines.core.errors import PipelineError, explain
 from pipelines.core.project import read_json, workspace
 from pipelines.evaluation import versions
-from pipelines.orchestration import artifacts, benchmark_tasks, forms, readable, worker
+from pipelines.orchestration import artifacts, benchmark_tasks, forms, readable, study_tasks, worker
 from pipelines.orchestration.live import LiveProgress
 from pipelines.stages import base_files, code, worktrees
 from pipelines.stages.repro import StageError, repro, resumable
@@ -51,6 +51,9 @@ Override = Annotated[str, Field(pattern=forms.override_pattern())]
 BenchmarkOption = Annotated[str, Field(pattern=forms.option_pattern())]
 Episodes = Annotated[int, Field(ge=0, le=100_000)]
 Profile = Literal["", BenchmarkProfile]
+StudyProfile = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+StartingModel = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+)?$")]
+Jobs = Annotated[int, Field(ge=0, le=1024)]
 
 
 @dataclass(frozen=True)
@@ -319,6 +322,22 @@ def nightly(episodes: Episodes = 0) -> list[dict[str, str]]:
     if not rows:
         log.info("there is no @%s yet; train-pipeline makes the first", registry.CHAMPION)
     return rows
+
+
+@flow(name="study", persist_result=False, validate_parameters=True)
+def study(profile: StudyProfile = "smoke", model: StartingModel = "", jobs: Jobs = 0) -> Path:
+    """Compares algorithms over environments, seeds and ablations; finished cells are kept, killed ones resumed.
+
+    Args:
+        profile: Of conf/study, such as smoke, laptop or full, or a YAML file of the project.
+        model: Hub id or directory of the model to start from. Empty: the profile's.
+        jobs: Cells at a time. 0: as many as the cores serve.
+    """
+    _die_with_worker()
+    results = study_tasks.run_study(profile, model, jobs)
+    with _tolerate_server_errors():
+        study_tasks.show(results)
+    return results
 
 
 def _compare(version: versions.Version, now: registry.Score) -> dict[str, str]:

@@ -6,6 +6,8 @@ this stage when a file of the project has changed; `make run` also when an insta
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,6 +98,26 @@ def build_manifests(root: Path, config: Config) -> dict[str, dict[str, Any]]:
         return _build_manifests(tree, config)
     except SyntaxError as error:
         raise errors.PipelineError(f"{error.filename}:{error.lineno}: {error.msg}; correct it and run again") from None
+
+
+def policy_digest(root: Path, config: Config) -> str:
+    """SHA-256 (hex) over the manifests of what makes a policy and evaluates it: simulator, base, training, evaluation.
+
+    Raises:
+        PipelineError: as `build_manifests`.
+    """
+    from envs import registry as environments  # noqa: PLC0415  # takes half a second
+
+    extensions.check(root, config)
+    tree = source_tree(root, config)
+    modules = [environments.spec(config.env.id).entry_point.partition(":")[0], "envs.wrappers"]
+    modules += ["vldac.warm_start", "vldac.train", "vldac.evaluation.episodes"]
+    own = _own_modules(config, ("env", "model", "warm_start", "rollout", "train", "deepspeed", "evaluate"))
+    try:
+        manifest = tree.manifest(tree.closure([*modules, *own], without=NEUTRAL))
+    except SyntaxError as error:
+        raise errors.PipelineError(f"{error.filename}:{error.lineno}: {error.msg}; correct it and run again") from None
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _build_manifests(tree: SourceTree, config: Config) -> dict[str, dict[str, Any]]:

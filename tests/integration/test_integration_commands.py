@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -35,13 +36,45 @@ def test_perf_prints_rates_shares_and_the_ratio(tiny_params_file: Any, tiny_base
         assert words in printed
 
 
-def test_a_study_has_one_line_a_seed_and_policy_and_does_nothing_twice(tiny_params_file: Any, tmp_path: Path) -> None:
+def test_a_study_of_a_params_file_has_one_line_a_seed_and_policy_and_does_nothing_twice(
+    tiny_params_file: Any, tmp_path: Path
+) -> None:
     params = str(tiny_params_file({"train": {"total_steps": 16}, "warm_start": {"updates": 2}}))
-    command = ("vldac.evaluation.study", "--params", params, "--seeds", "4", "--directory", str(tmp_path / "study"))
+    places = ("--directory", str(tmp_path / "runs"), "--out", str(tmp_path / "results"))
+    command = ("vldac.evaluation.study", "--params", params, "--seeds", "4", *places)
     first = call(*command)
-    assert first.count("took") == 3
+    assert first.count("trained in") == 1
     rows = [line.split() for line in first.splitlines() if line.split()[1:2] and line.split()[0] == "4"]
     assert [row[1] for row in rows] == ["random", "base", "trained"]
     again = call(*command)
-    assert "took" not in again
+    assert "trained in" not in again
     assert again.splitlines()[-3:] == first.splitlines()[-3:]
+
+
+def test_a_micro_study_from_the_base_model_to_the_report(tiny_params_file: Any, tmp_path: Path) -> None:
+    profile = tmp_path / "micro.yaml"
+    profile.write_text(
+        f"params: {tiny_params_file({'warm_start': {'updates': 2}})}\n"
+        "environments: [{name: Line}]\n"
+        "algorithms: [vldac, {name: vldac, label: raw, options: {normalize_advantages: false}}]\n"
+        "seeds: [0]\ntotal_steps: 32\nepisodes: 4\n"
+    )
+    out = tmp_path / "results"
+    places = ("--directory", str(tmp_path / "runs"), "--out", str(out))
+    printed = call("vldac.evaluation.study", str(profile), *places, "--jobs", "2")
+    assert printed.count("trained in") == 2
+    lines = [json.loads(line) for line in (out / "cells.jsonl").read_text().splitlines()]
+    assert [(line["algorithm"], line["seed"], line["trained"]["episodes"]) for line in lines] == [
+        ("vldac", 0, 4),
+        ("raw", 0, 4),
+    ]
+    for line in lines:
+        assert line["environment_steps"] == line["curve"]["environment_steps"][-1] == 32
+        assert line["cpu_seconds"] > 0
+    assert len(list((tmp_path / "runs/bases").iterdir())) == 1  # shared
+    assert {path.name for path in out.glob("*.svg")} >= {"success.svg", "curves.svg", "improvement.svg"}
+    page = (out / "report.md").read_text()
+    assert "| raw |" in page
+    (out / "report.md").unlink()
+    assert call("vldac.evaluation.study", "report", str(out)).strip() == str(out / "report.md")
+    assert (out / "report.md").read_text() == page

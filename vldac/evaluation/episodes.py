@@ -34,6 +34,8 @@ from vldac.utils.files import write_json
 from vldac.utils.libraries import quiet, set_threads
 from vldac.utils.seeding import derive_seed
 
+#: What is benchmarked, in this order.
+POLICIES = ("random", "base", "trained")
 _FILMED = 8  # episodes whose frames are kept
 
 
@@ -223,6 +225,7 @@ def run(
     filmstrip: Path | None,
     *,
     checkpoints: Sequence[Path] = (),
+    policies: Sequence[str] = POLICIES,
 ) -> dict[str, Any]:
     """Evaluates the random policy, the base model and the trained model on the same seeds.
 
@@ -234,11 +237,13 @@ def run(
         filmstrip: PNG of one episode before and after training; None for none.
         checkpoints: policies on the way there, each evaluated on the first `evaluate.checkpoint_episodes` of the
             seeds.
+        policies: of these three, those to evaluate; a filmstrip needs base and trained.
 
     Returns:
         What metrics/summary.json holds: an entry a policy, and a list of entries for the checkpoints, in order.
     """
-    check(base, policy_dir)
+    if "trained" in policies:
+        check(base, policy_dir)
     # The same draws for every policy: what differs between two of them is then less of chance.
     seed = derive_seed(config.seed, "evaluation")
     summary: dict[str, Any] = {"env": config.env.id, "seed": config.seed, "temperature": config.rollout.temperature}
@@ -248,8 +253,8 @@ def run(
         "base": lambda: vlm_policy(load_model(base, None, dtype=config.model.dtype), config, seed),
         "trained": lambda: vlm_policy(load_model(base, policy_dir, dtype=config.model.dtype), config, seed),
     }
-    for name, make in makers.items():
-        played[name] = evaluate(config, make(), config.evaluate.episodes, name)
+    for name in policies:
+        played[name] = evaluate(config, makers[name](), config.evaluate.episodes, name)
         summary[name] = summarize(played[name])
         write_episodes(episodes_dir / f"{name}.jsonl", played[name])
         print(f"{name}: success {summary[name]['success']:.3f} over {summary[name]['episodes']} episodes", flush=True)
@@ -281,12 +286,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--episodes-dir", type=Path, default=Path("evaluations"), help="one JSON line an episode")
     parser.add_argument("--filmstrip", type=Path, help="PNG of one episode before and after training")
     parser.add_argument("--checkpoints", type=Path, nargs="*", default=[], help="earlier policies, with fewer episodes")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES, help="default: all three")
     options = parser.parse_args(arguments)
+    if options.filmstrip and not {"base", "trained"} <= {*options.policies}:
+        parser.error("--filmstrip shows base and trained: name both in --policies")
     config = load(options.params, options.set)
     quiet()
     set_threads(config.deepspeed.threads)
     summary = run(
-        config, options.base, options.policy, options.episodes_dir, options.filmstrip, checkpoints=options.checkpoints
+        config,
+        options.base,
+        options.policy,
+        options.episodes_dir,
+        options.filmstrip,
+        checkpoints=options.checkpoints,
+        policies=options.policies,
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, summary)

@@ -12,6 +12,7 @@ from vldac.config import load
 parser = argparse.ArgumentParser()
 for name in ("--params", "--base", "--policy", "--out", "--episodes-dir", "--filmstrip"):
     parser.add_argument(name, type=Path)
+parser.add_argument("--policies", nargs="+")
 options = parser.parse_args()
 config = load(options.params)
 
@@ -27,5 +28,6 @@ summary = {"env": config.env.id, "seed": config.seed}
 summary |= {"random": score(0.55), "base": score(0.5), "trained": score(trained)}
 options.episodes_dir.mkdir(parents=True, exist_ok=True)
 (options.episodes_dir / "trained.jsonl").write_text("{}\n")
-Image.fromarray(np.full((48, 64, 3), 60, np.uint8)).save(options.filmstrip)
+if options.filmstrip:
+    Image.fromarray(np.full((48, 64, 3), 60, np.uint8)).save(options.filmstrip)
 options.out.write_text(json.dumps(summary))

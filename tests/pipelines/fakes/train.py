@@ -25,6 +25,7 @@ if Path("fail").exists():
     raise SystemExit(1)
 checkpoint = options.run_dir / "checkpoints" / "update.json"
 metrics = options.run_dir / "metrics.jsonl"
+options.run_dir.mkdir(parents=True, exist_ok=True)
 done = json.loads(checkpoint.read_text()) if checkpoint.exists() else 0
 rows = metrics.read_text().splitlines(keepends=True)[:done] if metrics.exists() else []
 metrics.write_text("".join(rows))

@@ -1,0 +1,119 @@
+"""Tables, figures and selections of results that are made up."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vldac.evaluation.study import figures, report, results
+from vldac.utils.errors import UserError
+
+
+def line(algorithm: str, environment: str, seed: int, success: float, **changes: Any) -> dict[str, Any]:
+    score = {"success": success, "success_ci": [0.4, 0.6], "episodes": 200}
+    made = {
+        "environment": environment,
+        "algorithm": algorithm,
+        "kind": "main",
+        "variant": "",
+        "seed": seed,
+        "model": "tiny",
+        "environment_steps": 64,
+        "trained": score,
+        "base": {**score, "success": 0.5},
+        "random": {**score, "success": 0.45},
+        "threshold": 0.9,
+        "steps_to_threshold": 48 if success > 0.8 else None,
+        "seconds_to_threshold": 12.0 if success > 0.8 else None,
+        "seconds": 16.0,
+        "cpu_seconds": 15.0,
+        "curve": {
+            "environment_steps": [16, 32, 48, 64],
+            "success": [None, 0.5, success - 0.1, success],
+            "episodes": [0, 60, 100, 100],
+            "seconds": [4.0, 8.0, 12.0, 16.0],
+        },
+        "versions": {"vldac": "0.2.0"},
+        "machine": {"architecture": "x86_64", "processor": "CPU", "cores": 2, "gpu": None},
+    }
+    return {**made, **changes}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Results of two algorithms in two environments, three seeds, with an ablation and a grid."""
+    lines = []
+    for seed in range(3):
+        for environment in ("Line", "Room"):
+            lines.append(line("vldac", environment, seed, 0.95 + seed / 100))
+            lines.append(line("rl4vlm", environment, seed, 0.7 + seed / 100))
+        lines.append(line("vldac", "Line", seed, 0.6 + seed / 100, kind="ablation", variant="no KL"))
+    for i, gamma in enumerate((0.8, 0.9)):
+        lines.append(line("vldac", "Line", 0, 0.5 + i / 10, kind="grid", variant=f"gamma={gamma}"))
+    (tmp_path / "cells.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    about = {"study": {"name": "mine"}, "cells": 20, "command": "vldac study mine"}
+    (tmp_path / "study.json").write_text(json.dumps(about))
+    return tmp_path
+
+
+def rows(page: str, first: str) -> list[list[str]]:
+    found = [[field.strip() for field in row.strip("|").split("|")] for row in page.splitlines() if row.startswith("|")]
+    return [row for row in found if row[0] == first]
+
+
+def test_the_page_has_every_number_with_its_n(folder: Path) -> None:
+    page = report.write(folder).read_text()
+    assert "`vldac study mine`; 17 of 20 cells have finished" in page
+    assert "seeds 0, 1, 2; 200 evaluation episodes a run" in page
+    assert "machine: x86_64, CPU, 2 cores" in page
+    success, *_ = rows(page, "vldac")
+    assert success[1:3] == ["0.960 [0.950, 0.970] (n 3)"] * 2
+    assert re.fullmatch(r"0\.960 \[0\.95\d, 0\.96\d\] \(n 6\)", success[3])
+    assert rows(page, "random policy")[0][1] == "0.450 [0.400, 0.600] (n 200)"
+    assert ["vldac", "Line", "3 of 3", "48", "12 s", "16 s", "15 s (n 3)"] in rows(page, "vldac")
+    assert ["rl4vlm", "Line", "0 of 3", "> 64", "> 16 s", "16 s", "15 s (n 3)"] in rows(page, "rl4vlm")
+    assert ["rl4vlm", "Line, Room", "1.000 [1.000, 1.000] (n 12)"] in rows(page, "rl4vlm")
+    (ablation,) = rows(page, "vldac, no KL")
+    assert ablation[1:4] == ["Line", "0.610 [0.600, 0.620] (n 3)", "0.960 [0.950, 0.970] (n 3)"]
+    assert ["vldac", "Line", "0.500", "0.550", "0.600", "gamma=0.9", "2"] in rows(page, "vldac")
+
+
+def test_figures_are_there_in_both_formats_and_are_the_same_again(folder: Path) -> None:
+    names = {"success", "profile", "curves", "improvement", "ablations", "grid"}
+    assert figures.draw(folder, results.read(folder)).keys() == names
+    before = {path.name: path.read_bytes() for path in folder.glob("*.[ps][nv]g")}
+    assert before.keys() == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
+    figures.draw(folder, results.read(folder))
+    assert {path.name: path.read_bytes() for path in folder.glob("*.[ps][nv]g")} == before
+
+
+def test_a_band_begins_where_all_runs_have_a_value(folder: Path) -> None:
+    lines = results.read(folder).select("main", "vldac")[:2]
+    value, low, high = figures.band(lines, np.array([16.0, 40.0, 64.0]))
+    assert np.isnan(value[0])
+    assert value[1] == low[1] == high[1] == 0.5
+    assert low[2] <= value[2] <= high[2]
+
+
+def test_what_one_algorithm_alone_cannot_show_is_left_out(folder: Path) -> None:
+    alone = [json.dumps(line("loop", "Line", 0, 0.5))]
+    (folder / "cells.jsonl").write_text("\n".join(alone) + "\n")
+    page = report.write(folder).read_text()
+    assert "0.500 [one seed: no interval] (n 1)" in page
+    assert "rivals" not in page
+    assert "Ablations" not in page
+    assert "grid" not in page
+
+
+def test_no_results_are_a_line(folder: Path) -> None:
+    (folder / "cells.jsonl").write_text("")
+    with pytest.raises(UserError, match="no cell of the comparison has finished"):
+        results.read(folder)
+    (folder / "study.json").unlink()
+    with pytest.raises(UserError, match=r"study\.json cannot be read"):
+        results.read(folder)

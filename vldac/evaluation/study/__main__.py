@@ -1,0 +1,140 @@
+"""Does it learn, every time, and better than what? Algorithms, environments, seeds and ablations; one table.
+
+    vldac study smoke                       # conf/study/smoke.yaml; or the path of such a file
+    vldac study laptop --jobs 2 --dry-run   # how many runs, and how long they take
+    vldac study report results/study/smoke  # tables and figures
+    vldac study --params conf/numberline.yaml --seeds 0 1 2  # one params file, a base model a seed
+
+What is there already is not made again, and a killed study resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vldac.config import load
+from vldac.evaluation.study import cells, report
+from vldac.evaluation.study.config import Algorithm, Environment, Study, file_name, find, hours, read
+from vldac.evaluation.study.config import cells as cells_of
+from vldac.utils.errors import UserError, report_errors
+
+RESULTS = Path("results/study")
+
+
+def of_params(params: str | None, overrides: Sequence[str], seeds: Sequence[int]) -> Study:
+    """The study of one params file: its environment, its algorithm, several seeds with a base model each."""
+    config = load(params, overrides)
+    return Study(
+        name=file_name(config.env.id),
+        params=params or "params.yaml",
+        environments=[Environment(name=config.env.id)],
+        algorithms=[Algorithm(name=config.train.algorithm, options=config.train.algorithm_options)],
+        seeds=list(seeds),
+        base_per_seed=True,
+        episodes=config.evaluate.episodes,
+    )
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """One line a seed and policy."""
+    lines = [
+        f"{'seed':>4}  {'policy':8} {'success':>7}  {'95% interval':>13} {'return':>7} {'steps':>6} {'episodes':>8}"
+    ]
+    for result in results:
+        for name in ("random", "base", "trained"):
+            row = result[name]
+            low, high = row["success_ci"]
+            lines.append(
+                f"{result['seed']:>4}  {name:8} {row['success']:7.3f}  {low:6.3f}-{high:.3f} {row['return']:7.2f} "
+                f"{row['steps_to_goal']:6.1f} {row['episodes']:8}"
+            )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None, surroundings: cells.Surroundings | None = None) -> int:
+    """The command line.
+
+    Args:
+        arguments: None: those of this process.
+        surroundings: where the study is tracked; None: nowhere.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["report"]:
+        return _report(arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="vldac study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("profile", nargs="?", help="smoke, laptop, full, or a YAML file; without one: one params file")
+    parser.add_argument("--model", help="start from this model instead: a hub id or a directory")
+    parser.add_argument("--jobs", type=int, help="cells at a time (default: as many as the cores serve)")
+    parser.add_argument(
+        "--params", help="without a profile (default: params.yaml, or the defaults where there is none)"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value everywhere")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of those of the profile (without one: 0 1 2)")
+    parser.add_argument("--directory", type=Path, default=Path("runs/study"), help="all runs, of whatever study")
+    parser.add_argument("--out", type=Path, help=f"results (default: {RESULTS}/NAME)")
+    parser.add_argument("--dry-run", action="store_true", help="print the cells and an estimate of the time")
+    options = parser.parse_args(arguments)
+    if options.profile and options.params:
+        parser.error("--params goes without a profile, which names its own")
+    if options.jobs is not None and options.jobs < 1:
+        parser.error("--jobs must be 1 at least")
+    if options.profile:
+        study = read(find(options.profile))
+        if options.seeds:
+            study = study.model_copy(update={"seeds": options.seeds})
+    else:
+        study = of_params(options.params, options.set, options.seeds or (0, 1, 2))
+    extra = [f"model.base={options.model}", "model.revision=null"] if options.model else []
+    every = cells_of(study, [*options.set, *extra])
+    jobs = options.jobs or max(1, _cores() // max(cell.config.deepspeed.ranks for cell in every))
+    if options.dry_run:
+        print("\n".join(f"{cell.kind:8} {cell}: {cell.config.train.total_steps} steps" for cell in every))
+        different = len({cell.config.fingerprint() for cell in every})
+        print(
+            f"{study.name}: {len(every)} cells, {different} of them different; training takes "
+            f"{hours(every, study, jobs):.2f} h at {study.steps_per_second:g} steps/s on each of {jobs} core(s)"
+        )
+        return 0
+    surroundings = surroundings or cells.Surroundings()
+    runs = cells.place(every, options.directory, surroundings)
+    out = options.out or RESULTS / study.name
+    command = shlex.join(["vldac", "study", *arguments])
+    results = cells.run(study, runs, options.directory, out, jobs=jobs, surroundings=surroundings, command=command)
+    if options.profile:
+        page = report.write(out)
+        print(f"{page.read_text(encoding='utf-8')}\n{page}, with figures beside it")
+    else:
+        first = results[0]
+        print(
+            f"{first['env_id']}, {first['environment_steps']} environment steps, sampled at temperature "
+            f"{first['temperature']}"
+        )
+        print(table(results))
+    return 0
+
+
+def _report(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="vldac study report", description="Tables and figures of a study.")
+    parser.add_argument("results", type=Path, help="the folder of cells.jsonl, such as results/study/smoke")
+    options = parser.parse_args(arguments)
+    if not options.results.is_dir():
+        raise UserError(f"{options.results} is no folder; name one such as results/study/smoke")
+    print(report.write(options.results))
+    return 0
+
+
+def _cores() -> int:
+    available = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(available(0)) if available else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(report_errors(main))

@@ -1,0 +1,372 @@
+"""A study as typed, validated values, and the cells that follow from it: one run to train and evaluate each."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from vldac.config import Config, ConfigError, explain, load, presets
+
+Name = Annotated[str, Field(pattern=r"^[\w.:=, ()+-]+$")]
+Positive = Annotated[int, Field(ge=1)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+#: `section.key: value`, or `section: preset`, in the order in which they apply.
+Overrides = dict[str, JsonValue]
+Kind = Literal["main", "ablation", "grid"]
+
+#: Folder of the profiles, in that of the presets.
+FOLDER = "study"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Environment(_Entry):
+    """An environment.
+
+    Attributes:
+        name: that tables and figures show.
+        overrides: of every cell in it, usually presets.
+        algorithms: overrides of some algorithms here, by their labels, such as a rollout as long as an episode.
+    """
+
+    name: Name
+    overrides: Overrides = Field(default_factory=dict)
+    algorithms: dict[str, Overrides] = Field(default_factory=dict)
+
+
+class Algorithm(_Entry):
+    """An algorithm of `train.algorithm`, written as its name alone where it has no options.
+
+    Attributes:
+        name: of the algorithm.
+        label: that tables and figures show; None: the name.
+        options: `train.algorithm_options`.
+        overrides: of this algorithm alone.
+    """
+
+    name: Name
+    label: Name | None = None
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    overrides: Overrides = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def shown(self) -> str:
+        """The name in tables and figures, by which ablations name it."""
+        return self.label or self.name
+
+
+class Ablation(_Entry):
+    """Changes of one algorithm.
+
+    Attributes:
+        name: that tables and figures show.
+        algorithm: by its label.
+        options: take the place of the algorithm's own, key by key.
+        overrides: of the algorithm's configuration.
+        environments: by their names; none: all.
+    """
+
+    name: Name
+    algorithm: str = "vldac"
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    overrides: Overrides = Field(default_factory=dict)
+    environments: list[str] = Field(default_factory=list)
+
+
+class Grid(_Entry):
+    """The same hyperparameters for every algorithm, so that none is tuned more than another.
+
+    Attributes:
+        values: by key, those to try.
+        product: every combination; otherwise one key at a time, the others as the study has them.
+        environments: by their names; none: all.
+        seeds: of each point.
+        overrides: of all points, such as fewer steps.
+    """
+
+    values: dict[str, Annotated[list[JsonValue], Field(min_length=1)]]
+    product: bool = False
+    environments: list[str] = Field(default_factory=list)
+    seeds: Seeds = Field(default_factory=lambda: [0])
+    overrides: Overrides = Field(default_factory=dict)
+
+    def points(self) -> list[Overrides]:
+        """The changes of each point."""
+        if self.product:
+            return [dict(zip(self.values, point, strict=True)) for point in itertools.product(*self.values.values())]
+        return [{key: value} for key, values in self.values.items() for value in values]
+
+
+class Study(_Entry):
+    """A study; `read` takes it from a YAML file.
+
+    Attributes:
+        name: of its results.
+        params: params file that every cell starts from.
+        overrides: of every cell, before those of its environment.
+        environments: to learn in.
+        algorithms: to compare.
+        ablations: of one algorithm each.
+        seeds: of every cell but the grid's.
+        base_per_seed: each seed has a base model of its own; otherwise an environment has one for all.
+        total_steps: environment steps of every cell; None: as its environment has them.
+        episodes: of each evaluation, on seeds that training never draws.
+        threshold: success to be reached, of which the steps and the time are reported.
+        grid: of hyperparameters; None for none.
+        steps_per_second: of one core, from which `hours` estimates.
+    """
+
+    name: Name = "study"
+    params: str = "params.yaml"
+    overrides: Overrides = Field(default_factory=dict)
+    environments: Annotated[list[Environment], Field(min_length=1)]
+    algorithms: Annotated[list[Algorithm], Field(min_length=1)]
+    ablations: list[Ablation] = Field(default_factory=list)
+    seeds: Seeds
+    base_per_seed: bool = False
+    total_steps: Positive | None = None
+    episodes: Positive = 200
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
+    grid: Grid | None = None
+    steps_per_second: Annotated[float, Field(gt=0)] = 40.0
+
+    @model_validator(mode="after")
+    def _names_lead_somewhere(self) -> Study:
+        environments = [entry.name for entry in self.environments]
+        algorithms = [entry.shown for entry in self.algorithms]
+        for kind, names in (
+            ("environment", environments),
+            ("algorithm", algorithms),
+            ("ablation", [entry.name for entry in self.ablations]),
+            ("seed", [str(seed) for seed in self.seeds]),
+        ):
+            if twice := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"{kind} {', '.join(sorted(twice))} is there twice")
+        for environment in self.environments:
+            for label in environment.algorithms:
+                _require(f"environment {environment.name!r}: algorithm", label, algorithms)
+        for ablation in self.ablations:
+            _require(f"ablation {ablation.name!r}: algorithm", ablation.algorithm, algorithms)
+        named = [name for ablation in self.ablations for name in ablation.environments]
+        for name in [*named, *(self.grid.environments if self.grid else [])]:
+            _require("environment", name, environments)
+        return self
+
+
+class Place(NamedTuple):
+    """Where in a study a run is; see `Cell`."""
+
+    kind: Kind
+    environment: str
+    algorithm: str
+    variant: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        kind: of the comparison itself, an ablation, or a point of the grid.
+        environment: by its name in the study.
+        algorithm: by its label.
+        variant: name of the ablation or the point; empty for the comparison itself.
+        seed: of the run.
+        config: of the run.
+        base_config: of the base model that it starts from.
+    """
+
+    kind: Kind
+    environment: str
+    algorithm: str
+    variant: str
+    seed: int
+    config: Config
+    base_config: Config
+
+    def __str__(self) -> str:
+        return ", ".join([self.environment, self.algorithm, *filter(None, [self.variant]), f"seed {self.seed}"])
+
+
+def find(profile: str) -> Path:
+    """The file of a profile: conf/study/NAME.yaml of the current project, or a path.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    folder = presets.folder_of(Path("params.yaml"))
+    if Path(profile).suffix in {".yaml", ".yml"}:
+        return Path(profile)
+    known = presets.names(FOLDER, folder)
+    if profile not in known:
+        raise ConfigError(f"unknown study {profile!r}; {_hint(profile, known)}, or give the path of a YAML file")
+    return folder / FOLDER / f"{profile}.yaml"
+
+
+def read(path: Path) -> Study:
+    """Reads a study.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds wrong keys or values; one line for each.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a mapping, not a {type(values).__name__}")
+    try:
+        return Study.model_validate({"name": path.stem, **values})
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {_line(e)}" for e in error.errors())) from None
+
+
+def cells(study: Study, extra: Sequence[str] = ()) -> list[Cell]:
+    """Every run of a study: the comparison, the ablations, the grid.
+
+    Args:
+        study: to run.
+        extra: overrides of every cell that win over all others, such as `model.base=...`.
+
+    Raises:
+        ConfigError: the configuration of a cell is wrong; the message names the cell.
+    """
+    return list(_cells(study, extra))
+
+
+def _cells(study: Study, extra: Sequence[str]) -> Iterator[Cell]:
+    everywhere, algorithms = [entry.name for entry in study.environments], [entry.shown for entry in study.algorithms]
+    for environment, algorithm, seed in itertools.product(everywhere, algorithms, study.seeds):
+        yield _cell(study, Place("main", environment, algorithm, "", seed), extra)
+    for ablation in study.ablations:
+        for environment, seed in itertools.product(ablation.environments or everywhere, study.seeds):
+            about = Place("ablation", environment, ablation.algorithm, ablation.name, seed)
+            yield _cell(study, about, extra, ablation.overrides, ablation.options)
+    if study.grid is not None:
+        grid = study.grid
+        where = itertools.product(grid.environments or everywhere, algorithms, grid.points(), grid.seeds)
+        for environment, algorithm, point, seed in where:
+            about = Place("grid", environment, algorithm, _point_name(point), seed)
+            yield _cell(study, about, extra, {**grid.overrides, **point})
+
+
+def _cell(
+    study: Study,
+    place: Place,
+    extra: Sequence[str],
+    changes: Mapping[str, JsonValue] = MappingProxyType({}),
+    options: Mapping[str, JsonValue] = MappingProxyType({}),
+) -> Cell:
+    environment = next(entry for entry in study.environments if entry.name == place.environment)
+    algorithm = next(entry for entry in study.algorithms if entry.shown == place.algorithm)
+    values: Overrides = {
+        **study.overrides,
+        **environment.overrides,
+        **({"train.total_steps": study.total_steps} if study.total_steps else {}),
+        "evaluate.episodes": study.episodes,
+        **algorithm.overrides,
+        **environment.algorithms.get(place.algorithm, {}),
+        "train.algorithm": algorithm.name,
+        "train.algorithm_options": {**algorithm.options, **options},
+    }
+    overrides = [*as_overrides(values), *as_overrides(changes), *extra]
+    name = ", ".join(filter(None, (place.environment, place.algorithm, place.variant)))
+    config = _load(study.params, [*overrides, f"seed={place.seed}"], name)
+    base_seed = place.seed if study.base_per_seed else study.seeds[0]
+    return Cell(*place, config, config.model_copy(update={"seed": base_seed}))
+
+
+def hours(runs: Sequence[Cell], study: Study, jobs: int) -> float:
+    """How long the training of cells takes at `steps_per_second` on each of `jobs` cores; equal cells count once."""
+    steps = {cell.config.fingerprint(): cell.config.updates * cell.config.steps_per_update for cell in runs}
+    return sum(steps.values()) / study.steps_per_second / jobs / 3600
+
+
+def base_fingerprint(config: Config) -> str:
+    """A 16-digit hash of every value that decides a base model."""
+    deciding = config.model_dump(
+        mode="json",
+        include={
+            "seed": True,
+            "model": {"base", "revision", "tiny"},
+            "env": {"id", "frames", "width", "height", "prompt", "max_steps", "options"},
+            "warm_start": True,
+            "rollout": {"temperature", "max_new_tokens"},
+        },
+    )
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def as_overrides(values: Mapping[str, JsonValue]) -> list[str]:
+    """`key=value` with the value as YAML, as `load` takes it."""
+    return [f"{key}={_yaml(value)}" for key, value in values.items()]
+
+
+def _yaml(value: JsonValue) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _point_name(point: Overrides) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]}={_yaml(value)}" for key, value in point.items())
+
+
+def _load(params: str, overrides: Sequence[str], name: str) -> Config:
+    try:
+        return load(params, overrides)
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
+
+
+_ENTRIES: dict[str, type[BaseModel]] = {
+    "environments": Environment,
+    "algorithms": Algorithm,
+    "ablations": Ablation,
+    "grid": Grid,
+}
+
+
+def _line(error: Any) -> str:
+    """One line for one of pydantic's errors; the nearest key is one of the entry in which it was written."""
+    section, *rest = error["loc"] or ("",)
+    place = [section, *(part for part in rest[:1] if isinstance(part, int))]
+    inside: list[Any] = rest[len(place) - 1 :]
+    if section in _ENTRIES and inside:
+        return f"{'.'.join(map(str, place))}: {explain({**error, 'loc': inside}, _ENTRIES[section])}"
+    return explain(error, Study)
+
+
+def _require(what: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{what} {name!r} is not in the study; {_hint(name, known)}")
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
+
+
+def file_name(text: str) -> str:
+    """A name as part of a path."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-")
