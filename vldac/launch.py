@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -48,6 +49,9 @@ def launch_ranks(module: str, arguments: Sequence[str], settings: DeepSpeedConfi
     """
     if settings.launcher == "slurm":
         return _srun(module, arguments, settings)
+    if settings.nodes > 1:
+        typed = shlex.join(["python", "-m", module, *arguments])
+        print(f"meeting the other nodes at {settings.rendezvous}; type on each of them: {typed}", flush=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ[DIE_WITH_PARENT] = "1"
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it tells each failure in fifty lines
