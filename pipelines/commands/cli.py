@@ -463,6 +463,21 @@ def check(env_id: str, /, *, episodes: int = 10, seed: int = 0, options: str = "
 
 
 @app.command(group=_ABOUT)
+def doctor() -> int:
+    """Look at what a run needs of this machine: a line each, with a cure for what is missing.
+
+    Fails if a run would.
+    """
+    from pipelines.commands import doctor as command  # noqa: PLC0415
+
+    failed = False
+    for name, (verdict, text) in command.examine(Path.cwd()):
+        print(f"{verdict:<4}  {name:<9}  {text}", flush=True)
+        failed |= verdict == "FAIL"
+    return int(failed)
+
+
+@app.command(group=_ABOUT)
 def version() -> int:
     """Print the version."""
     return _print([f"vldac {vldac.__version__}"])

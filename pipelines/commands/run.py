@@ -108,6 +108,21 @@ def _forget_unreachable_server() -> None:
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         return
+    try:
+        require_prefect(url)
+    except (OSError, http.client.HTTPException) as error:
+        print(f"Prefect at PREFECT_API_URL cannot be reached ({error}); this run keeps its history in .local/prefect")
+        del os.environ["PREFECT_API_URL"]
+
+
+def require_prefect(url: str) -> None:
+    """Checks that a Prefect server answers at an address and lets this user in.
+
+    Raises:
+        PipelineError: something else answers, or the server refuses.
+        OSError: nothing answers.
+        HTTPException: what answers does not speak HTTP.
+    """
     shown = runs.without_credentials(url)
     try:
         healthy = json.loads(_get(f"{url.rstrip('/')}/health")) is True
@@ -120,10 +135,6 @@ def _forget_unreachable_server() -> None:
                 "PREFECT_API_URL"
             ) from None
         healthy = False
-    except (OSError, http.client.HTTPException) as error:
-        print(f"Prefect at PREFECT_API_URL cannot be reached ({error}); this run keeps its history in .local/prefect")
-        del os.environ["PREFECT_API_URL"]
-        return
     except ValueError:
         healthy = False
     if not healthy:

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipelines.commands import doctor, pages
+from pipelines.commands.doctor import Finding, examine
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is drawn, and no other machine is asked, unless a test says so."""
+    monkeypatch.setattr(doctor, "_child", lambda code, root: subprocess.CompletedProcess([], 0, "", ""))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> Path:
+    """A project of one commit."""
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    (tmp_path / ".dvc").mkdir()
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "a")):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
+    return tmp_path
+
+
+def found(root: Path) -> dict[str, Finding]:
+    return dict(examine(root))
+
+
+def test_a_machine_that_has_everything_fails_nowhere(healthy: Path) -> None:
+    findings = found(healthy)
+    assert [name for name, finding in findings.items() if finding.verdict == "FAIL"] == []
+    assert {"Python", "project", "disk", "loopback", "drawing", "GPU", "hub", "MLflow", "Prefect"} <= findings.keys()
+    assert all("\n" not in finding.text for finding in findings.values())
+    assert findings["MLflow"].text.endswith("0 registered models")
+
+
+@pytest.mark.parametrize(
+    ("lacking", "cure"), [("params.yaml", "vldac new DIRECTORY"), (".git", "git init"), (".dvc", "dvc init")]
+)
+def test_a_directory_that_is_no_project_is_told_what_it_lacks(healthy: Path, lacking: str, cure: str) -> None:
+    path = healthy / lacking
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    finding = found(healthy)["project"]
+    assert finding.verdict == "FAIL"
+    assert cure in finding.text
+
+
+def test_a_full_disk_and_a_machine_that_cannot_draw_fail(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 30))
+    error = "Traceback\nenvs.base.SimulatorError: MiniWorld cannot draw: apt-get install libegl1"
+    monkeypatch.setattr(doctor, "_child", lambda code, root: subprocess.CompletedProcess([], 1, "", error))
+    findings = found(healthy)
+    assert findings["disk"] == Finding("FAIL", f"1.0 GiB free in {healthy}; a run needs 2: free some space")
+    assert findings["drawing"] == Finding("FAIL", "MiniWorld cannot draw: apt-get install libegl1")
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+def test_a_port_that_is_taken_is_said_and_fails_nobody(
+    healthy: Path, listening: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PORTS", {"mlflow": listening})
+    finding = found(healthy)[f"port {listening}"]
+    assert finding.verdict == "-"
+    assert f"vldac mlflow --port {listening + 1}" in finding.text
+
+
+def test_a_prefect_server_that_is_away_is_no_failure_and_a_wrong_one_is(
+    healthy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(url: str) -> Any:
+        raise ConnectionRefusedError("refused")
+
+    monkeypatch.setenv("PREFECT_API_URL", "http://me:secret@127.0.0.1:1/api")
+    monkeypatch.setattr(doctor.run, "_get", refused)
+    assert found(healthy)["Prefect"].verdict == "-"
+    monkeypatch.setattr(doctor.run, "_get", lambda url: "<html>")
+    finding = found(healthy)["Prefect"]
+    assert finding.verdict == "FAIL"
+    assert "PREFECT_API_URL must be its API" in finding.text
+    assert "secret" not in finding.text
+
+
+def test_a_hub_that_cannot_be_reached_is_said(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(doctor, "_HUB", ("127.0.0.1", 1))
+    assert found(healthy)["hub"].verdict == "-"
+    assert os.environ.get("HF_HUB_OFFLINE") is None
