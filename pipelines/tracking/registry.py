@@ -272,6 +272,18 @@ def score_in(tags: Mapping[str, str], policy: str = "trained") -> Score | None:
     )
 
 
+#: What a person looks for on the page of a run, as DVC's stages write it.
+_ATTACHED = ("plots/learning_curve.png", "plots/filmstrip.png", "plots/learning_curve.csv", "metrics/summary.json")
+
+
+def _attach(client: MlflowClient, root: Path, config: Config, run_id: str) -> None:
+    """Gives a run its pictures, its table and its parameters as artifacts."""
+    client.log_dict(run_id, config.model_dump(mode="json"), "params.yaml")
+    for path in (root / name for name in _ATTACHED):
+        if path.is_file():
+            client.log_artifact(run_id, str(path), path.parent.name)
+
+
 def _trained_steps(root: Path) -> int:
     """Environment steps of models/policy; a run may end before `train.total_steps`."""
     return int(read_json(root / "metrics/train.json")["environment_steps"])
@@ -300,6 +312,7 @@ def _record(
     if all(version.tags.get(key) == value for key, value in tags.items()):
         return
     run_id, step = version.run_id, _trained_steps(root)
+    _attach(client, root, config, run_id)
     benchmark = evaluation_set(root, config, config.evaluate.episodes)
     log_input(client, run_id, benchmark)
     for policy in ("random", "base", "trained"):

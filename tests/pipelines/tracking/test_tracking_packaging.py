@@ -136,6 +136,7 @@ def test_a_policy_without_a_critic_and_of_a_family_of_ones_own_is_registered_and
     call(sys.executable, "-m", "vldac.train", "--run-dir", "runs/0", env={"PYTHONPATH": code})
     assert not Path("models/policy/value_head.safetensors").exists()
     write_json(Path("runs/train.json"), {"run_key": "k", "fingerprint": "0", "started_ms": 0})
+    write_json(Path("metrics/train.json"), {"environment_steps": 64})
     Path("dvc.lock").write_text("stages: {}")
 
     registered = registry.register(tmp_path, config)

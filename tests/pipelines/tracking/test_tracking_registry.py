@@ -205,6 +205,12 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
     assert run_.data.tags[runs.RUN_KEY] == json.loads(Path("runs/train.json").read_text())["run_key"]
     assert run_.data.metrics["evaluate/trained/success"] == 0.75
     assert run_.data.metrics["episode/success"] == 1.0
+    attached = {
+        artifact.path
+        for folder in ("", "plots", "metrics")
+        for artifact in client.list_artifacts(run_.info.run_id, folder)
+    }
+    assert {"params.yaml", "plots/learning_curve.png", "plots/learning_curve.csv", "metrics/summary.json"} <= attached
     sets = [json.loads(entry.dataset.profile) for entry in run_.inputs.dataset_inputs]
     assert {described["episodes"] for described in sets if "episodes" in described} == {
         config.evaluate.episodes,
