@@ -361,6 +361,7 @@ def deepspeed_config(config: Config, trained_parameters: int, ranks: int) -> dic
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": config.model.dtype == "bfloat16"},
+        **({"data_types": {"grad_accum_dtype": "fp32"}} if settings.zero_stage else {}),  # stage 0 has one type for all
         "steps_per_print": 10**9,
     }
 

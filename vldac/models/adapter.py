@@ -77,6 +77,9 @@ class ModelAdapter(ABC):
         image_token_id: the id of `image_token`.
     """
 
+    #: Names of picture tensors that nothing reads once visual features are known.
+    pixel_names: ClassVar[frozenset[str]] = frozenset({"pixel_values", "pixel_attention_mask"})
+
     image_token: ClassVar[str]
     end_of_turn: ClassVar[str]
     lora_targets: ClassVar[str]

@@ -248,13 +248,22 @@ class VLM(nn.Module):
     def encode_frames(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Runs the vision tower once for good, where only an adapter on the language model is trained.
 
-        An update reads each prompt six times or more; without this, a frozen tower would be run as often.
+        An update reads each prompt six times or more; without this, a frozen tower would be run as often. The pixels
+        are let go.
         """
         shown = bool(prompts) and all(prompt.pictures for prompt in prompts)
         if not isinstance(self.model, PeftModel) or self.lockstep or not shown:
             return list(prompts)
         features = self.family.vision_features(self.backbone, prompts)
-        return [replace(prompt, features=each) for prompt, each in zip(prompts, features, strict=True)]
+        return [
+            replace(prompt, features=each, pictures=self._without_pixels(prompt))
+            for prompt, each in zip(prompts, features, strict=True)
+        ]
+
+    def _without_pixels(self, prompt: Prompt) -> dict[str, Tensor]:
+        """The picture tensors of a prompt, those that are gigabytes in a rollout left empty."""
+        names = self.family.pixel_names
+        return {name: value.new_empty(0) if name in names else value for name, value in prompt.pictures.items()}
 
     def collate(self, prompts: Sequence[Prompt], responses: Sequence[Tensor] = ()) -> tuple[dict[str, Any], int]:
         """Pads prompts on the left and responses on the right, so that every response starts in one column.
