@@ -26,6 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 PINNED = Path(__file__).with_name("pinned_trajectory.json")
 OVERRIDES = (
     "seed=7",
+    "deepspeed.ranks=1",
     "env.id=GymCards-NumberLine-v0",
     "env.num_envs=8",
     "warm_start.updates=120",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +14,16 @@ from tests.vldac.learner_cases import make_learner, make_rollout, sampler, weigh
 from vldac import algorithms
 from vldac.acting import action_mask
 from vldac.config import Config
-from vldac.distributed import Runtime, process_group
+from vldac.distributed import Runtime
 from vldac.minibatches import minibatches
 from vldac.models.vlm import VLM, Scores
 from vldac.rollout import Rollout, Step
-from vldac.utils.libraries import quiet
 from vldac.utils.seeding import derive_seed
 from vldac.value_head import ValueHead
 
 CLIP = 0.05  # so small that some ratios of the later batches are clipped
 #: What the steps of a batch are worth together, from their numbers and their scores under the weights being trained.
 Objective = Callable[["Plain", list[int], list[Scores]], Tensor]
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Iterator[Runtime]:
-    """A process group of one; what it leaves in the environment must not reach other tests' subprocesses."""
-    before = dict(os.environ)
-    quiet()
-    with process_group(1) as group:
-        yield group
-    os.environ.clear()
-    os.environ.update(before)
 
 
 class Plain:
