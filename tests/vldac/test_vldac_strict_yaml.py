@@ -22,7 +22,10 @@ REFUSED = [
     ("base: &b {a: 1}\nmore:\n  <<: *b\n", "the alias *b is not taken"),
     ("a: 2026-13-45", "it is not valid YAML: month must be"),
     ("a: " + "9" * 5000, "it is not valid YAML: Exceeds the limit"),
-    ("a: !!python/object/apply:os.system [true]", "could not determine a constructor"),
+    (
+        "a: !!python/object/apply:os.system [true]",
+        "line 1: the tag 'tag:yaml.org,2002:python/object/apply:os.system' is not taken",
+    ),
     ("? [1]\n: 2\n", "unhashable"),
     ("a: [", "it is not valid YAML: line 1"),
     ("a: " + "x" * strict_yaml.MAX_BYTES, "it has more than 1048576 bytes"),
@@ -45,6 +48,15 @@ def test_what_a_file_must_not_hold_is_one_line_wherever_it_is_read(text: str, sa
         assert said in str(error.value)
         assert "\n" not in str(error.value)
         assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['!!int ""', '!!float ""', "!!bool x", "!!timestamp x", "!!map [1]", "!own 1", "! 1", '!!python/name:os.system ""'],
+)
+def test_a_tag_is_refused_whatever_it_says(value: str) -> None:
+    with pytest.raises(YAMLTextError, match=r"line 1: the tag .* is not taken; write the value alone"):
+        parse(f"a: {value}")
 
 
 @pytest.mark.parametrize("value", ["[" * 3000, "{a: 1, a: 2}", "&a [*a]"])

@@ -38,10 +38,11 @@ def parse(text: str) -> Any:
     """The value of a text.
 
     Raises:
-        YAMLTextError: it is not valid YAML, names a key twice, has an alias (`*name`), or is nested too deeply.
+        YAMLTextError: it is not valid YAML, names a key twice, has an alias (`*name`) or a tag (`!!int`), or is nested
+            too deeply.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader, which makes plain values alone
     except _RefusedError as error:
         raise YAMLTextError(_line(error)) from None
     except yaml.MarkedYAMLError as error:
@@ -62,6 +63,12 @@ class _Loader(yaml.SafeLoader):
             event = self.peek_event()
             raise _RefusedError(
                 problem=f"the alias *{event.anchor} is not taken; write its value out", problem_mark=event.start_mark
+            )
+        if (tag := getattr(self.peek_event(), "tag", None)) is not None:
+            # PyYAML's constructors fail with errors of any kind where a text is not what its tag says.
+            raise _RefusedError(
+                problem=f"the tag {tag!r} is not taken; write the value alone",
+                problem_mark=self.peek_event().start_mark,
             )
         if self.depth == MAX_DEPTH:
             mark = self.peek_event().start_mark
