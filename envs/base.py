@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal, TypedDict, cast
+from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, TypedDict, cast
 
 import gymnasium as gym
 import numpy as np
@@ -122,6 +122,20 @@ class Observation(TypedDict):
     prompt: str
 
 
+class Mark(NamedTuple):
+    """Something that can be seen in a picture.
+
+    Attributes:
+        name: in words, such as "red box"; of writing, one letter or digit.
+        x: of its center, from the left, as a share of the picture's width.
+        y: of its center, from the top, as a share of the picture's height.
+    """
+
+    name: str
+    x: float
+    y: float
+
+
 class Env(gym.Env[Observation, Any], ABC):
     """A simulator that shows frames and a prompt, and takes one of its own actions a step.
 
@@ -163,6 +177,13 @@ class Env(gym.Env[Observation, Any], ABC):
     @abstractmethod
     def describe(self) -> str:
         """One short, true sentence about the scene as it is now, for supervised warm starts."""
+
+    def marks(self) -> tuple[Mark, ...]:
+        """What the newest frame shows, and where: what a small vision tower is taught first (`vldac.dense_labels`).
+
+        Empty where the renderer does not tell.
+        """
+        return ()
 
     def prepare(self, seed: int) -> None:
         """Called some time before `reset`, with the seed that `reset` will be called with.

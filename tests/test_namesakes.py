@@ -13,6 +13,7 @@ ELSEWHERE = {
     "vldac/distributed.py": "vldac/test_vldac_train.py",
     "vldac/early_warnings.py": "vldac/test_vldac_episodes.py",
     "vldac/run_log.py": "vldac/test_vldac_train.py",
+    "vldac/evaluation/study/cells.py": "pipelines/evaluation/test_evaluation_studies.py",
     "vldac/evaluation/study/figures.py": "vldac/evaluation/test_evaluation_study_report.py",
     "envs/base.py": "envs/test_env_registry.py",
     "envs/seeds.py": "envs/test_vector.py",

@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from envs import registry
-from envs.base import TRAINING_SEEDS, Env, Observation
-from vldac import parsing, policy
+from vldac import dense_labels, parsing, policy
 from vldac.acting import Actor
 from vldac.config import Config, load
+from vldac.examples import Example, collect, corpus, sources
 from vldac.losses import step_mean
 from vldac.models import tiny as tiny_vlm
 from vldac.models.vlm import VLM, Prompt
@@ -35,73 +33,11 @@ from vldac.utils.files import honor_umask, write_json
 from vldac.utils.libraries import quiet, set_threads
 from vldac.utils.seeding import derive_seed
 
-PICTURES = "Pictures-v0"
-_MOST_EXAMPLES = 8192
 _HELD_OUT = 256
-_LONGEST_WALK = 12  # steps of a random walk before the next episode: starts of episodes stay frequent
-
-
-@dataclass(frozen=True)
-class Example:
-    """One observation with what is true of it.
-
-    Attributes:
-        observation: what the model is shown.
-        description: the true scene description.
-        actions: those that are accepted, one of which is drawn at random each time the example is used.
-        expert: what the environment's expert would do; None where it has none, or where it is not asked.
-    """
-
-    observation: Observation
-    description: str
-    actions: tuple[str, ...]
-    expert: str | None = None
-
-
-def collect_examples(config: Config, count: int, seed: int) -> list[Example]:
-    """Walks through one simulator, at random or in part as its expert would, and describes what is seen."""
-    rng, settings = np.random.default_rng(seed), config.warm_start
-    asked = settings.expert_walk > 0 or settings.expert_actions > 0
-    env = registry.make(config.env.id, **config.env.make_options)
-    unwrapped = cast(Env, env.unwrapped)
-    examples: list[Example] = []
-    try:
-        while len(examples) < count:
-            observation, _ = env.reset(seed=int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
-            for _ in range(int(rng.integers(1, _LONGEST_WALK + 1))):
-                expert = unwrapped.expert_action() if asked else None
-                examples.append(Example(observation, unwrapped.describe(), unwrapped.action_names, expert))
-                name = str(rng.choice(unwrapped.action_names))
-                if expert is not None and rng.random() < settings.expert_walk:
-                    name = expert
-                observation, _, terminated, truncated, _ = env.step(unwrapped.parse_action(name))
-                if terminated or truncated:
-                    break
-    finally:
-        env.close()
-    return examples[:count]
-
-
-def collect_pictures(config: Config, count: int, seed: int) -> list[Example]:
-    """Questions about drawn pictures (`envs.pictures`), each with its right answer alone."""
-    rng, shape = np.random.default_rng(seed), config.env
-    env = registry.make(PICTURES, width=shape.width, height=shape.height, prompt=shape.prompt)
-    unwrapped = cast(Env, env.unwrapped)
-    examples = []
-    for _ in range(count):
-        observation, _ = env.reset(seed=int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
-        right = unwrapped.expert_action()
-        assert right is not None
-        examples.append(Example(observation, unwrapped.describe(), (right,)))
-    env.close()
-    return examples
-
-
-def corpus(examples: Sequence[Example]) -> list[str]:
-    """Every text that the model will read or write, for its tokenizer."""
-    prompts = sorted({e.observation["prompt"] for e in examples})
-    written = [parsing.render_response(ParsedResponse(e.description, a)) for e in examples[:2000] for a in e.actions]
-    return [*prompts * max(1, len(written) // max(1, len(prompts)) // 4), *written, "user\n", "assistant\n"]
+_WARM_UP = 30  # updates
+_PASSES_OF_A_MIXTURE = 3  # of a batch, by length: rooms have a fifth of the words of a shop
+_TOWER_LEARNING_RATE = 1e-3  # of its first lesson
+_TOWER_SHARE = 0.3  # of the learning rate, for a vision tower that has had its first lesson
 
 
 def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> None:
@@ -110,22 +46,33 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
 
     def target(example: Example) -> torch.Tensor:
         action = str(rng.choice(example.actions))
-        if example.expert is not None and rng.random() < settings.expert_actions:
+        if example.expert is not None and rng.random() < example.expert_share:
             action = example.expert
         return vlm.encode_response(parsing.render_response(ParsedResponse(example.description, action)))
 
     rng = np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(vlm.parameters(), lr=settings.learning_rate, weight_decay=0.01)
+    tower: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, parameter in vlm.named_parameters():
+        (tower if settings.dense_updates and ".visual." in name else rest).append(parameter)
+    groups = [{"params": rest, "share": 1.0}, {"params": tower, "share": _TOWER_SHARE}]
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate, weight_decay=0.01)
+    passes = _PASSES_OF_A_MIXTURE if settings.mixture else 1
     order: list[int] = []
     bar = tqdm(range(settings.updates), desc="warm start", unit="update", disable=not sys.stderr.isatty())
     for update in bar:
         if len(order) < settings.batch_size:
             order += rng.permutation(len(examples)).tolist()
         batch = [examples[order.pop()] for _ in range(settings.batch_size)]
-        scores = vlm(_prompts(vlm, batch), [target(example) for example in batch], temperature=1.0)
-        loss = -step_mean(scores.log_probs, scores.mask)
-        optimizer.param_groups[0]["lr"] = settings.learning_rate * _schedule(update, settings.updates)
-        loss.backward()
+        prompts, targets = _prompts(vlm, batch), [target(example) for example in batch]
+        loss = torch.zeros(())
+        for part in _passes([len(p.input_ids) + len(t) for p, t in zip(prompts, targets, strict=True)], passes):
+            scores = vlm([prompts[i] for i in part], [targets[i] for i in part], temperature=1.0)
+            of_part = -step_mean(scores.log_probs, scores.mask) * (len(part) / len(batch))
+            of_part.backward()
+            loss += of_part.detach()
+        for group in optimizer.param_groups:
+            group["lr"] = group["share"] * settings.learning_rate * _schedule(update, settings.updates)
         torch.nn.utils.clip_grad_norm_(vlm.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -160,30 +107,70 @@ def run(config: Config, out: Path) -> dict[str, float]:
         policy.require_name(config.model.base)
         policy.write_pointer(out, config.model.base, config.model.revision)
         return {}
-    wanted = min(_MOST_EXAMPLES, max(1, config.warm_start.updates) * config.warm_start.batch_size)
-    pictures = round(config.warm_start.pictures * wanted)
-    examples = collect_examples(config, wanted - pictures + _HELD_OUT, derive_seed(config.seed, "examples"))
-    held_out, examples = examples[:_HELD_OUT], examples[_HELD_OUT:]
-    if pictures:
-        examples += collect_pictures(config, pictures, derive_seed(config.seed, "pictures"))
-        np.random.default_rng(derive_seed(config.seed, "mixture")).shuffle(examples)
+    settings = config.warm_start
+    examples, held_out = _examples(config)
     tiny_vlm.build(config.model.tiny, corpus(examples), derive_seed(config.seed, "initialisation"), out)
-    vlm = VLM.from_pretrained(out)
-    train(config, vlm.train(), examples, derive_seed(config.seed, "warm start"))
+    vlm = VLM.from_pretrained(out).train()
+    learned: dict[str, float] = {}
+    if settings.dense_updates:
+        learned = dense_labels.teach(
+            vlm,
+            examples,
+            updates=settings.dense_updates,
+            batch_size=2 * settings.batch_size,
+            learning_rate=_TOWER_LEARNING_RATE,
+            seed=derive_seed(config.seed, "dense labels"),
+        )
+    train(config, vlm, examples, derive_seed(config.seed, "warm start"))
     vlm.eval().model.save_pretrained(out)
     honor_umask(out)
-    measured = measure(config, vlm, held_out, derive_seed(config.seed, "held out"))
-    parameters = float(sum(p.numel() for p in vlm.parameters()))
-    return {**measured, "parameters": parameters}
+    measured = _measure_each(config, vlm, held_out)
+    return {**learned, **measured, "parameters": float(sum(p.numel() for p in vlm.parameters()))}
+
+
+def _examples(config: Config) -> tuple[list[Example], dict[str, list[Example]]]:
+    """What is learned from, shuffled, and by source what the model is measured on."""
+    settings, found = config.warm_start, sources(config)
+    wanted = min(settings.examples, max(1, settings.updates) * settings.batch_size)
+    examples: list[Example] = []
+    held_out: dict[str, list[Example]] = {}
+    for number, source in enumerate(found):
+        held = _HELD_OUT // 2 if settings.mixture else _HELD_OUT if number == 0 else 0
+        collected = collect(source, round(source.share * wanted) + held)
+        examples += collected[held:]
+        if held:
+            held_out[f"{number} {source.env_id}" if source.env_id in held_out else source.env_id] = collected[:held]
+    if len(found) > 1:
+        np.random.default_rng(derive_seed(config.seed, "mixture")).shuffle(examples)
+    return examples, held_out
+
+
+def _measure_each(config: Config, vlm: VLM, held_out: Mapping[str, Sequence[Example]]) -> dict[str, float]:
+    """`measure` as the mean over sources; where there are several, true descriptions and right answers of each."""
+    seed = derive_seed(config.seed, "held out")
+    found = {name: measure(config, vlm, examples, seed) for name, examples in held_out.items()}
+    measured = {key: float(np.mean([each[key] for each in found.values()])) for key in next(iter(found.values()))}
+    if len(found) > 1:
+        for key in ("true_descriptions", "legal_answers"):
+            measured |= {f"{key}/{name}": each[key] for name, each in found.items()}
+    return measured
 
 
 def _prompts(vlm: VLM, batch: Sequence[Example]) -> list[Prompt]:
     return vlm.encode([e.observation["frames"] for e in batch], [e.observation["prompt"] for e in batch])
 
 
+def _passes(lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Parts of a batch that are about equally long; one part keeps the order."""
+    if count == 1:
+        return [[*range(len(lengths))]]
+    parts = np.array_split(np.argsort(lengths, kind="stable"), min(count, len(lengths)))
+    return [part.tolist() for part in parts]
+
+
 def _schedule(update: int, updates: int) -> float:
-    """Linear rise over 30 updates, constant, linear fall over the last third."""
-    return min(1.0, (update + 1) / 30) * min(1.0, 3 * (1 - update / updates) + 0.02)
+    """Linear rise over `_WARM_UP` updates, constant, linear fall over the last third."""
+    return min(1.0, (update + 1) / _WARM_UP) * min(1.0, 3 * (1 - update / updates) + 0.02)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

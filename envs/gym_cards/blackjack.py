@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from envs.base import Observation
+from envs.base import Mark, Observation
 from envs.fonts import fit_font
-from envs.gym_cards.drawing import SUITS, Card, draw_row, table
+from envs.gym_cards.drawing import SUITS, Card, draw_row, faces, table
 from envs.gym_cards.game import Game
 
 
@@ -104,18 +104,29 @@ class Blackjack(Game):
     def render(self) -> NDArray[np.uint8]:
         """The picture as it is now, (height, width, 3) uint8; the dealer's other cards stay hidden to the end."""
         image = _empty_table(self.width, self.height).copy()
-        size = min(self.width * 0.22, self.height * 0.24)
-        # Hands of more than four cards are drawn narrower, so that every card stays in the picture.
-        own = min(size, self.width * 0.96 / (1.08 * max(len(self.player), 1)))
-        left, (upper, lower) = self.width * 0.02, _TOPS
-        draw_row(image, [*self.dealer[:1], None], left, self.height * (upper + 0.09), size)
-        draw_row(image, self.player, left, self.height * (lower + 0.09), own)
+        theirs, own = self._rows()
+        draw_row(image, [*self.dealer[:1], None], *theirs)
+        draw_row(image, self.player, *own)
         return np.asarray(image, dtype=np.uint8).copy()
 
     def describe(self) -> str:
         """The dealer's card, the player's cards and what they count, such as "dealer 10 player 9 6 total 15"."""
         hand = " ".join(card.face for card in self.player)
         return f"dealer {self.dealer[0].face} player {hand} total {hand_value(self.player)}"
+
+    def marks(self) -> tuple[Mark, ...]:
+        """What is printed on the cards in sight."""
+        theirs, own = self._rows()
+        found = [*faces(self.dealer[:1], *theirs), *faces(self.player, *own)]
+        return tuple(Mark(face, x / self.width, y / self.height) for face, x, y in found)
+
+    def _rows(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Upper left corner of each row of cards, and the width of one; the dealer's first."""
+        size = min(self.width * 0.22, self.height * 0.24)
+        # Hands of more than four cards are drawn narrower, so that every card stays in the picture.
+        own = min(size, self.width * 0.96 / (1.08 * max(len(self.player), 1)))
+        left, (upper, lower) = self.width * 0.02, (self.height * (top + 0.09) for top in _TOPS)
+        return (left, upper, size), (left, lower, own)
 
     def expert_action(self) -> str | None:
         """Basic strategy for an infinite deck with only hit and stand (Sutton & Barto, figure 5.2)."""

@@ -12,6 +12,7 @@ from envs.fonts import fit_font
 
 TABLE = "#35654d"
 SUITS = "HSDC"
+_FACE = 0.3  # middle of what is printed on a card, as a share of its height
 
 
 class Card(NamedTuple):
@@ -48,7 +49,7 @@ def _card_picture(card: Card | None, width: int) -> Image.Image:
         draw.rectangle((inset, inset, width - inset, height - inset), fill="#2a4b8d")
         return image
     font = fit_font("10", round(width * 0.8), round(height * 0.42))
-    draw.text((width / 2, height * 0.3), card.face, _color(card.suit), font, anchor="mm")
+    draw.text((width / 2, height * _FACE), card.face, _color(card.suit), font, anchor="mm")
     _draw_suit(draw, card.suit, width / 2, height * 0.74, width * 0.22)
     return image
 
@@ -86,6 +87,13 @@ def table(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     """An empty green table of width x height pixels, and what draws on it."""
     image = Image.new("RGB", (width, height), TABLE)
     return image, ImageDraw.Draw(image)
+
+
+def faces(cards: Sequence[Card], x: float, y: float, width: float) -> list[tuple[str, float, float]]:
+    """What is printed on the cards of a row, with the places of the centers, in pixels; see `draw_row`."""
+    return [
+        (card.face, x + width * (1.08 * number + 0.5), y + width * 1.4 * _FACE) for number, card in enumerate(cards)
+    ]
 
 
 def draw_row(image: Image.Image, cards: Sequence[Card | None], x: float, y: float, width: float) -> None:

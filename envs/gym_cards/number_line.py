@@ -9,9 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from envs.base import Observation
-from envs.fonts import fit_font
+from envs.base import Mark, Observation
+from envs.fonts import Font, fit_font
 from envs.gym_cards.game import Game
+
+_LEFT, _MIDDLES = 0.04, (0.28, 0.72)  # of the lines, as shares of the picture
+
+
+def _font(width: int, height: int) -> Font:
+    return fit_font("Current: 0", round(width * 0.92), round(height * 0.3))
 
 
 @lru_cache(maxsize=64)  # there are 36 pictures, and drawing one takes longer than the rest of a step
@@ -19,9 +25,8 @@ def _picture(lines: tuple[str, str], width: int, height: int) -> NDArray[np.uint
     """Two lines of text, black on white, (height, width, 3) uint8."""
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
-    font = fit_font("Current: 0", round(width * 0.92), round(height * 0.3))
-    for number, line in enumerate(lines):
-        draw.text((round(width * 0.04), round(height * (0.28 + 0.44 * number))), line, "black", font, anchor="lm")
+    for line, middle in zip(lines, _MIDDLES, strict=True):
+        draw.text((round(width * _LEFT), round(height * middle)), line, "black", _font(width, height), anchor="lm")
     return np.asarray(image, dtype=np.uint8).copy()
 
 
@@ -88,12 +93,24 @@ class NumberLine(Game):
 
     def render(self) -> NDArray[np.uint8]:
         """The picture as it is now, (height, width, 3) uint8."""
-        return _picture((f"Target: {self.target}", f"Current: {self.current}"), self.width, self.height).copy()
+        return _picture(self._lines(), self.width, self.height).copy()
 
     def describe(self) -> str:
         """Both numbers and how they compare, such as "target 4 current 1 target is higher"."""
         relation = "higher" if self.target > self.current else "lower" if self.target < self.current else "equal"
         return f"target {self.target} current {self.current} target is {relation}"
+
+    def marks(self) -> tuple[Mark, ...]:
+        """Both digits, where their lines end."""
+        font, lines = _font(self.width, self.height), self._lines()
+        places = [font.getlength(line[:-1]) + font.getlength(line[-1]) / 2 for line in lines]
+        return tuple(
+            Mark(line[-1], _LEFT + place / self.width, middle)
+            for line, place, middle in zip(lines, places, _MIDDLES, strict=True)
+        )
+
+    def _lines(self) -> tuple[str, str]:
+        return f"Target: {self.target}", f"Current: {self.current}"
 
     def expert_action(self) -> str | None:
         """The move towards the target; None once it is reached."""

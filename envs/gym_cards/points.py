@@ -10,21 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from envs.base import Observation, PromptStyle
-from envs.fonts import fit_font
+from envs.base import Mark, Observation, PromptStyle
+from envs.fonts import Font, fit_font
 from envs.gym_cards.arithmetic import FormulaError, evaluate, solvable, solve
-from envs.gym_cards.drawing import SUITS, Card, draw_row, table
+from envs.gym_cards.drawing import SUITS, Card, draw_row, faces, table
 from envs.gym_cards.game import Game
 
 _NUMBERS = tuple(str(number) for number in range(1, 11))
+_LEFT, _LINE = 0.03, 0.9  # of the formula, as shares of the picture
+
+
+def _row(count: int, width: int, height: int) -> tuple[float, float, float]:
+    """Upper left corner of a row of cards, and the width of one."""
+    return width * 0.02, height * 0.08, min(width * 0.9 / count, height * 0.42)
 
 
 @lru_cache(maxsize=64)  # the picture of a deal does not change within an episode
 def _deal_picture(cards: tuple[Card, ...], width: int, height: int) -> Image.Image:
     """The cards on the table, over an empty formula."""
     image, draw = table(width, height)
-    size = min(width * 0.9 / len(cards), height * 0.42)
-    draw_row(image, cards, width * 0.02, height * 0.08, size)
+    draw_row(image, cards, *_row(len(cards), width, height))
     label = fit_font("Formula:", round(width * 0.4), round(height * 0.09))
     draw.text((width * 0.03, height * 0.76), "Formula:", "white", label, anchor="lm")
     return image
@@ -103,15 +108,31 @@ class _Points(Game):
     def render(self) -> NDArray[np.uint8]:
         """The picture as it is now, (height, width, 3) uint8."""
         image = _deal_picture(self.cards, self.width, self.height).copy()
-        text = " ".join(self.formula)
-        font = fit_font(text.strip() or "0", round(self.width * 0.94), round(self.height * 0.09))
-        ImageDraw.Draw(image).text((self.width * 0.03, self.height * 0.9), text, "white", font, anchor="lm")
+        text, font = self._written()
+        ImageDraw.Draw(image).text((self.width * _LEFT, self.height * _LINE), text, "white", font, anchor="lm")
         return np.asarray(image, dtype=np.uint8).copy()
 
     def describe(self) -> str:
         """The values of the cards and the formula so far, such as "cards 10 2 formula 10 +"."""
         formula = " ".join(symbol for symbol in self.formula if symbol != " ") or "empty"
         return f"cards {' '.join(str(card.value) for card in self.cards)} formula {formula}"
+
+    def marks(self) -> tuple[Mark, ...]:
+        """What is printed on the cards, and the symbols of the formula."""
+        found = faces(self.cards, *_row(len(self.cards), self.width, self.height))
+        text, font = self._written()
+        at = 0
+        for symbol in self.formula:
+            start, end = (self.width * _LEFT + font.getlength(text[:count]) for count in (at, at + len(symbol)))
+            at += len(symbol) + 1
+            if symbol != " ":
+                found.append((symbol, (start + end) / 2, self.height * _LINE))
+        return tuple(Mark(name, x / self.width, y / self.height) for name, x, y in found)
+
+    def _written(self) -> tuple[str, Font]:
+        """The formula and its font."""
+        text = " ".join(self.formula)
+        return text, fit_font(text.strip() or "0", round(self.width * 0.94), round(self.height * 0.09))
 
     def expert_action(self) -> str | None:
         """The next symbol of a solution that begins with the formula so far; None where the one found does not."""

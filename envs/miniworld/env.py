@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from envs.base import (
     Env,
+    Mark,
     Observation,
     PromptStyle,
     decode_textures_with_pillow,
@@ -162,6 +163,17 @@ class MiniWorld(Env):
         if self.name in _ONE_TARGET:
             return f"{holding}the {self._name(self._targets()[0])} is not visible"
         return f"{holding}no {'medkit' if self.name == 'CollectHealth' else 'object'} is visible"
+
+    def marks(self) -> tuple[Mark, ...]:
+        """The objects in sight, each at the middle of its visible pixels, such as "red box"."""
+        found = []
+        for entity in geometry.movable_entities(self._sim):
+            rows, columns = geometry.pixels_of(self._sim, entity).nonzero()
+            if len(rows):
+                height, width = self._frame.shape[:2]
+                x, y = (float(columns.mean()) + 0.5) / width, (float(rows.mean()) + 0.5) / height
+                found.append(Mark(geometry.entity_name(entity), x, y))
+        return tuple(found)
 
     def expert_action(self) -> str | None:
         """The next move of a short way to the goal, through doors too, with full knowledge of the floor plan.

@@ -42,7 +42,12 @@ def side(sim: Any, entity: Any) -> Side:
 
 
 def visible(sim: Any, entity: Any) -> bool:
-    """Whether any part of an entity is in the picture: leaving it out changes at least one pixel.
+    """Whether any part of an entity is in the picture; see `pixels_of`."""
+    return bool(pixels_of(sim, entity).any())
+
+
+def pixels_of(sim: Any, entity: Any) -> NDArray[np.bool_]:
+    """The pixels (H, W) that show an entity: those that change when it is left out.
 
     This accounts for the field of view, walls, doors and other objects exactly as the renderer does. It costs two
     renderings and holds for entities that are not static (static ones are compiled into a display list).
@@ -54,7 +59,8 @@ def visible(sim: Any, entity: Any) -> bool:
         without_entity = sim.render_obs()
     finally:
         sim.entities.insert(index, entity)
-    return not np.array_equal(with_entity, without_entity)
+    changed: NDArray[np.bool_] = (with_entity != without_entity).any(axis=-1)
+    return changed
 
 
 def entity_name(entity: Any) -> str:

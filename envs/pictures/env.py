@@ -9,9 +9,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.base import Env, Observation, PromptStyle, answer_format, match_action, observation_space
+from envs.base import Env, Mark, Observation, PromptStyle, answer_format, match_action, observation_space
 from envs.pictures.questions import KINDS, MOST_OPTIONS, Question, ask
-from envs.pictures.scenes import draw
+from envs.pictures.scenes import draw, letters
 
 
 class Pictures(Env):
@@ -113,6 +113,15 @@ class Pictures(Env):
     def describe(self) -> str:
         """What the picture shows of what is asked, such as "2 red circles" or "circle is left"."""
         return self.question.description
+
+    def marks(self) -> tuple[Mark, ...]:
+        """The shapes, such as "red circle", and the letters of what is written."""
+        scene = self.question.scene
+        shapes = [Mark(f"{shape.color} {shape.name}", shape.x, shape.y) for shape in scene.shapes]
+        if scene.writing is None:
+            return tuple(shapes)
+        written = letters(scene.writing, self.width, self.height)
+        return (*shapes, *(Mark(letter, x / self.width, y / self.height) for letter, x, y in written))
 
     def expert_action(self) -> str:
         """The right option."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from envs.fonts import fit_font
+from envs.fonts import Font, fit_font
 
 #: Any two of them, and each of them and the white ground, are at least 100 apart in RGB.
 COLORS: dict[str, tuple[int, int, int]] = {
@@ -121,9 +121,26 @@ def _draw_shape(pen: ImageDraw.ImageDraw, shape: Shape, w: int, h: int) -> None:
         pen.polygon([(x, y - r), (x + r, y + 0.9 * r), (x - r, y + 0.9 * r)], fill=color)
 
 
+def letters(writing: Writing, width: int, height: int) -> list[tuple[str, float, float]]:
+    """Each letter of a writing with the place of its center, in pixels of a picture of this size."""
+    font, x, y = _lay_out(writing, width, height)
+    _, top, _, bottom = font.getbbox(writing.text)
+    ends = [font.getlength(writing.text[:count]) for count in range(len(writing.text) + 1)]
+    return [
+        (letter, x + (start + end) / 2, y + (top + bottom) / 2)
+        for letter, start, end in zip(writing.text, ends, ends[1:], strict=False)
+    ]
+
+
 def _write(pen: ImageDraw.ImageDraw, writing: Writing, w: int, h: int) -> None:
+    font, x, y = _lay_out(writing, w, h)
+    pen.text((round(x), round(y)), writing.text, COLORS[writing.color], font)
+
+
+def _lay_out(writing: Writing, w: int, h: int) -> tuple[Font, float, float]:
+    """Font and upper left corner of a writing."""
     font = fit_font(writing.text, round(0.92 * w * writing.size), round(0.5 * h * writing.size))
     left, top, right, bottom = font.getbbox(writing.text)
     x = 0.04 * w + writing.x * (0.92 * w - (right - left)) - left
     y = 0.04 * h + writing.y * (0.92 * h - (bottom - top)) - top
-    pen.text((round(x), round(y)), writing.text, COLORS[writing.color], font)
+    return font, x, y

@@ -69,6 +69,8 @@ def _entry_points(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str,
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _entry_points(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            yield from _entry_points({str(i): item for i, item in enumerate(value)}, f"{prefix}{key}.")
         elif isinstance(value, str) and (registered := _REGISTERED.fullmatch(value)):
             yield prefix + key, registered[1]
         elif isinstance(value, str) and _ENTRY_POINT.fullmatch(value):

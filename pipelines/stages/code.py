@@ -110,7 +110,7 @@ def policy_digest(root: Path, config: Config) -> str:
 
     extensions.check(root, config)
     tree = source_tree(root, config)
-    modules = [environments.spec(config.env.id).entry_point.partition(":")[0], "envs.wrappers"]
+    modules = [environments.spec(config.env.id).entry_point.partition(":")[0], "envs.wrappers", *_mixture(config)]
     modules += ["vldac.warm_start", "vldac.train", "vldac.evaluation.episodes"]
     own = _own_modules(config, ("env", "model", "warm_start", "rollout", "train", "deepspeed", "evaluate"))
     try:
@@ -123,7 +123,7 @@ def policy_digest(root: Path, config: Config) -> str:
 def _build_manifests(tree: SourceTree, config: Config) -> dict[str, dict[str, Any]]:
     closures = {"environment": _environment_closure(tree, config)}
     for name, source in SOURCES.items():
-        own = _own_modules(config, source.sections)
+        own = _own_modules(config, source.sections) + (_mixture(config) if name == "base" else [])
         closures[name] = tree.closure([*source.modules, *own], without=NEUTRAL)
     surroundings = [e.surroundings.partition(":")[0] for e in registry.entries().values() if e.surroundings]
     data = SOURCES["benchmark-data"].modules
@@ -168,6 +168,21 @@ def benchmark_closure(tree: SourceTree, config: Config, benchmark: str) -> Closu
     entry = registry.get(benchmark)
     own = _own_modules(config, ("model", "benchmarks"))
     return tree.closure(["benchmarks.__main__", entry.module, entry.options.__module__, *own], without=NEUTRAL)
+
+
+def _mixture(config: Config) -> list[str]:
+    """The modules of the environments that the base model sees besides that of the run.
+
+    Raises:
+        PipelineError: there is no such environment.
+    """
+    from envs import registry as environments  # noqa: PLC0415
+    from envs.base import UnknownEnvError  # noqa: PLC0415
+
+    try:
+        return [environments.spec(part.id).entry_point.partition(":")[0] for part in config.warm_start.mixture]
+    except UnknownEnvError as error:
+        raise errors.PipelineError(f"warm_start.mixture: {error}") from None
 
 
 def _own_modules(config: Config, sections: Sequence[str]) -> list[str]:

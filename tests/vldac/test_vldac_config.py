@@ -192,6 +192,7 @@ def changed(value: Any, key: str) -> Any:
         "deepspeed.launcher": "slurm",
         "deepspeed.rendezvous": "host:1",
         "deepspeed.zero_stage": 2,
+        "warm_start.mixture": ({"id": "GymCards-NumberLine-v0"},),
         "benchmarks": {"profile": "full"},
         "extensions": "elsewhere",
     }

@@ -118,6 +118,9 @@ def assert_holds(values: dict[str, Any], written: dict[str, Any]) -> None:
     for key, value in written.items():
         if isinstance(value, dict):
             assert_holds(values[key], value)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for entry, own in zip(values[key], value, strict=True):
+                assert_holds(entry, own)
         else:
             assert values[key] == value
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,13 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 from envs.gym_cards.number_line import NumberLine
 from vldac import parsing, policy, warm_start
 from vldac.engines.transformers import TransformersEngine
+from vldac.examples import Example, collect, corpus, sources
 from vldac.parsing import ParsedResponse
-from vldac.warm_start import Example, collect_examples, corpus
+
+
+def collect_examples(config: Any, count: int, seed: int) -> list[Example]:
+    """Examples of the run's own environment."""
+    return collect(replace(sources(config)[0], seed=seed), count)
 
 
 @pytest.fixture(scope="module")

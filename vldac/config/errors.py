@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -40,12 +40,13 @@ def explain(error: Any, root: type[BaseModel]) -> str:
 
 
 def _nearest(location: Sequence[str], root: type[BaseModel]) -> str | None:
-    section, _, name = ".".join(location).rpartition(".")
+    *sections, name = location
+    section = ".".join(part for part in sections if not part.isdecimal())  # entries of a list have their keys alike
     everything = [(*key.rpartition(".")[::2], key) for key in _keys(root)]
     moved = {leaf: key for _, leaf, key in reversed(everything)}  # the first section wins
-    if name in moved:  # a known name in the wrong section
-        return moved[name]
     siblings = {leaf: key for parent, leaf, key in everything if parent == section}
+    if name in moved and name not in siblings:  # a known name in the wrong section
+        return moved[name]
     for candidates, cutoff in ((siblings, 0.5), (moved, 0.6)):
         if match := difflib.get_close_matches(name, candidates, n=1, cutoff=cutoff):
             return candidates[match[0]]
@@ -56,6 +57,7 @@ def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _keys(field.annotation, f"{prefix}{name}.")
+        for annotation in (field.annotation, *get_args(field.annotation)):
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                keys += _keys(annotation, f"{prefix}{name}.")
     return keys

@@ -104,6 +104,22 @@ class EnvConfig(_Section):
         return self.model_dump(include=names)
 
 
+class MixturePart(_Section):
+    """An environment of a mixture that the small model sees before it is trained in any."""
+
+    id: Annotated[str, Field(min_length=1)]
+    share: PositiveFloat = 1.0
+    width: Annotated[int, Field(ge=16, le=2048)] = 64
+    height: Annotated[int, Field(ge=16, le=2048)] = 64
+    options: dict[str, _OptionValue | dict[str, _OptionValue]] = Field(default_factory=dict)
+    expert_walk: UnitInterval = 0.0
+    expert_actions: UnitInterval = 0.0
+
+    def make_options(self, prompt: str) -> dict[str, Any]:
+        """Keyword arguments of `envs.registry.make`, which makes one simulator."""
+        return {"width": self.width, "height": self.height, "options": self.options, "prompt": prompt}
+
+
 class WarmStartConfig(_Section):
     """Supervised warm start: true descriptions, uniformly random actions."""
 
@@ -113,6 +129,9 @@ class WarmStartConfig(_Section):
     expert_walk: UnitInterval = 0.0
     expert_actions: UnitInterval = 0.0
     pictures: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    mixture: tuple[MixturePart, ...] = ()
+    examples: Positive = 8192
+    dense_updates: NonNegative = 0
 
 
 class RolloutConfig(_Section):

@@ -30,6 +30,21 @@ def wilson_interval(successes: int, count: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def difference_interval(before: tuple[int, int], after: tuple[int, int]) -> tuple[float, float]:
+    """The 95% confidence interval of the difference of two independent proportions, after - before.
+
+    Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10: it is made of
+    the Wilson intervals of both.
+
+    Args:
+        before: successes and count.
+        after: successes and count.
+    """
+    (low_b, high_b), (low_a, high_a) = wilson_interval(*before), wilson_interval(*after)
+    p_b, p_a = before[0] / before[1], after[0] / after[1]
+    return p_a - p_b - math.hypot(p_a - low_a, high_b - p_b), p_a - p_b + math.hypot(high_a - p_a, p_b - low_b)
+
+
 def paired_difference(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
     """Mean of after - before and its standard error, question by question.
 

@@ -18,7 +18,8 @@ from pipelines.stages import code
 from pipelines.tracking import runs
 from tests.pipelines.conftest import REPOSITORY, call, dvc
 from vldac.config import load
-from vldac.evaluation.study import cells, config
+from vldac.evaluation.study import config, records
+from vldac.evaluation.study import runs as study_runs
 
 STUDY = (sys.executable, "-m", "pipelines.evaluation.studies", "mine.yaml")
 PROFILE = """
@@ -37,7 +38,7 @@ def profile(project: Path) -> Path:
 
 
 def lines(root: Path) -> list[dict[str, Any]]:
-    return cells.read_lines(root / "results/study/mine/cells.jsonl")
+    return records.read_lines(root / "results/study/mine/cells.jsonl")
 
 
 def found(root: Path) -> dict[str, Any]:
@@ -113,17 +114,17 @@ def test_a_study_goes_on_without_mlflow(profile: Path) -> None:
 
 
 def test_an_edit_concerns_the_cells_whose_code_it_is(profile: Path) -> None:
-    (run, *_) = cells.place(config.cells(config.read(profile / "mine.yaml")), Path("runs"), studies.Tracked(profile))
+    (run, *_) = study_runs.place(config.cells(config.read(profile / "mine.yaml")), Path("runs"), studies.Tracked(profile))
     for module, same in (("vldac/evaluation/study/report.py", True), ("vldac/train.py", False)):
         with (profile / module).open("a") as file:
             file.write("\n# edited\n")
-        (after, *_) = cells.place([run.cell], Path("runs"), studies.Tracked(profile))
+        (after, *_) = study_runs.place([run.cell], Path("runs"), studies.Tracked(profile))
         assert (after.home == run.home) is same
 
 
 def test_code_without_the_pipeline_counts_as_a_whole(profile: Path) -> None:
-    surroundings = cells.Surroundings()
-    assert surroundings.code(load("params.yaml")) == cells.Surroundings().code(load("params.yaml"))
+    surroundings = study_runs.Surroundings()
+    assert surroundings.code(load("params.yaml")) == study_runs.Surroundings().code(load("params.yaml"))
     assert surroundings.code(load("params.yaml")) != code.policy_digest(profile, load("params.yaml"))
 
 
@@ -136,11 +137,11 @@ def test_a_study_is_a_stage_of_dvc_by_the_command_of_the_docs(profile: Path, mon
     monkeypatch.chdir(profile / "results/study")
     dvc(*shlex.split(command)[1:])
     monkeypatch.chdir(profile)
-    assert len(cells.read_lines(profile / "results/study/smoke/cells.jsonl")) == 3
+    assert len(records.read_lines(profile / "results/study/smoke/cells.jsonl")) == 3
     assert "didn't change" in dvc("repro", "results/study/dvc.yaml:smoke")
     dvc("checkout", "results/study/dvc.yaml:smoke")
 
 
 def test_one_study_at_a_time(profile: Path) -> None:
-    with cells.alone(profile / "runs/study"):
+    with study_runs.alone(profile / "runs/study"):
         assert "another study works in" in call(*STUDY, code=1)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vldac.config import load
-from vldac.evaluation.study import cells, report
+from vldac.evaluation.study import cells, report, runs
 from vldac.evaluation.study.config import Algorithm, Environment, Study, file_name, find, hours, read
 from vldac.evaluation.study.config import cells as cells_of
 from vldac.utils.errors import UserError, report_errors
@@ -57,7 +57,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None, surroundings: cells.Surroundings | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, surroundings: runs.Surroundings | None = None) -> int:
     """The command line.
 
     Args:
@@ -103,11 +103,11 @@ def main(arguments: Sequence[str] | None = None, surroundings: cells.Surrounding
             f"{hours(every, study, jobs):.2f} h at {study.steps_per_second:g} steps/s on each of {jobs} core(s)"
         )
         return 0
-    surroundings = surroundings or cells.Surroundings()
-    runs = cells.place(every, options.directory, surroundings)
+    surroundings = surroundings or runs.Surroundings()
+    placed = runs.place(every, options.directory, surroundings)
     out = options.out or RESULTS / study.name
     command = shlex.join(["vldac", "study", *arguments])
-    results = cells.run(study, runs, options.directory, out, jobs=jobs, surroundings=surroundings, command=command)
+    results = cells.run(study, placed, options.directory, out, jobs=jobs, surroundings=surroundings, command=command)
     if options.profile:
         page = report.write(out)
         print(f"{page.read_text(encoding='utf-8')}\n{page}, with figures beside it")

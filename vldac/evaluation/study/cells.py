@@ -7,116 +7,26 @@ base models lie in `runs/study/bases` and are shared likewise.
 
 from __future__ import annotations
 
-import csv
-import fcntl
-import hashlib
-import json
-import os
-import platform
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cached_property
-from importlib import metadata
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-import envs
-import vldac
 from vldac.config import Config
-from vldac.evaluation.aggregation import first_reached
 from vldac.evaluation.study import schedule
-from vldac.evaluation.study.config import Cell, Study, base_fingerprint
+from vldac.evaluation.study.config import Study
+from vldac.evaluation.study.records import describe, read_object, write_results
+from vldac.evaluation.study.runs import Run, Surroundings, alone
 from vldac.evaluation.study.schedule import Command, Commands
 from vldac.utils.errors import UserError
-from vldac.utils.files import content_hash, write_json
+from vldac.utils.files import write_json
 
 #: Niceness of what a study starts: whoever works on the machine goes first.
 NICENESS = 10
-#: Episodes that a success rate must be over to count as having reached the threshold.
-LEAST_EPISODES = 50
-_RECENT = "episode/success_last_100"
-_PACKAGES = ("torch", "transformers", "peft", "deepspeed", "numpy")
-
-
-class Surroundings:
-    """What a study takes from around it, and tells it. By itself, a study is tracked nowhere."""
-
-    def code(self, config: Config) -> str:
-        """Names the code that decides the results of `config`; here all of vldac and envs."""
-        return self._everything
-
-    @cached_property
-    def _everything(self) -> str:
-        return content_hash(*(Path(str(package.__file__)).parent for package in (vldac, envs)))
-
-    def environment(self, config: Config) -> dict[str, str]:
-        """The environment of a child process that works for `config`."""
-        return dict(os.environ)
-
-    def about(self) -> dict[str, str]:
-        """More versions for a line of results, such as a git revision."""
-        return {}
-
-    def begin(self, study: Study, run: Run) -> None:
-        """The training of a cell begins, or continues."""
-
-    def end(self, run: Run, result: Mapping[str, Any] | None) -> None:
-        """A cell has ended, with its line of results unless it failed or was interrupted."""
-
-    def keep(self, study: Study, run: Run, result: Mapping[str, Any]) -> None:
-        """A cell had finished before this study began."""
-
-    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """The study has ended: all cells are there, some failed, or it was interrupted."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A cell and where it is run.
-
-    Attributes:
-        cell: of the study.
-        base: directory of the base model's files.
-        home: directory of the cell's own.
-    """
-
-    cell: Cell
-    base: Path
-    home: Path
-
-    @property
-    def result(self) -> Path:
-        """The line of results, written last."""
-        return self.home / f"result-{self.cell.config.evaluate.episodes}.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object an update, written by training."""
-        return self.home / "run/metrics.jsonl"
-
-
-def place(cells: Iterable[Cell], directory: Path, surroundings: Surroundings) -> list[Run]:
-    """Where each cell of a study is run; equal cells share a directory."""
-    runs = []
-    codes: dict[str, str] = {}
-    for cell in cells:
-        variable = {"env": cell.config.env, "train": cell.config.train, "model": cell.config.model}
-        kind = json.dumps({key: value.model_dump(mode="json") for key, value in variable.items()}, sort_keys=True)
-        if kind not in codes:
-            codes[kind] = surroundings.code(cell.config)
-        base = _key(base_fingerprint(cell.base_config), codes[kind])
-        own = cell.config.fingerprint(base, codes[kind])
-        runs.append(Run(cell, directory / "bases" / base, directory / "cells" / own))
-    return runs
-
-
-def _key(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def run(
@@ -168,7 +78,7 @@ def _run(study: Study, runs: Sequence[Run], out: Path, jobs: int, surroundings: 
     missing = [run for run in different.values() if not run.result.exists()]
     done = len(different) - len(missing)
     for run in different.values():
-        if result := _read(run.result):
+        if result := read_object(run.result):
             surroundings.keep(study, run, result)
     print(f"{study.name}: {len(runs)} cells, {done} finished before, {jobs} at a time", flush=True)
 
@@ -178,46 +88,35 @@ def _run(study: Study, runs: Sequence[Run], out: Path, jobs: int, surroundings: 
         named = [name + at.get(name, "") for name in running]
         print(f"  {ended} of {len(different)} done; running: {'; '.join(named)}", flush=True)
 
-    bases = {run.base: run for run in missing}.values()
-    work = [(f"base model {run.base.name} of {run.cell.environment}", _base(run, surroundings)) for run in bases]
+    bases: dict[Path, list[Run]] = {}
+    for run in missing:
+        bases.setdefault(run.base, []).append(run)
+    work = [
+        (f"base model {base.name} of {of[0].cell.environment}", _base(of, surroundings)) for base, of in bases.items()
+    ]
     failed = schedule.run(work, jobs, niceness=NICENESS, progress=progress)
-    ready = [run for run in missing if (run.base / "summary.json").exists()]
+    ready = [run for run in missing if all(path.exists() for path in run.base_summaries)]
     work = [(str(run.cell), _cell(study, run, surroundings, runs, out)) for run in ready]
     return failed | schedule.run(work, jobs, niceness=NICENESS, progress=progress)
 
 
-@contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """A context in which no other study works in `directory`.
-
-    Raises:
-        UserError: another one does.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another study works in {directory}; wait for it, or choose another --directory") from None
-        yield
-
-
-def _base(run: Run, surroundings: Surroundings) -> Commands:
-    """Makes a base model, and evaluates it and the random policy."""
-    config, home, made = run.cell.base_config, run.base, run.base / "base.json"
+def _base(runs: Sequence[Run], surroundings: Surroundings) -> Commands:
+    """Makes the base model of some cells, and evaluates it and the random policy wherever they are evaluated."""
+    config, home, made = runs[0].cell.base_config, runs[0].base, runs[0].base / "base.json"
     if not made.exists():
         shutil.rmtree(home, ignore_errors=True)  # what a killed attempt left
         yield _command(config, home, "vldac.warm_start", surroundings, "--out", home / "base", "--metrics", made)
         if not made.exists():  # a model that is not made here has no measurements
             write_json(made, {})
-    if not (home / "summary.json").exists():
-        yield _evaluation(config, home, home / "base", home / "summary.json", surroundings, "random", "base")
+    for summary, asked in {path: asked for run in runs for path, asked in run.base_summaries.items()}.items():
+        if not summary.exists():
+            yield _evaluation(asked, home, home / "base", summary, surroundings, "random", "base")
 
 
 def _cell(study: Study, run: Run, surroundings: Surroundings, runs: Sequence[Run], out: Path) -> Commands:
     """Trains a cell and evaluates it."""
     config, home, policy, base = run.cell.config, run.home, run.home / "policy", run.base / "base"
-    usage = _read(home / "usage.json") or {"attempts": 0, "wall_s": 0.0, "cpu_s": 0.0}
+    usage = read_object(home / "usage.json") or {"attempts": 0, "wall_s": 0.0, "cpu_s": 0.0}
     result = None
     home.mkdir(parents=True, exist_ok=True)
     surroundings.begin(study, run)
@@ -230,9 +129,10 @@ def _cell(study: Study, run: Run, surroundings: Surroundings, runs: Sequence[Run
             usage |= {"cpu_s": took.cpu_s, "wall_s": took.wall_s}
             write_json(home / "usage.json", usage)
             print(f"{run.cell}: trained in {took.wall_s:.0f} s", flush=True)
-        summary = home / f"summary-{config.evaluate.episodes}.json"
-        if not summary.exists():
-            yield _evaluation(config, home, base, summary, surroundings, "trained", policy=policy)
+        evaluations = {run.summary: config} | {run.exam(asked): asked for asked in run.cell.exams.values()}
+        for summary, asked in evaluations.items():
+            if not summary.exists():
+                yield _evaluation(asked, home, base, summary, surroundings, "trained", policy=policy)
         line = describe(study, run, surroundings)
         write_json(run.result, line)
         shutil.rmtree(home / "run/checkpoints", ignore_errors=True)
@@ -259,7 +159,7 @@ def _evaluation(
         "--out",
         summary,
         "--episodes-dir",
-        home / "episodes",
+        summary.with_suffix(""),
         "--policies",
         *policies,
     ]
@@ -279,156 +179,8 @@ def _command(config: Config, home: Path, module: str, surroundings: Surroundings
     return Command(argv, home / f"{module}.log", env)
 
 
-def describe(study: Study, run: Run, surroundings: Surroundings) -> dict[str, Any]:
-    """The line of results of a cell that has been trained and evaluated."""
-    config = run.cell.config
-    usage, rows = _read(run.home / "usage.json") or {}, read_lines(run.metrics)
-    curve = learning_curve(rows)
-    at = first_reached(curve["success"], curve["episodes"], study.threshold, LEAST_EPISODES)
-    trained = _required(run.home / f"summary-{config.evaluate.episodes}.json")["trained"]
-    before = _required(run.base / "summary.json")
-    return {
-        "env_id": config.env.id,
-        "model": config.model.base,
-        "temperature": config.rollout.temperature,
-        "environment_steps": curve["environment_steps"][-1],
-        "trained": trained,
-        "base": before["base"],
-        "random": before["random"],
-        "threshold": study.threshold,
-        "steps_to_threshold": None if at is None else curve["environment_steps"][at],
-        "seconds_to_threshold": None if at is None else curve["seconds"][at],
-        "seconds": curve["seconds"][-1],
-        # A process that was killed cannot be asked any more what it had used.
-        "cpu_seconds": usage["cpu_s"] if usage.get("attempts") == 1 else None,
-        "attempts": usage.get("attempts"),
-        "curve": curve,
-        "fingerprint": run.home.name,
-        "code": surroundings.code(config)[:16],
-        "versions": versions() | surroundings.about(),
-        "machine": machine(),
-    }
-
-
-def learning_curve(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Success of the last 100 episodes of complete cohorts after each update, with their number.
-
-    Args:
-        rows: of metrics.jsonl.
-
-    Returns:
-        Columns: environment steps, success (None before the first complete cohort), episodes behind it, and seconds of
-        the run so far, interruptions left out.
-    """
-    return {
-        "environment_steps": [row["environment_steps"] for row in rows],
-        "success": [row.get(_RECENT) for row in rows],
-        "episodes": [int(row.get(f"{_RECENT}_count", 0)) for row in rows],
-        "seconds": [round(row["time_s"], 3) for row in rows],
-    }
-
-
-def write_results(study: Study, runs: Sequence[Run], out: Path) -> list[dict[str, Any]]:
-    """Writes what is finished: cells.jsonl, a line a cell, and cells.csv, the same without curves."""
-    lines = []
-    for run in runs:
-        line = _read(run.result)
-        if line is not None:
-            cell = run.cell  # a cell may be a main one of one study and a point of the grid of another
-            about = {"study": study.name, "environment": cell.environment, "algorithm": cell.algorithm}
-            about |= {"kind": cell.kind, "variant": cell.variant}
-            lines.append({**about, "seed": cell.seed, **line})
-    out.mkdir(parents=True, exist_ok=True)
-    _write_text(out / "cells.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    _write_csv(out / "cells.csv", lines)
-    return lines
-
-
-def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    flat = [dict(_flat({key: value for key, value in line.items() if key != "curve"})) for line in lines]
-    names = list(dict.fromkeys(name for line in flat for name in line))
-    aside = path.with_name(f".{path.name}")
-    with aside.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(flat)
-    aside.replace(path)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, list):
-            yield from ((f"{prefix}{key}.{i}", item) for i, item in enumerate(value))
-        else:
-            yield prefix + key, value
-
-
-def _write_text(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Every object of a JSON Lines file.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; run the study first") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); run the study again, it writes it anew") from None
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    with suppress(FileNotFoundError):
-        return _required(path)
-    return None
-
-
-def _required(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run the study again") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} must hold a JSON object; delete it and run the study again")
-    return value
-
-
 def _update(run: Run) -> int:
     """Updates that a run has made."""
     with suppress(FileNotFoundError):
         return run.metrics.read_bytes().count(b"\n")
     return 0
-
-
-def versions() -> dict[str, str]:
-    """Of this project, of Python and of the libraries that training uses."""
-    found = {"vldac": vldac.__version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    import torch  # noqa: PLC0415  # seconds to import
-
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    return {"architecture": platform.machine(), "processor": _processor(), "cores": os.cpu_count(), "gpu": gpu}
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()

@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
@@ -45,6 +45,18 @@ class Environment(_Entry):
     name: Name
     overrides: Overrides = Field(default_factory=dict)
     algorithms: dict[str, Overrides] = Field(default_factory=dict)
+
+
+class Exam(_Entry):
+    """An environment that every trained policy of the comparison, and its base model, are evaluated in besides.
+
+    Attributes:
+        name: that tables and figures show.
+        overrides: usually a preset of `env`.
+    """
+
+    name: Name
+    overrides: Overrides = Field(default_factory=dict)
 
 
 class Algorithm(_Entry):
@@ -129,6 +141,8 @@ class Study(_Entry):
         base_per_seed: each seed has a base model of its own; otherwise an environment has one for all.
         total_steps: environment steps of every cell; None: as its environment has them.
         episodes: of each evaluation, on seeds that training never draws.
+        exams: what else the comparison's policies are evaluated in: what carries over, and what is lost.
+        exam_episodes: of each exam.
         threshold: success to be reached, of which the steps and the time are reported.
         grid: of hyperparameters; None for none.
         steps_per_second: of one core, from which `hours` estimates.
@@ -144,6 +158,8 @@ class Study(_Entry):
     base_per_seed: bool = False
     total_steps: Positive | None = None
     episodes: Positive = 200
+    exams: list[Exam] = Field(default_factory=list)
+    exam_episodes: Positive = 100
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
     grid: Grid | None = None
     steps_per_second: Annotated[float, Field(gt=0)] = 40.0
@@ -156,6 +172,7 @@ class Study(_Entry):
             ("environment", environments),
             ("algorithm", algorithms),
             ("ablation", [entry.name for entry in self.ablations]),
+            ("exam", [entry.name for entry in self.exams]),
             ("seed", [str(seed) for seed in self.seeds]),
         ):
             if twice := {name for name in names if names.count(name) > 1}:
@@ -193,6 +210,7 @@ class Cell:
         seed: of the run.
         config: of the run.
         base_config: of the base model that it starts from.
+        exams: what else its policy is evaluated in, by name.
     """
 
     kind: Kind
@@ -202,6 +220,7 @@ class Cell:
     seed: int
     config: Config
     base_config: Config
+    exams: Mapping[str, Config] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return ", ".join([self.environment, self.algorithm, *filter(None, [self.variant]), f"seed {self.seed}"])
@@ -294,7 +313,14 @@ def _cell(
     name = ", ".join(filter(None, (place.environment, place.algorithm, place.variant)))
     config = _load(study.params, [*overrides, f"seed={place.seed}"], name)
     base_seed = place.seed if study.base_per_seed else study.seeds[0]
-    return Cell(*place, config, config.model_copy(update={"seed": base_seed}))
+    asked = study.exams if place.kind == "main" else []
+    exams = {exam.name: _exam(study, exam, extra, place.seed) for exam in asked}
+    return Cell(*place, config, config.model_copy(update={"seed": base_seed}), exams)
+
+
+def _exam(study: Study, exam: Exam, extra: Sequence[str], seed: int) -> Config:
+    values: Overrides = {**study.overrides, **exam.overrides, "evaluate.episodes": study.exam_episodes}
+    return _load(study.params, [*as_overrides(values), *extra, f"seed={seed}"], f"exam {exam.name}")
 
 
 def hours(runs: Sequence[Cell], study: Study, jobs: int) -> float:
@@ -305,16 +331,31 @@ def hours(runs: Sequence[Cell], study: Study, jobs: int) -> float:
 
 def base_fingerprint(config: Config) -> str:
     """A 16-digit hash of every value that decides a base model."""
+    environment = {"id", "frames", "width", "height", "prompt", "max_steps", "options"}
     deciding = config.model_dump(
         mode="json",
         include={
             "seed": True,
             "model": {"base", "revision", "tiny"},
-            "env": {"id", "frames", "width", "height", "prompt", "max_steps", "options"},
+            "env": {"prompt"} if config.warm_start.mixture else environment,
             "warm_start": True,
             "rollout": {"temperature", "max_new_tokens"},
         },
     )
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def evaluation_fingerprint(config: Config) -> str:
+    """A 16-digit hash of every value that decides what an evaluation plays, and how answers are sampled."""
+    deciding = [
+        config.seed,
+        config.env.id,
+        config.env.make_options,
+        config.rollout.temperature,
+        config.rollout.max_new_tokens,
+        config.evaluate.episodes,
+        config.model.dtype,
+    ]
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -343,6 +384,7 @@ _ENTRIES: dict[str, type[BaseModel]] = {
     "environments": Environment,
     "algorithms": Algorithm,
     "ablations": Ablation,
+    "exams": Exam,
     "grid": Grid,
 }
 

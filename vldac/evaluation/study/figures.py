@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vldac.evaluation import aggregation
+from vldac.evaluation.study import transfer
 from vldac.evaluation.study.results import Results, Scores, ablations, arrays, grid, scores, shared
 
 #: Colors that people with any color vision can tell apart (Okabe and Ito).
@@ -28,6 +29,7 @@ def draw(directory: Path, results: Results) -> dict[str, str]:
         "improvement": _improvement,
         "ablations": _ablations,
         "grid": _grid,
+        "transfer": transfer.heat_map,
     }
     drawn = {}
     for name, drawer in drawers.items():

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vldac.evaluation import aggregation
 from vldac.evaluation.aggregation import Estimate
-from vldac.evaluation.study import figures
-from vldac.evaluation.study.cells import LEAST_EPISODES
+from vldac.evaluation.study import figures, transfer
+from vldac.evaluation.study.records import LEAST_EPISODES
 from vldac.evaluation.study.results import Results, ablations, arrays, grid, read, scores, shared
 
 
@@ -47,6 +47,8 @@ def markdown(results: Results, drawn: Mapping[str, str]) -> str:
         parts += [f"## {results.reference} beside its rivals", _improvement(results), _picture(drawn, "improvement")]
     if results.select("ablation"):
         parts += ["## Ablations", _ablations(results), _picture(drawn, "ablations")]
+    if transfer.exams(results):
+        parts += ["## What carries over", _transfer(results), _picture(drawn, "transfer")]
     if results.select("grid"):
         parts += ["## The same grid for every algorithm", _grid(results), _picture(drawn, "grid")]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -188,6 +190,16 @@ def _ablations(results: Results) -> str:
                 ]
             )
     return _table(["", "environments", "success", "without the change", "P(without > with)"], rows)
+
+
+def _transfer(results: Results) -> str:
+    seeds = sorted({line["seed"] for line in results.select("main") if line.get("exams")})
+    note = (
+        f"Success of the policies of seeds {', '.join(map(str, seeds))} on unseen episodes, and its difference to that "
+        "of the base model with a 95% interval (Newcombe, over the episodes of all seeds; it does not know how much "
+        "trainings differ). Bold where zero is outside of it."
+    )
+    return f"{_table(['', *transfer.exams(results)], transfer.rows(results))}\n\n{note}"
 
 
 def _grid(results: Results) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vldac.evaluation.study import cells
+from vldac.evaluation.study.records import read_lines
 from vldac.utils.errors import UserError
 
 #: By environment, the scores of seeds.
@@ -64,7 +64,7 @@ def read(directory: Path) -> Results:
     Raises:
         UserError: they are missing or damaged, or no cell has finished.
     """
-    lines = cells.read_lines(directory / "cells.jsonl")
+    lines = read_lines(directory / "cells.jsonl")
     try:
         about = json.loads((directory / "study.json").read_text(encoding="utf-8"))
         results = Results(about["study"], about["cells"], about["command"], lines)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from vldac.config import Config
-from vldac.evaluation.study import cells, config
+from vldac.evaluation.study import config, records, runs
 from vldac.utils.errors import UserError
 from vldac.utils.files import write_json
 
 
-class Named(cells.Surroundings):
+class Named(runs.Surroundings):
     """Code of which only the name matters."""
 
     def __init__(self, name: str) -> None:
@@ -34,18 +34,18 @@ def study(tiny_params_file: Any) -> config.Study:
 
 
 def test_a_directory_is_named_after_what_decides_its_result(study: config.Study, tmp_path: Path) -> None:
-    main, same, other = cells.place(config.cells(study), tmp_path, Named("a"))
+    main, same, other = runs.place(config.cells(study), tmp_path, Named("a"))
     assert main.home == same.home  # gamma is .95 as it is
     assert main.home != other.home
     assert main.base == other.base
-    edited, *_ = cells.place(config.cells(study), tmp_path, Named("b"))
+    edited, *_ = runs.place(config.cells(study), tmp_path, Named("b"))
     assert edited.home != main.home
     assert edited.base != main.base
     other_base = replace(main.cell, base_config=main.cell.config.model_copy(update={"seed": 9}))
-    (third,) = cells.place([other_base], tmp_path, Named("a"))
+    (third,) = runs.place([other_base], tmp_path, Named("a"))
     assert third.home != main.home  # from another base model, with the same parameters
     shorter = study.model_copy(update={"episodes": 3})
-    (evaluated, *_) = cells.place(config.cells(shorter), tmp_path, Named("a"))
+    (evaluated, *_) = runs.place(config.cells(shorter), tmp_path, Named("a"))
     assert evaluated.home == main.home  # trained once
     assert evaluated.result != main.result
 
@@ -55,7 +55,7 @@ def test_a_curve_is_success_over_complete_cohorts() -> None:
         {"environment_steps": 16, "time_s": 1.0},
         {"environment_steps": 32, "time_s": 2.5, "episode/success_last_100": 0.5, "episode/success_last_100_count": 4},
     ]
-    assert cells.learning_curve(rows) == {
+    assert records.learning_curve(rows) == {
         "environment_steps": [16, 32],
         "success": [None, 0.5],
         "episodes": [0, 4],
@@ -63,11 +63,13 @@ def test_a_curve_is_success_over_complete_cohorts() -> None:
     }
 
 
-def finish(run: cells.Run, success: float) -> None:
+def finish(run: runs.Run, success: float) -> None:
     """Leaves what training and evaluation leave."""
     score = {"success": success, "success_ci": [0.1, 0.9], "episodes": 200}
-    write_json(run.base / "summary.json", {"base": score, "random": score})
-    write_json(run.home / f"summary-{run.cell.config.evaluate.episodes}.json", {"trained": score})
+    for path in run.base_summaries:
+        write_json(path, {"base": score, "random": score})
+    for path in (run.summary, *map(run.exam, run.cell.exams.values())):
+        write_json(path, {"trained": score})
     write_json(run.home / "usage.json", {"attempts": 1, "wall_s": 3.0, "cpu_s": 2.0})
     run.metrics.parent.mkdir(parents=True)
     at = [(16, 0.5, 60), (32, 0.92, 40), (48, 0.93, 80), (64, 0.99, 100)]
@@ -77,33 +79,52 @@ def finish(run: cells.Run, success: float) -> None:
 
 
 def test_a_line_of_results_says_when_the_threshold_was_reached_and_on_what(study: config.Study, tmp_path: Path) -> None:
-    (run, *_) = cells.place(config.cells(study), tmp_path, Named("a"))
+    (run, *_) = runs.place(config.cells(study), tmp_path, Named("a"))
     finish(run, 0.8)
-    line = cells.describe(study, run, Named("a"))
+    line = records.describe(study, run, Named("a"))
     assert (line["steps_to_threshold"], line["seconds_to_threshold"]) == (48, 12.0)  # 40 episodes are too few
     assert (line["seconds"], line["cpu_seconds"], line["trained"]["success"]) == (16.0, 2.0, 0.8)
     assert {"torch", "transformers", "python"} <= line["versions"].keys()
     assert line["machine"]["cores"] > 0
-    never = cells.describe(study.model_copy(update={"threshold": 1.0}), run, Named("a"))
+    never = records.describe(study.model_copy(update={"threshold": 1.0}), run, Named("a"))
     assert never["steps_to_threshold"] is None
 
 
 def test_results_are_a_line_a_finished_cell_in_both_formats(study: config.Study, tmp_path: Path) -> None:
-    runs = cells.place(config.cells(study), tmp_path, Named("a"))
-    finish(runs[0], 0.8)
-    write_json(runs[0].result, cells.describe(study, runs[0], Named("a")))
-    lines = cells.write_results(study, runs, tmp_path / "out")
+    placed = runs.place(config.cells(study), tmp_path, Named("a"))
+    finish(placed[0], 0.8)
+    write_json(placed[0].result, records.describe(study, placed[0], Named("a")))
+    lines = records.write_results(study, placed, tmp_path / "out")
     assert [(line["kind"], line["variant"]) for line in lines] == [("main", ""), ("grid", "gamma=0.95")]
-    assert cells.read_lines(tmp_path / "out/cells.jsonl") == lines
+    assert records.read_lines(tmp_path / "out/cells.jsonl") == lines
     with (tmp_path / "out/cells.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["trained.success"] for row in rows] == ["0.8", "0.8"]
     assert not any(name.startswith("curve") for name in rows[0])
 
 
+def test_exams_are_of_the_comparison_alone_and_of_the_seed_of_their_policy(study: config.Study, tmp_path: Path) -> None:
+    values = study.model_dump() | {"seeds": [0, 1], "exam_episodes": 7}
+    values["exams"] = [{"name": "Cards", "overrides": {"env.id": "GymCards-EZPoints-v0"}}]
+    asked = config.Study.model_validate(values)
+    first, second, *grid = runs.place(config.cells(asked), tmp_path, Named("a"))
+    exam = second.cell.exams["Cards"]
+    assert (exam.env.id, exam.evaluate.episodes, exam.seed) == ("GymCards-EZPoints-v0", 7, 1)
+    assert second.cell.config.env.id != exam.env.id
+    assert not any(run.cell.exams for run in grid)
+    assert first.base_summaries.keys() == second.base_summaries.keys()  # one base model, examined once
+    assert len(first.base_summaries) == 2
+    (unasked, *_) = runs.place(config.cells(study), tmp_path, Named("a"))
+    assert unasked.home == first.home  # trained once
+    assert unasked.result != first.result
+    finish(first, 0.8)
+    line = records.describe(asked, first, Named("a"))
+    assert line["exams"]["Cards"].keys() == {"trained", "base", "random"}
+
+
 def test_damaged_results_are_a_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is missing; run the study first"):
-        cells.read_lines(tmp_path / "cells.jsonl")
+        records.read_lines(tmp_path / "cells.jsonl")
     (tmp_path / "cells.jsonl").write_text("{")
     with pytest.raises(UserError, match="is damaged"):
-        cells.read_lines(tmp_path / "cells.jsonl")
+        records.read_lines(tmp_path / "cells.jsonl")

@@ -1,0 +1,67 @@
+"""What carries over, from results that are made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vldac.evaluation.study import report, results, transfer
+
+
+def examined(environment: str, seed: int, **successes: tuple[float, float]) -> dict[str, Any]:
+    """A line with exams; success of the trained policy and of the base model in each."""
+    exams = {
+        name: {
+            "trained": {"success": after, "episodes": 100},
+            "base": {"success": before, "episodes": 100},
+            "random": {"success": 0.1, "episodes": 100},
+        }
+        for name, (after, before) in successes.items()
+    }
+    score = {"success": 0.9, "success_ci": [0.8, 0.95], "episodes": 200}
+    return {
+        "environment": environment,
+        "algorithm": "vldac",
+        "kind": "main",
+        "variant": "",
+        "seed": seed,
+        "model": "tiny",
+        "environment_steps": 64,
+        "trained": score,
+        "base": score,
+        "random": score,
+        "exams": exams,
+        "threshold": 0.9,
+        "steps_to_threshold": None,
+        "seconds_to_threshold": None,
+        "seconds": 16.0,
+        "cpu_seconds": 15.0,
+        "curve": {"environment_steps": [64], "success": [0.9], "episodes": [100], "seconds": [16.0]},
+        "versions": {"vldac": "0.2.0"},
+        "machine": {"architecture": "x86_64", "processor": "CPU", "cores": 2, "gpu": None},
+    }
+
+
+def test_what_carries_over_is_a_matrix_of_differences_with_intervals(tmp_path: Path) -> None:
+    lines = [
+        examined("Room", 0, Room=(0.98, 0.5), Hall=(0.7, 0.3), Cards=(0.2, 0.22)),
+        examined("Room", 1, Room=(1.0, 0.5), Hall=(0.5, 0.3), Cards=(0.24, 0.22)),
+        examined("Cards", 0, Room=(0.5, 0.5), Hall=(0.3, 0.3), Cards=(0.9, 0.22)),
+    ]
+    (tmp_path / "cells.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    about = {"study": {"name": "mine"}, "cells": 3, "command": "vldac study mine"}
+    (tmp_path / "study.json").write_text(json.dumps(about))
+    found = results.read(tmp_path)
+    of = transfer.matrix(found)
+    hall = of["Room"]["Hall"]
+    assert (hall.trained, hall.base, hall.episodes) == (0.6, 0.3, (100, 200))  # one base model for both seeds
+    assert hall.clear
+    assert not hall.own
+    assert of["Room"]["Room"].own
+    assert not of["Room"]["Cards"].clear
+    page = report.write(tmp_path).read_text()
+    assert "| trained in Room | **0.99 (+0.49 [" in page
+    assert "| 0.22 (+0.00 [" in page
+    assert "![transfer](transfer.png)" in page
+    assert (tmp_path / "transfer.svg").stat().st_size > 1000

@@ -1,0 +1,138 @@
+"""Where the cells of a study are run, and what is told of them to what lies around the study."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import envs
+import vldac
+from vldac.config import Config
+from vldac.evaluation.study.config import Cell, Study, base_fingerprint, evaluation_fingerprint
+from vldac.utils.errors import UserError
+from vldac.utils.files import content_hash
+
+
+class Surroundings:
+    """What a study takes from around it, and tells it. By itself, a study is tracked nowhere."""
+
+    def code(self, config: Config) -> str:
+        """Names the code that decides the results of `config`; here all of vldac and envs."""
+        return self._everything
+
+    @cached_property
+    def _everything(self) -> str:
+        return content_hash(*(Path(str(package.__file__)).parent for package in (vldac, envs)))
+
+    def environment(self, config: Config) -> dict[str, str]:
+        """The environment of a child process that works for `config`."""
+        return dict(os.environ)
+
+    def about(self) -> dict[str, str]:
+        """More versions for a line of results, such as a git revision."""
+        return {}
+
+    def begin(self, study: Study, run: Run) -> None:
+        """The training of a cell begins, or continues."""
+
+    def end(self, run: Run, result: Mapping[str, Any] | None) -> None:
+        """A cell has ended, with its line of results unless it failed or was interrupted."""
+
+    def keep(self, study: Study, run: Run, result: Mapping[str, Any]) -> None:
+        """A cell had finished before this study began."""
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        """The study has ended: all cells are there, some failed, or it was interrupted."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A cell and where it is run.
+
+    Attributes:
+        cell: of the study.
+        base: directory of the base model's files.
+        home: directory of the cell's own.
+    """
+
+    cell: Cell
+    base: Path
+    home: Path
+
+    @property
+    def summary(self) -> Path:
+        """What the trained policy scores in its own environment."""
+        return self.home / f"summary-{self.cell.config.evaluate.episodes}.json"
+
+    @property
+    def base_summaries(self) -> dict[Path, Config]:
+        """What the base model and a random policy score, by file, in the environment and in every exam."""
+        of = {self.base_summary(self.cell.base_config): self.cell.base_config}
+        for config in self.cell.exams.values():
+            asked = config.model_copy(update={"seed": self.cell.base_config.seed})
+            of[self.base_summary(asked)] = asked
+        return of
+
+    def base_summary(self, config: Config) -> Path:
+        """Where the scores of the base model and a random policy in one environment are, whatever the seed."""
+        asked = config.model_copy(update={"seed": self.cell.base_config.seed})
+        return self.base / f"summary-{evaluation_fingerprint(asked)}.json"
+
+    def exam(self, config: Config) -> Path:
+        """What the trained policy scores in an exam."""
+        return self.home / "exams" / f"{evaluation_fingerprint(config)}.json"
+
+    @property
+    def result(self) -> Path:
+        """The line of results, written last."""
+        exams = [path.stem for path in map(self.exam, self.cell.exams.values())]
+        asked = f"-{_key(*exams)}" if exams else ""
+        return self.home / f"result-{self.cell.config.evaluate.episodes}{asked}.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object an update, written by training."""
+        return self.home / "run/metrics.jsonl"
+
+
+def place(cells: Iterable[Cell], directory: Path, surroundings: Surroundings) -> list[Run]:
+    """Where each cell of a study is run; equal cells share a directory."""
+    runs = []
+    codes: dict[str, str] = {}
+    for cell in cells:
+        variable = {"env": cell.config.env, "train": cell.config.train, "model": cell.config.model}
+        kind = json.dumps({key: value.model_dump(mode="json") for key, value in variable.items()}, sort_keys=True)
+        if kind not in codes:
+            codes[kind] = surroundings.code(cell.config)
+        base = _key(base_fingerprint(cell.base_config), codes[kind])
+        own = cell.config.fingerprint(base, codes[kind])
+        runs.append(Run(cell, directory / "bases" / base, directory / "cells" / own))
+    return runs
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """A context in which no other study works in `directory`.
+
+    Raises:
+        UserError: another one does.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another study works in {directory}; wait for it, or choose another --directory") from None
+        yield

@@ -1,0 +1,141 @@
+"""What carries over: policies trained in one environment and evaluated in others, beside the base model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vldac.evaluation.statistics import difference_interval, wilson_interval
+from vldac.evaluation.study.results import Results
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One exam of the policies that were trained in one environment.
+
+    Attributes:
+        base: success of the base model.
+        trained: success of the trained policies, over all their seeds.
+        episodes: of the base model, and of all trained policies.
+        interval: 95%, of trained - base.
+        own: whether the exam is the environment that they were trained in.
+    """
+
+    base: float
+    trained: float
+    episodes: tuple[int, int]
+    interval: tuple[float, float]
+    own: bool
+
+    @property
+    def difference(self) -> float:
+        """Success gained, or lost."""
+        return self.trained - self.base
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return not self.interval[0] <= 0 <= self.interval[1]
+
+
+def exams(results: Results) -> list[str]:
+    """The exams that were taken, in the order of the study."""
+    return list(dict.fromkeys(name for line in results.select("main") for name in line.get("exams", {})))
+
+
+def matrix(results: Results) -> dict[str, dict[str, Carried]]:
+    """By what was trained and by exam; a row of several algorithms names its own."""
+    rows: dict[str, dict[str, Carried]] = {}
+    for environment in results.environments:
+        for algorithm in results.algorithms:
+            lines = [line for line in results.select("main", algorithm) if line["environment"] == environment]
+            asked = [line for line in lines if line.get("exams")]
+            if asked:
+                name = environment if len(results.algorithms) == 1 else f"{environment}, {algorithm}"
+                rows[name] = {exam: _carried(asked, exam) for exam in asked[0]["exams"]}
+    return rows
+
+
+def _carried(lines: Sequence[Mapping[str, Any]], exam: str) -> Carried:
+    """The episodes of all seeds together; base models that several seeds share count once."""
+    trained = [line["exams"][exam]["trained"] for line in lines]
+    # Seeds with a base model each have different ones; equal scores over equal seeds are of the same model.
+    bases = {tuple(sorted((k, str(v)) for k, v in line["exams"][exam]["base"].items())): line for line in lines}
+    base = [line["exams"][exam]["base"] for line in bases.values()]
+    before, after = _successes(base), _successes(trained)
+    return Carried(
+        before[0] / before[1],
+        after[0] / after[1],
+        (before[1], after[1]),
+        difference_interval(before, after),
+        exam == lines[0]["environment"],
+    )
+
+
+def _successes(scores: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    return sum(round(score["success"] * score["episodes"]) for score in scores), sum(s["episodes"] for s in scores)
+
+
+def rows(results: Results) -> list[list[str]]:
+    """The table: the random policy, the base model, and the trained policies with their differences to it."""
+    names, line = exams(results), results.select("main")[0]
+    found = []
+    for policy, words in (("random", "random policy"), ("base", "base model")):
+        scores = [line["exams"][exam][policy] for exam in names]
+        found.append([words, *(_with_interval(score) for score in scores)])
+    for trained, of in matrix(results).items():
+        found.append([f"trained in {trained}", *(_entry(of[exam]) if exam in of else "" for exam in names)])
+    return found
+
+
+def _with_interval(score: Mapping[str, Any]) -> str:
+    low, high = wilson_interval(*_successes([score]))
+    return f"{score['success']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _entry(carried: Carried) -> str:
+    low, high = carried.interval
+    shown = f"{carried.trained:.2f} ({carried.difference:+.2f} [{low:+.2f}, {high:+.2f}])"
+    return f"**{shown}**" if carried.clear else shown
+
+
+def heat_map(pyplot: Any, results: Results) -> bool:
+    """Differences to the base model: blue is gained, red is lost; bold where the interval leaves zero out.
+
+    A frame marks the environment that a policy was trained in.
+    """
+    found, names = matrix(results), exams(results)
+    if not found:
+        return False
+    differences = np.array([[of[exam].difference if exam in of else np.nan for exam in names] for of in found.values()])
+    _, axis = pyplot.subplots(figsize=(1.15 * len(names) + 2.6, 0.75 * len(found) + 1.9))
+    image = axis.imshow(differences, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+    axis.grid(visible=False)
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axis.set_yticks(range(len(found)), list(found))
+    axis.set(xlabel="evaluated in", ylabel="trained in")
+    for row, of in enumerate(found.values()):
+        for column, exam in enumerate(names):
+            if exam in of:
+                _write(axis, column, row, of[exam])
+    axis.figure.colorbar(image, ax=axis, label="success, trained - base")
+    return True
+
+
+def _write(axis: Any, x: int, y: int, carried: Carried) -> None:
+    low, high = carried.interval
+    color = "white" if abs(carried.difference) > 0.6 else "black"
+    weight = "bold" if carried.clear else "normal"
+    axis.text(x, y - 0.16, f"{carried.difference:+.2f}", ha="center", va="center", color=color, weight=weight)
+    axis.text(x, y + 0.2, f"{low:+.2f} to {high:+.2f}", ha="center", va="center", color=color, fontsize=6.5)
+    if carried.own:
+        axis.add_patch(_frame(x, y))
+
+
+def _frame(x: int, y: int) -> Any:
+    from matplotlib.patches import Rectangle  # noqa: PLC0415  # heavy, and only reports draw
+
+    return Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, fill=False, edgecolor="black", linewidth=1.5)
