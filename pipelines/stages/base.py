@@ -1,14 +1,25 @@
-"""Stage `base`: the model that training starts from, built and warm-started here unless params.yaml names another."""
+"""Stage `base`: the model that training starts from, built and warm-started here unless params.yaml names another.
+
+A base of a mixture of environments takes most of an hour and is the same whatever the run learns in. It is kept in
+.local/bases, under the name of all that decides it, and built once.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.core import errors, extensions
+from pipelines.core.project import home
 from pipelines.stages import base_files
+from pipelines.stages.code import DIRECTORY as CODE
 from pipelines.stages.common import arguments, require, run_module
-from vldac.config import load
+from vldac.config import Config, load
+from vldac.evaluation.study.config import base_fingerprint
+
+_MODEL, _METRICS = "base", "base.json"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,6 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
     config = load(root / options.params)
     base_files.link(root, config)  # whoever checked out another params.yaml has the links of the one before
+    kept = kept_in(root, config) if config.warm_start.mixture else None
+    if kept is not None and kept.is_dir():
+        shutil.copytree(kept / _MODEL, out, dirs_exist_ok=True)
+        shutil.copyfile(kept / _METRICS, metrics)
+        print(f"base model built before, taken from {kept}")
+        return 0
     run_module(
         "vldac.warm_start",
         *("--params", options.params, "--out", out, "--metrics", metrics),
@@ -28,7 +45,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     require(out)
     require(metrics)
+    if kept is not None:
+        _keep(kept, out, metrics)
     return 0
+
+
+def kept_in(root: Path, config: Config) -> Path:
+    """Where a base model is kept: named after its parameters, its code and its threads, which all decide its bits."""
+    parts = [base_fingerprint(config), (root / CODE / "base.json").read_text(encoding="utf-8")]
+    name = hashlib.sha256("\0".join([*parts, str(config.deepspeed.threads)]).encode()).hexdigest()[:16]
+    return home(root) / "bases" / name
+
+
+def _keep(kept: Path, out: Path, metrics: Path) -> None:
+    """Whole or not at all: a kill may come at any moment."""
+    aside = kept.with_name(f".{kept.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(out, aside / _MODEL)
+    shutil.copyfile(metrics, aside / _METRICS)
+    if not kept.exists():
+        aside.rename(kept)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,8 @@ def test_a_study_goes_on_without_mlflow(profile: Path) -> None:
 
 
 def test_an_edit_concerns_the_cells_whose_code_it_is(profile: Path) -> None:
-    (run, *_) = study_runs.place(config.cells(config.read(profile / "mine.yaml")), Path("runs"), studies.Tracked(profile))
+    study = config.read(profile / "mine.yaml")
+    (run, *_) = study_runs.place(config.cells(study), Path("runs"), studies.Tracked(profile))
     for module, same in (("vldac/evaluation/study/report.py", True), ("vldac/train.py", False)):
         with (profile / module).open("a") as file:
             file.write("\n# edited\n")

@@ -103,7 +103,7 @@ def test_results_are_a_line_a_finished_cell_in_both_formats(study: config.Study,
     assert not any(name.startswith("curve") for name in rows[0])
 
 
-def test_exams_are_of_the_comparison_alone_and_of_the_seed_of_their_policy(study: config.Study, tmp_path: Path) -> None:
+def test_exams_are_not_of_the_grid_and_of_the_seed_of_their_policy(study: config.Study, tmp_path: Path) -> None:
     values = study.model_dump() | {"seeds": [0, 1], "exam_episodes": 7}
     values["exams"] = [{"name": "Cards", "overrides": {"env.id": "GymCards-EZPoints-v0"}}]
     asked = config.Study.model_validate(values)

@@ -48,7 +48,7 @@ class Environment(_Entry):
 
 
 class Exam(_Entry):
-    """An environment that every trained policy of the comparison, and its base model, are evaluated in besides.
+    """An environment that every trained policy but those of the grid, and its base model, are evaluated in besides.
 
     Attributes:
         name: that tables and figures show.
@@ -141,8 +141,8 @@ class Study(_Entry):
         base_per_seed: each seed has a base model of its own; otherwise an environment has one for all.
         total_steps: environment steps of every cell; None: as its environment has them.
         episodes: of each evaluation, on seeds that training never draws.
-        exams: what else the comparison's policies are evaluated in: what carries over, and what is lost.
-        exam_episodes: of each exam.
+        exams: what else policies are evaluated in, those of the grid left out: what carries over, and what is lost.
+        exam_episodes: of each exam that does not say otherwise.
         threshold: success to be reached, of which the steps and the time are reported.
         grid: of hyperparameters; None for none.
         steps_per_second: of one core, from which `hours` estimates.
@@ -313,13 +313,13 @@ def _cell(
     name = ", ".join(filter(None, (place.environment, place.algorithm, place.variant)))
     config = _load(study.params, [*overrides, f"seed={place.seed}"], name)
     base_seed = place.seed if study.base_per_seed else study.seeds[0]
-    asked = study.exams if place.kind == "main" else []
+    asked = study.exams if place.kind != "grid" else []
     exams = {exam.name: _exam(study, exam, extra, place.seed) for exam in asked}
     return Cell(*place, config, config.model_copy(update={"seed": base_seed}), exams)
 
 
 def _exam(study: Study, exam: Exam, extra: Sequence[str], seed: int) -> Config:
-    values: Overrides = {**study.overrides, **exam.overrides, "evaluate.episodes": study.exam_episodes}
+    values: Overrides = {**study.overrides, "evaluate.episodes": study.exam_episodes, **exam.overrides}
     return _load(study.params, [*as_overrides(values), *extra, f"seed={seed}"], f"exam {exam.name}")
 
 

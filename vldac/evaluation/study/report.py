@@ -193,7 +193,7 @@ def _ablations(results: Results) -> str:
 
 
 def _transfer(results: Results) -> str:
-    seeds = sorted({line["seed"] for line in results.select("main") if line.get("exams")})
+    seeds = sorted({line["seed"] for line in results.lines if line.get("exams")})
     note = (
         f"Success of the policies of seeds {', '.join(map(str, seeds))} on unseen episodes, and its difference to that "
         "of the base model with a 95% interval (Newcombe, over the episodes of all seeds; it does not know how much "

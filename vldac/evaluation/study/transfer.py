@@ -43,20 +43,21 @@ class Carried:
 
 def exams(results: Results) -> list[str]:
     """The exams that were taken, in the order of the study."""
-    return list(dict.fromkeys(name for line in results.select("main") for name in line.get("exams", {})))
+    return list(dict.fromkeys(name for line in results.lines for name in line.get("exams", {})))
 
 
 def matrix(results: Results) -> dict[str, dict[str, Carried]]:
-    """By what was trained and by exam; a row of several algorithms names its own."""
-    rows: dict[str, dict[str, Carried]] = {}
-    for environment in results.environments:
-        for algorithm in results.algorithms:
-            lines = [line for line in results.select("main", algorithm) if line["environment"] == environment]
-            asked = [line for line in lines if line.get("exams")]
-            if asked:
-                name = environment if len(results.algorithms) == 1 else f"{environment}, {algorithm}"
-                rows[name] = {exam: _carried(asked, exam) for exam in asked[0]["exams"]}
-    return rows
+    """By what was trained and by exam.
+
+    A row is named after the environment, with the algorithm where there are several, and the ablation.
+    """
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for line in results.lines:
+        if line.get("exams"):
+            algorithm = line["algorithm"] if len(results.algorithms) > 1 else ""
+            name = ", ".join(filter(None, (line["environment"], algorithm, line["variant"])))
+            found.setdefault(name, []).append(line)
+    return {name: {exam: _carried(lines, exam) for exam in lines[0]["exams"]} for name, lines in found.items()}
 
 
 def _carried(lines: Sequence[Mapping[str, Any]], exam: str) -> Carried:
@@ -81,7 +82,7 @@ def _successes(scores: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
 
 def rows(results: Results) -> list[list[str]]:
     """The table: the random policy, the base model, and the trained policies with their differences to it."""
-    names, line = exams(results), results.select("main")[0]
+    names, line = exams(results), next(line for line in results.lines if line.get("exams"))
     found = []
     for policy, words in (("random", "random policy"), ("base", "base model")):
         scores = [line["exams"][exam][policy] for exam in names]
