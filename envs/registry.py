@@ -30,7 +30,7 @@ from envs.base import (
     how_to_install,
 )
 from envs.miniworld.tasks import TASKS as MINIWORLD_TASKS
-from envs.wrappers import FrameWindow, RewardScale, TimeLimit
+from envs.wrappers import ExpertStart, FrameWindow, RewardScale, TimeLimit
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def make(
     invalid_reward: float | None = None,
     reward_scale: float = 1.0,
     max_steps: int | None = None,
+    expert_start: float = 0.0,
     options: Mapping[str, Any] | None = None,
 ) -> gym.Env[Observation, Any]:
     """Makes an environment that shows its last `frames` frames.
@@ -121,6 +122,7 @@ def make(
         invalid_reward: see `Env`.
         reward_scale: see `RewardScale`.
         max_steps: see `TimeLimit`; None leaves the environment its own limit.
+        expert_start: see `ExpertStart`.
         options: further keyword arguments of the environment's class, such as {"solvable_only": True}.
 
     Returns:
@@ -143,7 +145,8 @@ def make(
         **found.options,
         **(options or {}),
     )
-    env: gym.Env[Observation, Any] = FrameWindow(unwrapped, frames)
+    started = ExpertStart(unwrapped, expert_start) if expert_start else unwrapped
+    env: gym.Env[Observation, Any] = FrameWindow(started, frames)
     if max_steps is not None:
         env = TimeLimit(env, max_steps)
     return env if reward_scale == 1.0 else RewardScale(env, reward_scale)

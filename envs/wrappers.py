@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.base import Env, Observation, observation_space
+from envs.base import Env, Observation, UnsuitableEnvError, held_out, observation_space
 
 
 class FrameWindow(gym.Wrapper[Observation, Any, Observation, Any]):
@@ -25,9 +27,7 @@ class FrameWindow(gym.Wrapper[Observation, Any, Observation, Any]):
         ValueError: K is less than 1.
     """
 
-    env: Env
-
-    def __init__(self, env: Env, frames: int) -> None:
+    def __init__(self, env: gym.Env[Observation, Any], frames: int) -> None:
         super().__init__(env)
         if frames < 1:
             raise ValueError(f"frames is {frames}; a window holds at least 1")
@@ -51,6 +51,72 @@ class FrameWindow(gym.Wrapper[Observation, Any, Observation, Any]):
 
     def _observation(self, observation: Observation) -> Observation:
         return {"frames": np.stack(self._window), "prompt": observation["prompt"]}
+
+
+class ExpertStart(gym.Wrapper[Observation, Any, Observation, Any]):
+    """Begins some training episodes part of the way to the goal, which the environment's expert has walked.
+
+    Where a random player succeeds once in a hundred episodes, there is next to nothing to learn from; near the goal
+    there is, and what is learned there makes starts farther away worthwhile (Salimans & Chen, arXiv 1812.03381, have
+    demonstrations in the expert's place). How far the expert walks is uniform between the start and its last step. The
+    episode is decided by its seed as ever; its return and length are of the steps after the walk, and the environment's
+    own time limit counts the walk.
+
+    Evaluation seeds begin at the start, always.
+
+    Args:
+        env: an environment with an expert.
+        share: of the training episodes that begin so, see `begins_by_expert`.
+
+    Raises:
+        ValueError: `share` is not in [0, 1].
+    """
+
+    env: Env
+
+    def __init__(self, env: Env, share: float) -> None:
+        super().__init__(env)
+        if not 0 <= share <= 1:
+            raise ValueError(f"share is {share}; it must be in [0, 1]")
+        self.share = share
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Starts an episode, and walks into it where its seed says so.
+
+        Raises:
+            UnsuitableEnvError: the environment has no expert.
+        """
+        observation, info = self.env.reset(seed=seed, options=options)
+        if seed is None or not begins_by_expert(seed, self.share):
+            return observation, info
+        if self.env.expert_action() is None:
+            name = type(self.env).__name__
+            raise UnsuitableEnvError(f"{name} has no expert that could begin its episodes; set env.expert_start to 0")
+        steps = sum(1 for _ in self._walk())  # but for the last one, which ends the episode
+        observation, info = self.env.reset(seed=seed, options=options)
+        wanted = int(np.random.default_rng([seed, _LENGTH]).integers(steps + 1))
+        for observation in islice(self._walk(), wanted):  # noqa: B007  # the last one is what is shown
+            pass
+        return observation, info
+
+    def _walk(self) -> Iterator[Observation]:
+        """What the expert sees after each of its steps, until it ends the episode or knows no more."""
+        while (action := self.env.expert_action()) is not None:
+            observation, _, terminated, truncated, _ = self.env.step(self.env.parse_action(action))
+            if terminated or truncated:
+                return
+            yield observation
+
+
+#: Apart from each other and from what environments draw.
+_WHETHER, _LENGTH = 1812, 3381
+
+
+def begins_by_expert(seed: int, share: float) -> bool:
+    """Whether the episode of a seed begins part of the way to the goal; those of evaluation never do."""
+    return not held_out(seed) and float(np.random.default_rng([seed, _WHETHER]).random()) < share
 
 
 class TimeLimit(gym.Wrapper[Observation, Any, Observation, Any]):

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from envs.wrappers import begins_by_expert
 from vldac.config import Config
 
 #: Episodes of the running success rate.
@@ -29,7 +30,8 @@ def episode_row(episode: dict[str, Any], updates_before: int, config: Config) ->
         config: of the run.
 
     Returns:
-        Among others "began": when it began, in environment steps of the run over all ranks.
+        Among others "began": when it began, in environment steps of the run over all ranks; and "assisted": whether
+        the expert had walked a part of the way.
     """
     ended = updates_before * config.rollout.steps + episode["ended_at"] + 1
     return {
@@ -39,6 +41,7 @@ def episode_row(episode: dict[str, Any], updates_before: int, config: Config) ->
         "return": episode["episode_return"],
         "length": episode["episode_length"],
         "seed": episode["episode_seed"],
+        "assisted": begins_by_expert(episode["episode_seed"], config.env.expert_start),
     }
 
 
@@ -78,7 +81,7 @@ class EpisodeStatistics:
         self.recent: deque[float] = deque(maxlen=_KEPT)
 
     def add(self, rows: Sequence[dict[str, Any]], oldest: int) -> dict[str, float]:
-        """Takes the episodes that ended in an update.
+        """Takes the episodes that ended in an update; assisted ones do not count.
 
         Args:
             rows: of `episode_row`, over all ranks.
@@ -88,6 +91,7 @@ class EpisodeStatistics:
             Metrics: means over the episodes that became comparable by now, if any did, and the success rate of the
             last `WINDOW` of them, with the number of episodes behind each.
         """
+        rows = [row for row in rows if not row.get("assisted", False)]
         self.ended += len(rows)
         self.succeeded += sum(row["success"] for row in rows)
         self.lowest = min([self.lowest, *(row["return"] for row in rows)])

@@ -120,7 +120,8 @@ def write_curve(path: Path, rows: Sequence[forwarder.Row], episodes: Sequence[Ma
     """Writes the learning curve as CSV, one line an update; what an update does not have stays empty.
 
     Of the episodes that began in the last updates, only the quick ones have ended, and those are mostly successes. An
-    update therefore has means only if every episode that began in it has ended.
+    update therefore has means only if every episode that began in it has ended. Episodes that an expert began are not
+    of the policy's doing alone, and are left out.
 
     Args:
         path: of the CSV.
@@ -131,10 +132,11 @@ def write_curve(path: Path, rows: Sequence[forwarder.Row], episodes: Sequence[Ma
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ("environment_steps", *EPISODES, *RESPONSES), extrasaction="ignore")
         writer.writeheader()
+        own = [episode for episode in episodes if not episode.get("assisted", False)]
         start, complete = 0, int(rows[-1].get("episode/complete_until", 0)) if rows else 0
         for row in rows:
             end = int(row["environment_steps"])
-            begun = [episode for episode in episodes if start <= episode["began"] < end <= complete]
+            begun = [episode for episode in own if start <= episode["began"] < end <= complete]
             line = {"environment_steps": end, **{name: row[name] for name in RESPONSES if name in row}}
             line["episode/count"] = len(begun)
             if begun:

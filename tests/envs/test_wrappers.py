@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from misbehaving_envs import Counter
 
-from envs.base import Observation
-from envs.wrappers import FrameWindow, RewardScale, TimeLimit
+from envs.base import EVALUATION_SEEDS, Observation, UnsuitableEnvError
+from envs.gym_cards import NumberLine
+from envs.wrappers import ExpertStart, FrameWindow, RewardScale, TimeLimit, begins_by_expert
 
 
 def counts(observation: Observation) -> list[int]:
@@ -79,3 +80,53 @@ def test_limits_and_scales_that_make_no_sense_are_refused() -> None:
     for scale in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="more than 0"):
             RewardScale(Counter(width=4, height=4), scale)
+
+
+def numbers(seed: int, share: float) -> tuple[int, int, int]:
+    """Target, start and where the episode is handed over, on the number line."""
+    game = NumberLine(width=16, height=16)
+    game.reset(seed=seed)
+    target, start = game.target, game.current
+    observation, _ = ExpertStart(game, share).reset(seed=seed)
+    assert np.array_equal(observation["frames"][-1], game.render())
+    assert game.target == target
+    return target, start, game.current
+
+
+def test_the_expert_walks_uniformly_far_but_never_to_the_goal() -> None:
+    left: dict[int, list[int]] = {}
+    for seed in range(600):
+        target, start, current = numbers(seed, 1.0)
+        assert min(start, target) <= current <= max(start, target)
+        left.setdefault(abs(target - start), []).append(abs(target - current))
+    assert len(left) == 5
+    for distance, found in left.items():
+        share = [found.count(d) / len(found) for d in range(1, distance + 1)]
+        assert sum(share) == pytest.approx(1)  # one step at least is left
+        error = (1 / distance * (1 - 1 / distance) / len(found)) ** 0.5
+        assert all(abs(each - 1 / distance) < 4 * error + 1e-9 for each in share), (distance, share)
+
+
+def test_only_a_share_of_training_episodes_begins_by_the_expert() -> None:
+    assert sum(begins_by_expert(seed, 0.3) for seed in range(4000)) / 4000 == pytest.approx(0.3, abs=0.03)
+    assert not any(begins_by_expert(seed, 1.0) for seed in EVALUATION_SEEDS[:50])
+    for seed in (*EVALUATION_SEEDS[:20], *(seed for seed in range(60) if not begins_by_expert(seed, 0.5))):
+        _, start, current = numbers(seed, 0.5)
+        assert current == start
+    assert numbers(8, 1.0) == numbers(8, 1.0)
+
+
+def test_a_walk_is_part_of_the_environments_time_and_of_no_window() -> None:
+    game = NumberLine(width=16, height=16)
+    env = FrameWindow(ExpertStart(game, 1.0), 3)
+    seed = next(seed for seed in range(100) if abs(numbers(seed, 1.0)[1] - numbers(seed, 1.0)[2]) == 3)
+    observation, _ = env.reset(seed=seed)
+    assert game.steps == 3
+    assert all(np.array_equal(frame, game.render()) for frame in observation["frames"])
+
+
+def test_an_environment_without_an_expert_cannot_begin_so() -> None:
+    with pytest.raises(UnsuitableEnvError, match=r"Counter has no expert.*env\.expert_start to 0"):
+        ExpertStart(Counter(width=4, height=4), 1.0).reset(seed=1)
+    with pytest.raises(ValueError, match="share is 2"):
+        ExpertStart(Counter(width=4, height=4), 2)

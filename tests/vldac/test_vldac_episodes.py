@@ -17,7 +17,7 @@ def test_an_episode_is_dated_by_its_beginning_in_steps_of_all_simulators(tiny_co
     # Two updates are 8 steps of each simulator; it ended at the second one after them, so it took steps 7, 8 and 9
     # (counted from 0), and before step 7 the four simulators had taken 7 x 4.
     row = episode_row(ended, 2, config)
-    assert row == {"update": 3, "began": 28, "success": True, "return": 0.5, "length": 3, "seed": 7}
+    assert row == {"update": 3, "began": 28, "success": True, "return": 0.5, "length": 3, "seed": 7, "assisted": False}
     assert episode_row({**ended, "episode_length": 10}, 2, config)["began"] == 0
     assert running_since([1, 3, 0, 2], 2, config) == (8 - 3) * 4
 
@@ -40,6 +40,16 @@ def simulate(quick: int, slow: int, updates: int, seed: int = 0) -> tuple[list[d
         naive += [row["success"] for row in rows]
         history.append(statistics.add(rows, running_since(lengths, update + 1, config)))
     return history, sum(naive[-100:]) / len(naive[-100:])
+
+
+def test_episodes_that_the_expert_began_do_not_count(tiny_config: Any) -> None:
+    config, statistics = tiny_config({"env": {"expert_start": 0.5}}), EpisodeStatistics()
+    ended = {"success": True, "episode_return": 1.0, "episode_length": 1, "ended_at": 0}
+    rows = [episode_row({**ended, "episode_seed": seed}, 0, config) for seed in range(40)]
+    own = [row for row in rows if not row["assisted"]]
+    assert 8 < len(own) < 32
+    metrics = statistics.add(rows, 100)
+    assert (statistics.ended, metrics["episode/count"]) == (len(own), len(own))
 
 
 def test_success_is_not_that_of_the_quick_ones() -> None:

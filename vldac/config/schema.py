@@ -94,6 +94,7 @@ class EnvConfig(_Section):
     num_workers: Positive = 2
     step_deadline: PositiveFloat = 60.0
     max_steps: Positive | None = None
+    expert_start: UnitInterval = 0.0
     reward_scale: PositiveFloat = 1.0
     options: dict[str, _OptionValue | dict[str, _OptionValue]] = Field(default_factory=dict)
 
@@ -101,7 +102,7 @@ class EnvConfig(_Section):
     def make_options(self) -> dict[str, Any]:
         """Keyword arguments of `envs.registry.make`, which makes one simulator."""
         names = {"width", "height", "frames", "prompt", "invalid_reward", "max_steps", "reward_scale", "options"}
-        return self.model_dump(include=names)
+        return self.model_dump(include=names | {"expert_start"})
 
 
 class MixturePart(_Section):
