@@ -103,7 +103,8 @@ class Tracked(Surroundings):
         try:
             for study, run, result in self._late if status != "KILLED" else ():
                 cell = self._connect(study, run, self._details(study, run))
-                cell.send(forwarder.unsent(cell.last_step(), forwarder.read_metrics(run.metrics)))
+                if run.metrics.exists():  # a result that was taken over has been trained elsewhere
+                    cell.send(forwarder.unsent(cell.last_step(), forwarder.read_metrics(run.metrics)))
                 cell.finish("FINISHED")
                 self._send_scores(cell.run_id, run, result)
             for parent in self._parents.values():

@@ -103,6 +103,21 @@ def test_results_are_a_line_a_finished_cell_in_both_formats(study: config.Study,
     assert not any(name.startswith("curve") for name in rows[0])
 
 
+def test_results_that_are_there_are_taken_over_where_nothing_has_been_run(study: config.Study, tmp_path: Path) -> None:
+    there = runs.place(config.cells(study), tmp_path / "there", Named("a"))
+    finish(there[0], 0.8)
+    write_json(there[0].result, records.describe(study, there[0], Named("a")))
+    lines = records.write_results(study, there, tmp_path / "out")
+    here = runs.place(config.cells(study), tmp_path / "here", Named("a"))
+    assert records.adopt(study, here, tmp_path / "out") == 1  # both lines are of one cell
+    assert json.loads(here[0].result.read_text()) == json.loads(there[0].result.read_text())
+    assert records.write_results(study, here, tmp_path / "out") == lines
+    assert records.adopt(study, here, tmp_path / "out") == 0
+    for other in (runs.place(config.cells(study), tmp_path / "new", Named("edited")), here[2:]):
+        assert records.adopt(study, other, tmp_path / "out") == 0  # of other code, or another cell
+    assert records.adopt(study, here, tmp_path / "nowhere") == 0
+
+
 def test_exams_are_not_of_the_grid_and_of_the_seed_of_their_policy(study: config.Study, tmp_path: Path) -> None:
     values = study.model_dump() | {"seeds": [0, 1], "exam_episodes": 7}
     values["exams"] = [{"name": "Cards", "overrides": {"env.id": "GymCards-EZPoints-v0"}}]

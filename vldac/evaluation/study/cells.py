@@ -19,7 +19,7 @@ import yaml
 from vldac.config import Config
 from vldac.evaluation.study import schedule
 from vldac.evaluation.study.config import Study
-from vldac.evaluation.study.records import describe, read_object, write_results
+from vldac.evaluation.study.records import adopt, describe, read_object, write_results
 from vldac.evaluation.study.runs import Run, Surroundings, alone
 from vldac.evaluation.study.schedule import Command, Commands
 from vldac.utils.errors import UserError
@@ -61,6 +61,8 @@ def run(
         with alone(directory):
             about = {"study": study.model_dump(mode="json"), "cells": len(runs), "command": command}
             write_json(out / "study.json", about)
+            if adopted := adopt(study, runs, out):
+                print(f"{study.name}: {adopted} results of {out} are taken over", flush=True)
             failed = _run(study, runs, out, jobs, surroundings)
             results = write_results(study, runs, out)
         status = "FAILED" if failed else "FINISHED"

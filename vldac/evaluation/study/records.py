@@ -17,6 +17,7 @@ from vldac.evaluation.aggregation import first_reached
 from vldac.evaluation.study.config import Study
 from vldac.evaluation.study.runs import Run, Surroundings
 from vldac.utils.errors import UserError
+from vldac.utils.files import write_json
 
 #: Episodes that a success rate must be over to count as having reached the threshold.
 LEAST_EPISODES = 50
@@ -84,14 +85,43 @@ def write_results(study: Study, runs: Sequence[Run], out: Path) -> list[dict[str
     for run in runs:
         line = read_object(run.result)
         if line is not None:
-            cell = run.cell  # a cell may be a main one of one study and a point of the grid of another
-            about = {"study": study.name, "environment": cell.environment, "algorithm": cell.algorithm}
-            about |= {"kind": cell.kind, "variant": cell.variant}
-            lines.append({**about, "seed": cell.seed, **line})
+            lines.append({**_about(study, run), **line})
     out.mkdir(parents=True, exist_ok=True)
     _write_text(out / "cells.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     _write_csv(out / "cells.csv", lines)
     return lines
+
+
+def adopt(study: Study, runs: Sequence[Run], out: Path) -> int:
+    """Takes over the results in cells.jsonl of cells that have not been run here: the same cell gives the same line.
+
+    A folder of results that came with the project, or from another machine, is gone on with.
+
+    Returns:
+        How many were taken over.
+    """
+    if not (out / "cells.jsonl").exists():
+        return 0
+    known = {
+        (line["fingerprint"], line["trained"]["episodes"], *line["exams"]): line
+        for line in read_lines(out / "cells.jsonl")
+    }
+    adopted = 0
+    for run in runs:
+        asked = (run.home.name, run.cell.config.evaluate.episodes, *run.cell.exams)
+        line = known.get(asked)
+        if line is not None and not run.result.exists():
+            run.home.mkdir(parents=True, exist_ok=True)
+            write_json(run.result, {key: value for key, value in line.items() if key not in _about(study, run)})
+            adopted += 1
+    return adopted
+
+
+def _about(study: Study, run: Run) -> dict[str, Any]:
+    """What a line says of its cell; one may be a main one of one study and a point of the grid of another."""
+    cell = run.cell
+    about = {"study": study.name, "environment": cell.environment, "algorithm": cell.algorithm}
+    return {**about, "kind": cell.kind, "variant": cell.variant, "seed": cell.seed}
 
 
 def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
