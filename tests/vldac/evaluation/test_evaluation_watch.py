@@ -68,12 +68,12 @@ def test_tokens_make_up_the_response_and_have_the_probabilities_they_were_drawn_
     episode = episodes(players, 1)[0]
     panel = players[0].explain(episode)
     for step, turn in zip(episode.steps, panel.turns, strict=True):
-        assert "".join(token.text for token in turn.tokens) == step.decision.text
-        drawn = step.decision.response.log_probs.exp().tolist()[: len(turn.tokens)]
-        assert [token.probability for token in turn.tokens] == pytest.approx(drawn)
-        assert turn.value == pytest.approx(0.25)
-        assert (turn.reward, turn.legal, turn.action) == (step.reward, step.legal, step.decision.action)
-    assert players[1].explain(episode).turns[0].value is None
+        assert "".join(token.text for token in turn.answer.tokens) == step.decision.text
+        drawn = step.decision.response.log_probs.exp().tolist()[: len(turn.answer.tokens)]
+        assert [token.probability for token in turn.answer.tokens] == pytest.approx(drawn)
+        assert turn.answer.value == pytest.approx(0.25)
+        assert (turn.reward, turn.legal, turn.answer.action) == (step.reward, step.legal, step.decision.action)
+    assert players[1].explain(episode).turns[0].answer.value is None
     assert panel.episode_return == pytest.approx(sum(step.reward for step in episode.steps))
 
 
@@ -83,7 +83,7 @@ def test_probabilities_of_actions_are_those_of_their_answers_scored_one_by_one(p
     read = [step for step in steps if step.decision.parsed is not None]
     assert read
     for step in read[:3]:
-        shares = dict(player.explain(Episode(0, True, (step,), np.zeros((2, 2, 3), np.uint8))).turns[0].actions)
+        shares = dict(player.explain(Episode(0, True, (step,), np.zeros((2, 2, 3), np.uint8))).turns[0].answer.actions)
         parsed = cast(ParsedResponse, step.decision.parsed)
         chances = {}
         for name in ("-", "+"):
@@ -95,7 +95,7 @@ def test_probabilities_of_actions_are_those_of_their_answers_scored_one_by_one(p
         assert shares == pytest.approx({name: chance / total for name, chance in chances.items()}, rel=1e-3)
     broken = [step for step in steps if step.decision.parsed is None]
     for step in broken[:1]:
-        assert player._turn(step).actions == ()
+        assert player._turn(step).answer.actions == ()
 
 
 def played(success: bool, length: int, reward: float = 0.0) -> Episode:
