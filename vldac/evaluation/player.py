@@ -104,9 +104,13 @@ class Panel:
     @property
     def outcome(self) -> str:
         """How it ended, such as "success after 3 steps, return 1"."""
-        count = len(self.turns)
-        steps = f"{count} step{'s' if count != 1 else ''}"
-        return f"{'success' if self.success else 'no success'} after {steps}, return {self.episode_return:.3g}"
+        return outcome(len(self.turns), self.episode_return, success=self.success)
+
+
+def outcome(steps: int, episode_return: float, *, success: bool) -> str:
+    """How an episode ended, such as "success after 3 steps, return 1"."""
+    count = f"{steps} step{'s' if steps != 1 else ''}"
+    return f"{'success' if success else 'no success'} after {count}, return {episode_return:.3g}"
 
 
 @dataclass(frozen=True)
