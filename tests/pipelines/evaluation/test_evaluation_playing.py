@@ -123,8 +123,13 @@ def test_registered_versions_come_first_and_are_fetched_when_chosen(
 
     player = SimpleNamespace(config=SimpleNamespace(deepspeed=SimpleNamespace(threads=1)))
     loaded: list[Any] = []
+
+    def load(*paths: Any) -> Any:
+        loaded.append(paths)
+        return player
+
     monkeypatch.setattr(playing.benchmarks, "opened", opened)
-    monkeypatch.setattr(playing, "load_player", lambda *paths: loaded.append(paths) or player)
+    monkeypatch.setattr(playing, "load_player", load)
     assert choices[0].load() is player
     assert loaded == [("fetched/base", Path("fetched/policy"), "vldac-world/2")]
 

@@ -93,7 +93,7 @@ def test_a_person_alone_acts_to_the_end_and_begins_again(client: TestClient) -> 
     state = ask(client, "/api/sessions", {"environment": WORLD, "seed": 5})
     path, first = f"/api/sessions/{state['session']}", state
     picture = PIL.Image.open(io.BytesIO(base64.b64decode(state["frames"][0].partition(",")[2])))
-    assert picture.size == (320, 240)
+    assert picture.size == (640, 480)
     assert (state["actions"], state["ended"], state["model"]) == (["-", "+"], None, None)
     assert ask(client, f"{path}/answer", status=409)["error"] == "no model plays here; choose one"
     numbers = re.findall(r"\d+", state["prompt"])
@@ -308,7 +308,7 @@ def test_one_model_is_in_memory_and_answers_one_request_at_a_time() -> None:
     models = Models(lambda: [choice(name) for name in known], patience=0.01)
     for name in ("a", "a", "b", "a"):
         with models.use(name) as player:
-            assert player == name  # type: ignore[comparison-overlap]  # the stand-in of a player
+            assert player == name
     assert loaded == ["a", "b", "a"]
     with pytest.raises(UserError, match="damaged"), models.use("broken"):
         pass

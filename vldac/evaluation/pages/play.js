@@ -44,6 +44,8 @@ async function busily(text, work) {
 
 function refresh() {
   const over = !state || Boolean(state.ended), alone = !state?.model;
+  for (const part of document.querySelectorAll(".modeled")) part.hidden = alone;
+  at("asked").textContent = alone ? "What a model would be asked" : "What it is asked";
   for (const control of document.querySelectorAll("header :is(select, input, button), #typed :is(input, button)"))
     control.disabled = busy;
   for (const button of at("actions").children) button.disabled = busy || over;
@@ -128,13 +130,9 @@ async function begin() {
   await busily(at("model").value === ALONE ? "starting the environment" : "loading the model and the environment", async () => {
     const old = state, seed = at("seed").value === "" ? null : Number(at("seed").value);
     const wanted = { environment: at("environment").value, model: at("model").value || null };
-    let next;
-    if (old && old.environment === wanted.environment && old.model === wanted.model) {
-      next = await session("episode", { seed }).catch(error => {
-        state = null;
-        throw error;
-      });
-    } else {
+    const same = old && old.environment === wanted.environment && old.model === wanted.model;
+    let next = same ? await session("episode", { seed }).catch(() => null) : null;
+    if (!next) {  // or it was closed meanwhile
       if (old) await call("DELETE", "sessions/" + old.session);
       state = null;
       next = await call("POST", "sessions", { ...wanted, seed });

@@ -31,7 +31,7 @@ from vldac.utils.pictures import read_base64
 MAX_PICTURE_PIXELS = 24 * 10**6
 MAX_ACTION_CHARACTERS = 1024
 #: How an environment is shown to a person who plays alone.
-_ALONE = EnvConfig(width=320, height=240, prompt="full")
+_ALONE = EnvConfig(width=640, height=480, prompt="full")
 _FILES = {"/": "play.html", **{f"/{name}": name for name in ("shared.css", "play.css", "shared.js", "play.js")}}
 _SWEEP = 30.0  # seconds between two looks for idle sessions
 
