@@ -100,7 +100,7 @@ def _version(root: Path, version: ModelVersion, aliases: Sequence[str]) -> Choic
     score = registry.score_of(version)
     notes = [*(f"@{alias}" for alias in sorted(aliases)), *([f"success {score.success:.3f}"] if score else [])]
     environment = json.loads(version.tags.get("params", "{}")).get("env", {}).get("id")
-    return Choice(name, ", ".join(notes), environment, lambda: _load(root, name))
+    return Choice(name, ", ".join(notes), environment, lambda: _load(root, f"models:/{name}"))
 
 
 def _directories(root: Path) -> Iterator[Choice]:

@@ -118,7 +118,7 @@ def test_registered_versions_come_first_and_are_fetched_when_chosen(
 
     @contextmanager
     def opened(root: Path, model: str) -> Any:
-        assert (root, model) == (here, "vldac-world/2")
+        assert (root, model) == (here, "models:/vldac-world/2")
         yield SimpleNamespace(paths=("--base", "fetched/base", "--policy", "fetched/policy"), config=None)
 
     player = SimpleNamespace(config=SimpleNamespace(deepspeed=SimpleNamespace(threads=1)))
@@ -131,7 +131,7 @@ def test_registered_versions_come_first_and_are_fetched_when_chosen(
     monkeypatch.setattr(playing.benchmarks, "opened", opened)
     monkeypatch.setattr(playing, "load_player", load)
     assert choices[0].load() is player
-    assert loaded == [("fetched/base", Path("fetched/policy"), "vldac-world/2")]
+    assert loaded == [("fetched/base", Path("fetched/policy"), "models:/vldac-world/2")]
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert [one.name for one in playing.choices(here)] == ["models/policy", "models/base"]

@@ -79,6 +79,9 @@ def test_the_page_and_its_files_are_of_this_origin_alone(client: TestClient) -> 
         text = pages.text(name)
         assert not re.findall(r"""@import|url\(|(?<!xmlns=")https?://(?!www\.w3\.org/2000/svg)| style=""", text), name
         assert "innerHTML" not in text
+    for asked in ("name=../play/app.py", "path=/etc/hostname", "file=/etc/hostname"):
+        assert client.get(f"/?{asked}").text == page.text
+    assert client.get("/..%2fplay%2fapp.py").status_code == 404
     assert client.get("/watch.html").status_code == client.get("/docs").status_code == 404
 
 
@@ -89,7 +92,7 @@ def test_what_is_installed_may_be_chosen(client: TestClient) -> None:
     assert (found["model"], found["environment"]) == ("mine", None)
 
 
-def test_a_person_alone_acts_to_the_end_and_begins_again(client: TestClient) -> None:
+def test_a_person_alone_acts_to_the_end_and_begins_again(client: TestClient, sessions: Sessions) -> None:
     state = ask(client, "/api/sessions", {"environment": WORLD, "seed": 5})
     path, first = f"/api/sessions/{state['session']}", state
     picture = PIL.Image.open(io.BytesIO(base64.b64decode(state["frames"][0].partition(",")[2])))
@@ -112,7 +115,10 @@ def test_a_person_alone_acts_to_the_end_and_begins_again(client: TestClient) -> 
     assert "begin another" in ask(client, f"{path}/step", {"action": "+"}, 409)["error"]
     assert ask(client, f"{path}/episode", {"seed": 5}) == first
     assert ask(client, f"{path}/episode")["seed"] in EVALUATION_SEEDS
+    (session,) = [one for name, (one, _) in sessions._open.items() if name == state["session"]]
     assert client.delete(path).status_code == 200
+    with pytest.raises(NotFoundError, match="closed"):  # by a request that had waited for its turn
+        session.step("+")
     assert "closed" in ask(client, f"{path}/step", {"action": "+"}, 404)["error"]
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from envs import registry
@@ -123,11 +124,14 @@ async def _sweep(sessions: Sessions) -> None:
 
 
 def _add_files(app: FastAPI) -> None:
-    def file(name: str) -> FileResponse:
-        return FileResponse(pages.DIRECTORY / name)
+    def route(path: Path) -> Callable[[], FileResponse]:
+        def file() -> FileResponse:  # without a parameter, which a request could give
+            return FileResponse(path)
 
-    for path, name in _FILES.items():
-        app.add_api_route(path, lambda name=name: file(name), methods=["GET"], response_class=Response)
+        return file
+
+    for address, name in _FILES.items():
+        app.add_api_route(address, route(pages.DIRECTORY / name), methods=["GET"], response_class=FileResponse)
 
 
 def _add_errors(app: FastAPI) -> None:

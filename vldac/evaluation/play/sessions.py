@@ -21,6 +21,7 @@ from vldac.evaluation.watch import Player, make_options
 MAX_SESSIONS = 4
 #: Seconds after which a session that nobody uses is closed.
 MAX_IDLE = 900.0
+_CLOSED = "this session is closed; begin another one"
 
 
 class Session:
@@ -38,7 +39,7 @@ class Session:
 
     def __init__(self, env_id: str, config: EnvConfig, model: str | None, seed: int) -> None:
         self.name, self.env_id, self.model = secrets.token_urlsafe(16), env_id, model
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), False
         options = make_options(config, env_id) | {"reward_scale": 1.0}  # shown as the environment gives it
         deadline = config.step_deadline
         self._env = VectorEnv(env_id, 1, num_workers=1, seeds=_episode_seed, step_deadline=deadline, **options)
@@ -57,6 +58,7 @@ class Session:
     def begin(self, seed: int) -> dict[str, Any]:
         """Begins the episode of a seed, whatever is running, and returns what is shown of it; see `state`."""
         with self._lock:
+            self._require_open()
             (observation,) = self._env.begin([2 * seed])
             assert observation is not None
             self._seed, self._steps, self._return, self._ended = seed, 0, 0.0, None
@@ -94,6 +96,7 @@ class Session:
 
         Raises:
             RefusedError: the episode is over.
+            NotFoundError: the session has been closed meanwhile.
         """
         with self._lock:
             self._require_running()
@@ -113,6 +116,7 @@ class Session:
 
         Raises:
             RefusedError: the episode is over, or the policy has not been asked.
+            NotFoundError: the session has been closed meanwhile.
             SimulatorError: the environment keeps failing, and the session is of no use any more.
         """
         with self._lock:
@@ -137,6 +141,7 @@ class Session:
     def close(self) -> None:
         """Ends the environment's process, after what it is being asked; closing twice is allowed."""
         with self._lock:
+            self._closed = True
             self._env.close()
 
     def _outcome(self, info: dict[str, Any]) -> str:
@@ -148,7 +153,12 @@ class Session:
         self._observation, self._actions = observation, tuple(actions)
         self._decision, self._attempts = None, 0
 
+    def _require_open(self) -> None:
+        if self._closed:
+            raise NotFoundError(_CLOSED)
+
     def _require_running(self) -> None:
+        self._require_open()
         if self._ended is not None:
             raise RefusedError("the episode is over; begin another one")
 
@@ -193,7 +203,7 @@ class Sessions:
         """
         with self._lock:
             if name not in self._open:
-                raise NotFoundError("this session is closed; begin another one")
+                raise NotFoundError(_CLOSED)
             session, _ = self._open.pop(name)
             self._open[name] = session, self._clock()
         try:
