@@ -97,6 +97,21 @@ def registered() -> tuple[str, ...]:
     return tuple(sorted({*_SPECS, *_installed()}))
 
 
+def playable() -> tuple[str, ...]:
+    """Those of `registered` whose packages are installed, as far as an extra of this project installs them."""
+    found = ((env_id, spec(env_id)) for env_id in registered())
+    return tuple(env_id for env_id, where in found if where.extra is None or _importable(where.entry_point))
+
+
+@cache
+def _importable(entry_point: str) -> bool:
+    try:
+        importlib.import_module(entry_point.partition(":")[0])
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
 def make(
     env_id: str,
     *,

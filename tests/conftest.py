@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import pytest
@@ -128,3 +128,28 @@ def tiny_base(tiny_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("models") / "base"
     warm_start.run(tiny_config(), out)
     return out
+
+
+@pytest.fixture(scope="session")
+def tiny_policy(tiny_base: Path, tiny_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy on `tiny_base` whose adapter is the identity and whose critic says 0.25; not to be changed."""
+    import torch  # noqa: PLC0415  # as above
+
+    from vldac import policy  # noqa: PLC0415
+    from vldac.models.vlm import VLM  # noqa: PLC0415
+    from vldac.value_head import ValueHead  # noqa: PLC0415
+
+    directory, config = tmp_path_factory.mktemp("models") / "policy", tiny_config()
+    vlm = VLM.from_pretrained(tiny_base)
+    vlm.add_adapter(config.model.lora_rank, config.model.lora_alpha)
+    head = ValueHead(vlm.hidden_size, config.train.value_hidden_sizes)
+    with torch.no_grad():
+        cast(torch.nn.Linear, head.layers[-1]).bias.fill_(0.25)
+    description = {
+        "adapter": True,
+        "config": config.model_dump(mode="json"),
+        "base": policy.identity(tiny_base),
+        "environment_steps": 0,
+    }
+    policy.save(directory, vlm, head.state_dict(), description)
+    return directory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import runpy
 import shlex
@@ -145,6 +146,15 @@ def test_every_command_of_the_docs_is_read_by_its_own_parser(
             monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
             with pytest.raises(ParsedError):
                 cli.benchmark(*bound.args, **bound.kwargs)
+
+
+def test_the_notebook_is_ten_cells_without_what_they_printed() -> None:
+    page = json.loads((REPOSITORY / "docs/notebook.ipynb").read_text(encoding="utf-8"))
+    code = [cell for cell in page["cells"] if cell["cell_type"] == "code"]
+    assert len(page["cells"]) == 10
+    assert [(cell["outputs"], cell["execution_count"]) for cell in code] == [([], None)] * len(code)
+    for cell in code:
+        compile("".join(cell["source"]), "notebook", "exec")
 
 
 def test_params_yaml_and_presets_are_plain_yaml() -> None:

@@ -35,7 +35,7 @@ FOLDERS = frozenset(
             "choice_sets",
         ),
         *("understanding", "visual_web_bench", "vsi_bench", "report", "lmms_eval", "harness", "algorithms", "engines"),
-        *("models", "config", "evaluation", "core", "tracking", "stages", "orchestration", "commands"),
+        *("models", "config", "evaluation", "play", "core", "tracking", "stages", "orchestration", "commands"),
     )
 )
 

@@ -21,6 +21,7 @@ from typing import Annotated, Literal, NamedTuple
 from cyclopts import App, CycloptsError, Group, Parameter
 
 import vldac
+from pipelines.commands.play import play
 
 
 class Module(NamedTuple):
@@ -238,6 +239,9 @@ def watch(
     from pipelines.evaluation import watching as command  # noqa: PLC0415
 
     return command.watch(model, env=env, seeds=seed, beside_base=base, episodes=episodes, out=out)
+
+
+app.command(play)
 
 
 @models.command(name="list")

@@ -239,6 +239,13 @@ def test_installed_packages_add_environments(here: Path, monkeypatch: pytest.Mon
         registry._installed.cache_clear()
 
 
+def test_what_misses_a_package_cannot_be_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = registry.EnvSpec("envs.no_such_simulator:Env", extra="alfworld")
+    monkeypatch.setitem(registry._SPECS, "Missing-v0", missing)
+    assert "Missing-v0" in registered()
+    assert set(registered()) - set(registry.playable()) == {"Missing-v0"}
+
+
 def test_gymnasium_makes_ours() -> None:
     names = [name for name in gym.registry if name.startswith("vldac/")]
     assert len(names) == len(registry._SPECS)

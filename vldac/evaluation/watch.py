@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,10 +26,10 @@ from envs.base import EVALUATION_SEEDS, Env, Observation
 from vldac import parsing, policy
 from vldac.acting import Actor, Decision
 from vldac.algorithms import registry as algorithms
-from vldac.config import Config, parse
+from vldac.config import Config, EnvConfig, parse
 from vldac.evaluation.model import load as load_model
-from vldac.evaluation.player import Panel, Show, Token, Turn, animate, page
-from vldac.models.vlm import VLM
+from vldac.evaluation.player import Answer, Panel, Show, Token, Turn, animate, page
+from vldac.models.vlm import VLM, Response
 from vldac.parsing import ParsedResponse
 from vldac.utils.errors import UserError, report_errors
 from vldac.utils.libraries import quiet, set_threads
@@ -94,15 +95,11 @@ class Player:
 
     def play(self, env: Any, seed: int) -> Episode:
         """Plays the episode of a seed: in the policy's own environment, the one that `evaluate` has counted."""
-        rollout = self.config.rollout
-        actor = Actor(self.vlm, max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature)
-        sampling = derive_seed(self.config.seed, "evaluation")
         unwrapped, steps = cast(Env, env.unwrapped), list[Step]()
         observation, _ = env.reset(seed=seed)
         ended, info = False, dict[str, Any]()
         while not ended:
-            turn = derive_seed(sampling, seed, len(steps))
-            names, (decision,) = unwrapped.action_names, actor.act([observation], [turn])
+            names, decision = unwrapped.action_names, self.decide(observation, seed, len(steps))
             action = None if decision.action is None else unwrapped.parse_action(decision.action)
             shown = cast(Observation, observation)
             observation, reward, terminated, truncated, info = env.step(action)
@@ -111,26 +108,46 @@ class Player:
             ended = terminated or truncated
         return Episode(seed, bool(info["success"]), tuple(steps), observation["frames"][-1].copy())
 
+    def decide(self, observation: Observation, seed: int, step: int, attempt: int = 0) -> Decision:
+        """Answers an observation.
+
+        Args:
+            observation: what is shown.
+            seed: of the episode.
+            step: environment steps before it.
+            attempt: 0 samples what `evaluate` samples there, every other number something else.
+        """
+        place = (seed, step, attempt) if attempt else (seed, step)
+        sampling = derive_seed(derive_seed(self.config.seed, "evaluation"), *place)
+        (decision,) = self._actor.act([observation], [sampling])
+        return decision
+
+    @cached_property
+    def _actor(self) -> Actor:
+        rollout = self.config.rollout
+        return Actor(self.vlm, max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature)
+
     def explain(self, episode: Episode) -> Panel:
         """Looks into each step: probabilities of tokens and actions, and the critic's value."""
         return Panel(self.label, episode.success, tuple(self._turn(step) for step in episode.steps), episode.last_frame)
 
     def _turn(self, step: Step) -> Turn:
-        decision = step.decision
-        return Turn(
-            frame=step.observation["frames"][-1],
-            prompt=step.observation["prompt"],
-            tokens=self._tokens(decision),
+        frame, prompt = step.observation["frames"][-1], step.observation["prompt"]
+        return Turn(frame, prompt, self.look_into(step.decision, step.action_names), step.legal, step.reward)
+
+    def look_into(self, decision: Decision, action_names: Sequence[str]) -> Answer:
+        """Probabilities of the tokens of a response and of each legal action, and the critic's value."""
+        return Answer(
+            tokens=self.tokens(decision.response),
             action=decision.action,
-            legal=step.legal,
-            reward=step.reward,
             value=self._value(decision),
-            actions=self._actions(step),
+            actions=self._actions(decision, action_names[:MOST_ACTIONS]),
         )
 
-    def _tokens(self, decision: Decision) -> tuple[Token, ...]:
-        ids, tokens, before = decision.response.token_ids, list[Token](), ""
-        for number, (token, log_prob) in enumerate(zip(ids, decision.response.log_probs, strict=True), start=1):
+    def tokens(self, response: Response) -> tuple[Token, ...]:
+        """The tokens of a response as texts, without the end of turn."""
+        ids, tokens, before = response.token_ids, list[Token](), ""
+        for number, (token, log_prob) in enumerate(zip(ids, response.log_probs, strict=True), start=1):
             if int(token) == self.vlm.end_id:
                 continue
             text = self.vlm.decode(ids[:number])
@@ -149,9 +166,9 @@ class Player:
         return float(self.value_head(states).flatten()[0])
 
     @torch.no_grad()
-    def _actions(self, step: Step) -> tuple[tuple[str, float], ...]:
+    def _actions(self, decision: Decision, names: Sequence[str]) -> tuple[tuple[str, float], ...]:
         """The probability of each legal action among them, given the thoughts, as it would be sampled."""
-        names, parsed = step.action_names[:MOST_ACTIONS], step.decision.parsed
+        parsed = decision.parsed
         if parsed is None or not names:
             return ()
         targets = [
@@ -160,7 +177,7 @@ class Player:
         log_probs: list[float] = []
         for start in range(0, len(targets), _BATCH):
             part = targets[start : start + _BATCH]
-            scores = self.vlm([step.decision.prompt] * len(part), part, self.config.rollout.temperature)
+            scores = self.vlm([decision.prompt] * len(part), part, self.config.rollout.temperature)
             log_probs += scores.log_probs.double().sum(dim=1).tolist()
         shares = torch.softmax(torch.tensor(log_probs, dtype=torch.float64), dim=0).tolist()
         return tuple(zip(names, shares, strict=True))
@@ -192,8 +209,8 @@ def choose(episodes: Sequence[tuple[Episode, ...]]) -> list[int]:
     return [max(found, key=key) for found, key in ((won, hardness), (lost, loss)) if found]
 
 
-def load_players(base: str, policy_dir: Path, name: str, *, beside_base: bool) -> list[Player]:
-    """The policy, under a name, and its base where it is asked for.
+def load_player(base: str, policy_dir: Path, label: str) -> Player:
+    """A trained policy and its critic.
 
     Raises:
         OSError: a directory is missing or incomplete.
@@ -205,11 +222,34 @@ def load_players(base: str, policy_dir: Path, name: str, *, beside_base: bool) -
         head = ValueHead(vlm.hidden_size, config.train.value_hidden_sizes)
         head.load_state_dict(load_file(path))
         head = head.to(vlm.device)
-    players = [Player(f"trained: {name}", vlm, config, head)]
-    if beside_base:
-        untrained = load_model(base, None, dtype=config.model.dtype)
-        players.append(Player("base", untrained, config))
-    return players
+    return Player(label, vlm, config, head)
+
+
+def load_base(base: str, config: Config, label: str = "base") -> Player:
+    """A model that has not been trained, which plays as `config` says.
+
+    Raises:
+        OSError: nothing is there, or it is incomplete.
+    """
+    return Player(label, load_model(base, None, dtype=config.model.dtype), config)
+
+
+def load_players(base: str, policy_dir: Path, name: str, *, beside_base: bool) -> list[Player]:
+    """The policy, under a name, and its base where it is asked for.
+
+    Raises:
+        OSError: a directory is missing or incomplete.
+    """
+    player = load_player(base, policy_dir, f"trained: {name}")
+    return [player, load_base(base, player.config)] if beside_base else [player]
+
+
+def make_options(config: EnvConfig, env_id: str) -> dict[str, Any]:
+    """Options of `envs.registry.make`: the policy's own, of which another environment takes how it is shown alone."""
+    own = config.make_options
+    if env_id == config.id:
+        return own
+    return own | {"options": {}, "max_steps": None, "reward_scale": 1.0, "invalid_reward": None}
 
 
 def watch(players: Sequence[Player], env_id: str | None, seeds: Sequence[int], candidates: int) -> list[Show]:
@@ -222,10 +262,7 @@ def watch(players: Sequence[Player], env_id: str | None, seeds: Sequence[int], c
         candidates: seeds that are played where none is given.
     """
     config = players[0].config.env
-    options = config.make_options
-    if env_id not in (None, config.id):
-        options |= {"options": {}, "max_steps": None, "reward_scale": 1.0, "invalid_reward": None}
-    env = registry.make(env_id or config.id, **options)
+    env = registry.make(env_id or config.id, **make_options(config, env_id or config.id))
     played: list[tuple[Episode, ...]] = []
     try:
         for seed in seeds or EVALUATION_SEEDS[:candidates]:

@@ -32,12 +32,13 @@ class PictureError(UserError):
     """Something that should be a picture cannot be read as one; the message is one line, `cause; cure`."""
 
 
-def read_picture(source: bytes | Path, name: str = "picture") -> NDArray[np.uint8]:
+def read_picture(source: bytes | Path, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """A picture as a model sees it: the first frame, without regard to an orientation in its EXIF data.
 
     Args:
         source: the content of a file, or the file.
         name: what messages call a content.
+        max_pixels: that its header may state.
 
     Returns:
         (H, W, 3) uint8; see `to_rgb`.
@@ -51,21 +52,21 @@ def read_picture(source: bytes | Path, name: str = "picture") -> NDArray[np.uint
     if len(source) > MAX_BYTES:
         raise PictureError(f"{name} has more than {MAX_BYTES} bytes; scale the picture down")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # the limit here is `MAX_PIXELS`
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # the limit here is `max_pixels`
         try:
             with PIL.Image.open(io.BytesIO(source), formats=FORMATS) as picture:
-                return to_rgb(picture, name)
+                return to_rgb(picture, name, max_pixels=max_pixels)
         except PictureError:
             raise
         except PIL.Image.DecompressionBombError as error:
-            raise _too_large(name) from error
+            raise _too_large(name, max_pixels) from error
         except (
             Exception
         ) as error:  # Pillow raises whatever a damaged file leads to: SyntaxError, struct.error, EOFError
             raise _unreadable(name, error) from error
 
 
-def read_base64(text: str, name: str = "picture") -> NDArray[np.uint8]:
+def read_base64(text: str, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """A picture whose file is written in base64 (RFC 4648); see `read_picture`.
 
     Raises:
@@ -77,10 +78,10 @@ def read_base64(text: str, name: str = "picture") -> NDArray[np.uint8]:
         content = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:  # ValueError: letters beyond ASCII
         raise PictureError(f"{name} is no base64; give a picture file in base64") from error
-    return read_picture(content, name)
+    return read_picture(content, name, max_pixels=max_pixels)
 
 
-def to_rgb(picture: PIL.Image.Image, name: str = "picture") -> NDArray[np.uint8]:
+def to_rgb(picture: PIL.Image.Image, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """An opened picture as (H, W, 3) uint8.
 
     Gray values of 16 bits are scaled to 8, where Pillow's own conversion shows all above 255 as white. Transparency is
@@ -89,8 +90,8 @@ def to_rgb(picture: PIL.Image.Image, name: str = "picture") -> NDArray[np.uint8]
     Raises:
         PictureError: it has too many pixels, or its data are damaged.
     """
-    if picture.width * picture.height > MAX_PIXELS:
-        raise _too_large(name)
+    if picture.width * picture.height > max_pixels:
+        raise _too_large(name, max_pixels)
     try:
         if picture.mode == "F" or picture.mode.startswith("I"):  # I, I;16, I;16B, ...
             values = np.clip(np.asarray(picture), 0, 2**16 - 1).astype(np.uint16)
@@ -127,8 +128,8 @@ def _content(path: Path) -> bytes:
         raise _unreadable(str(path), error) from error
 
 
-def _too_large(name: str) -> PictureError:
-    return PictureError(f"{name} has more than {MAX_PIXELS} pixels; scale the picture down")
+def _too_large(name: str, max_pixels: int) -> PictureError:
+    return PictureError(f"{name} has more than {max_pixels} pixels; scale the picture down")
 
 
 def _unreadable(name: str, error: BaseException) -> PictureError:

@@ -14,7 +14,7 @@ from PIL import Image, ImageSequence
 from playwright.sync_api import Page, sync_playwright
 
 from envs.webshop.browser import find_executable
-from vldac.evaluation.player import Panel, Show, Token, Turn, animate, page
+from vldac.evaluation.player import Answer, Panel, Show, Token, Turn, animate, page
 
 HOSTILE = "</script><script>alert(1)</script>\u2028<!-- \x00"
 
@@ -23,14 +23,17 @@ def turn(shade: int, text: str = "go", **changes: Any) -> Turn:
     values: dict[str, Any] = {
         "frame": np.full((6, 8, 3), shade, np.uint8),
         "prompt": f"prompt {text}",
-        "tokens": (Token(text, 0.25), Token("}", 1.0)),
-        "action": "left",
         "legal": True,
         "reward": -1.0,
+    }
+    answer: dict[str, Any] = {
+        "tokens": (Token(text, 0.25), Token("}", 1.0)),
+        "action": "left",
         "value": 0.5,
         "actions": (("left", 0.75), ("right", 0.25)),
     }
-    return Turn(**(values | changes))
+    answer |= {name: changes.pop(name) for name in answer.keys() & changes.keys()}
+    return Turn(answer=Answer(**answer), **(values | changes))
 
 
 def show(seed: int = 3, text: str = "go") -> Show:

@@ -13,12 +13,10 @@ import torch
 
 from envs.base import EVALUATION_SEEDS
 from envs.registry import make
-from vldac import parsing, policy
+from vldac import parsing
 from vldac.evaluation import watch
 from vldac.evaluation.watch import Episode, Player, Step, choose, load_players
-from vldac.models.vlm import VLM
 from vldac.parsing import ParsedResponse
-from vldac.value_head import ValueHead
 
 
 def data_of(page: Path) -> Any:
@@ -27,27 +25,8 @@ def data_of(page: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_base: Path, tiny_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy whose adapter is the identity and whose critic says 0.25."""
-    directory, config = tmp_path_factory.mktemp("trained") / "policy", tiny_config()
-    vlm = VLM.from_pretrained(tiny_base)
-    vlm.add_adapter(config.model.lora_rank, config.model.lora_alpha)
-    head = ValueHead(vlm.hidden_size, config.train.value_hidden_sizes)
-    with torch.no_grad():
-        cast(torch.nn.Linear, head.layers[-1]).bias.fill_(0.25)
-    description = {
-        "adapter": True,
-        "config": config.model_dump(mode="json"),
-        "base": policy.identity(tiny_base),
-        "environment_steps": 0,
-    }
-    policy.save(directory, vlm, head.state_dict(), description)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def players(trained: Path, tiny_base: Path) -> list[Player]:
-    return load_players(str(tiny_base), trained, "mine", beside_base=True)
+def players(tiny_policy: Path, tiny_base: Path) -> list[Player]:
+    return load_players(str(tiny_base), tiny_policy, "mine", beside_base=True)
 
 
 def episodes(players: list[Player], count: int = 3) -> list[Episode]:
@@ -68,12 +47,12 @@ def test_tokens_make_up_the_response_and_have_the_probabilities_they_were_drawn_
     episode = episodes(players, 1)[0]
     panel = players[0].explain(episode)
     for step, turn in zip(episode.steps, panel.turns, strict=True):
-        assert "".join(token.text for token in turn.tokens) == step.decision.text
-        drawn = step.decision.response.log_probs.exp().tolist()[: len(turn.tokens)]
-        assert [token.probability for token in turn.tokens] == pytest.approx(drawn)
-        assert turn.value == pytest.approx(0.25)
-        assert (turn.reward, turn.legal, turn.action) == (step.reward, step.legal, step.decision.action)
-    assert players[1].explain(episode).turns[0].value is None
+        assert "".join(token.text for token in turn.answer.tokens) == step.decision.text
+        drawn = step.decision.response.log_probs.exp().tolist()[: len(turn.answer.tokens)]
+        assert [token.probability for token in turn.answer.tokens] == pytest.approx(drawn)
+        assert turn.answer.value == pytest.approx(0.25)
+        assert (turn.reward, turn.legal, turn.answer.action) == (step.reward, step.legal, step.decision.action)
+    assert players[1].explain(episode).turns[0].answer.value is None
     assert panel.episode_return == pytest.approx(sum(step.reward for step in episode.steps))
 
 
@@ -83,7 +62,7 @@ def test_probabilities_of_actions_are_those_of_their_answers_scored_one_by_one(p
     read = [step for step in steps if step.decision.parsed is not None]
     assert read
     for step in read[:3]:
-        shares = dict(player.explain(Episode(0, True, (step,), np.zeros((2, 2, 3), np.uint8))).turns[0].actions)
+        shares = dict(player.explain(Episode(0, True, (step,), np.zeros((2, 2, 3), np.uint8))).turns[0].answer.actions)
         parsed = cast(ParsedResponse, step.decision.parsed)
         chances = {}
         for name in ("-", "+"):
@@ -95,7 +74,7 @@ def test_probabilities_of_actions_are_those_of_their_answers_scored_one_by_one(p
         assert shares == pytest.approx({name: chance / total for name, chance in chances.items()}, rel=1e-3)
     broken = [step for step in steps if step.decision.parsed is None]
     for step in broken[:1]:
-        assert player._turn(step).actions == ()
+        assert player._turn(step).answer.actions == ()
 
 
 def played(success: bool, length: int, reward: float = 0.0) -> Episode:
@@ -118,9 +97,9 @@ def test_the_hardest_success_and_the_nearest_failure_are_chosen() -> None:
 
 
 def test_the_command_writes_the_page_and_the_gif(
-    trained: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_policy: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    where = ["--policy", str(trained), "--base", str(tiny_base), "--name", "mine", "--out", str(tmp_path)]
+    where = ["--policy", str(tiny_policy), "--base", str(tiny_base), "--name", "mine", "--out", str(tmp_path)]
     assert watch.main([*where, "--beside-base", "--episodes", "1"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert len([line for line in said if line.startswith("seed ")]) == 2

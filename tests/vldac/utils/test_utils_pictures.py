@@ -93,6 +93,15 @@ def test_a_bomb_is_refused_by_its_header(side: int) -> None:
         read_picture(bomb)
 
 
+def test_whoever_takes_less_says_so() -> None:
+    content = encoded(PIL.Image.fromarray(SCENE))
+    assert np.array_equal(read_picture(content, max_pixels=16 * 24), SCENE)
+    with pytest.raises(PictureError, match="has more than 383 pixels"):
+        read_picture(content, max_pixels=16 * 24 - 1)
+    with pytest.raises(PictureError, match="has more than 383 pixels"):
+        read_base64(base64.b64encode(content).decode(), max_pixels=16 * 24 - 1)
+
+
 def test_a_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "MAX_BYTES", 10)
     (tmp_path / "a.png").write_bytes(encoded(PIL.Image.fromarray(SCENE)))

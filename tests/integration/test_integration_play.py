@@ -1,0 +1,133 @@
+"""`vldac play` in a real browser: Debian's Chromium drives the page that the command serves."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from envs.base import EVALUATION_SEEDS
+from envs.registry import make
+from envs.webshop.browser import find_executable
+from tests.integration.service_client import clean_environment, free_port
+from vldac.evaluation.watch import load_player
+
+REPOSITORY = Path(__file__).parents[2]
+WORLD = "GymCards-NumberLine-v0"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def address(tiny_policy: Path, tiny_base: Path, tmp_path: Path) -> Iterator[str]:
+    """Where the page of a project with one policy is; afterwards, nothing of it is left."""
+    shutil.copytree(tiny_policy, tmp_path / "models/policy")
+    shutil.copytree(tiny_base, tmp_path / "models/base")
+    (tmp_path / "extensions").mkdir()
+    command = [sys.executable, "-m", "pipelines.commands.cli", "play", "models/policy", "--port", str(free_port())]
+    env = {**clean_environment(REPOSITORY), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    said = re.match(r"(http://127\.0\.0\.1:\d+)  \(Ctrl-C stops it\)\n", line)
+    assert said is not None, line + (tmp_path / "log").read_text()
+    try:
+        yield said[1]
+    finally:
+        server.send_signal(signal.SIGINT)
+        assert server.wait(60) == 0
+    assert (tmp_path / "log").read_text() == ""
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[Page]:
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_executable(), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+        page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: errors.append(request.url) if elsewhere(request.url, address) else None)
+        page.goto(address)
+        yield page
+        browser.close()
+    assert [error for error in errors if "status of 422" not in error] == []  # a refusal, which the page tells
+
+
+def elsewhere(url: str, address: str) -> bool:
+    return not url.startswith((f"{address}/", "data:"))
+
+
+def test_a_person_and_a_model_play(page: Page, tiny_policy: Path, tiny_base: Path, tmp_path: Path) -> None:
+    status, steps = page.get_by_role("status"), page.locator("#steps li")
+    expect(status).to_have_text("Your move, or the model's.")
+    assert page.get_by_label("Environment").input_value() == WORLD
+    assert page.locator("#model").input_value() == "models/policy"
+
+    page.get_by_label("Seed").fill(str(EVALUATION_SEEDS[2]))
+    page.get_by_role("button", name="New episode").click()
+    expect(page.locator("#progress")).to_contain_text(f"seed {EVALUATION_SEEDS[2]} · step 0")
+    env = make(WORLD, width=32, height=32, prompt="terse")
+    wanted = load_player(str(tiny_base), tiny_policy, "mine").play(env, EVALUATION_SEEDS[2])
+
+    page.get_by_role("button", name="Only ask").click()
+    expect(page.locator("#said")).to_have_text(wanted.steps[0].decision.text)
+    assert steps.count() == 0
+    page.get_by_role("button", name="Do what it says").click()
+    expect(steps).to_have_count(1)
+    if len(wanted.steps) > 1:
+        page.get_by_role("button", name="Whole episode").click()
+    expect(page.locator("#ended")).to_be_visible()
+    expect(steps).to_have_count(len(wanted.steps))
+    assert page.locator("#ended").inner_text().startswith("success" if wanted.success else "no success")
+    assert page.get_by_role("button", name="Ask and act").is_disabled()
+
+    page.locator("body").press("n")
+    expect(status).to_have_text("Your move, or the model's.")
+    page.get_by_label("Or type an action").fill("<b>nothing</b>")
+    page.keyboard.press("Enter")
+    expect(steps).to_have_count(1)
+    assert steps.inner_text().split("\n") == ["1", "you", "<b>nothing</b>", "-1"]
+    page.get_by_label("What it is asked").fill("which way? actions: -, +.")
+    page.get_by_role("button", name="Only ask").click()
+    expect(page.locator("#said-title")).to_have_text("What it answered at step 2")
+    page.get_by_role("button", name="Restore").click()
+    assert page.locator("#prompt").input_value().startswith("number line")
+
+    page.get_by_label("Choose a picture").set_input_files(REPOSITORY / "docs/learning_curve.png")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator("#reply")).to_be_visible()
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    page.get_by_label("Choose a picture").set_input_files(tmp_path / "no.png")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(status).to_contain_text("the picture cannot be read as a picture")
+    expect(status).to_have_class("bad")
+
+
+def test_a_person_plays_alone_at_any_width(page: Page) -> None:
+    status = page.get_by_role("status")
+    expect(status).to_have_text("Your move, or the model's.")
+    page.locator("#model").select_option(label="nobody: you play alone")
+    expect(status).to_have_text("Your move.")
+    assert page.get_by_role("button", name="Whole episode").is_hidden()
+    page.locator("#environment").select_option("GymCards-Blackjack-v0")
+    expect(page.locator("#world-title")).to_have_text("GymCards-Blackjack-v0")
+    expect(status).to_have_text("Your move.")
+    page.locator("body").press("1")
+    expect(page.locator("#steps li")).to_have_count(1)
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        shown = page.locator("#frame").bounding_box()
+        assert shown is not None
+        assert 240 <= shown["width"] <= width

@@ -1,0 +1,138 @@
+"""`vldac play`: which models the page offers, and what cannot be opened."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipelines.commands import cli
+from pipelines.evaluation import playing
+from pipelines.tracking import runs
+from vldac.evaluation.play.app import Chosen
+from vldac.evaluation.play.models import Choice
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a policy, its base and no registry."""
+    monkeypatch.chdir(tmp_path)
+    described = {"adapter": True, "config": {"model": {"base": "tiny"}, "env": {"id": "MiniWorld-Hallway-v0"}}}
+    for name, file, content in (("policy", "vldac.json", described), ("base", "config.json", {})):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / file).write_text(json.dumps(content))
+    (tmp_path / "extensions").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Choice], int, Chosen]]:
+    """What would be served."""
+    found: list[tuple[list[Choice], int, Chosen]] = []
+
+    def serve(find: Callable[[], Sequence[Choice]], port: int, chosen: Chosen) -> None:
+        found.append((list(find()), port, chosen))
+
+    monkeypatch.setattr(playing, "serve", serve)
+    return found
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def test_directories_are_offered_where_there_is_no_registry(here: Path, served: list[Any]) -> None:
+    port = free_port()
+    assert cli.call(["play", "--port", str(port)]) == 0
+    ((choices, at, chosen),) = served
+    assert [(one.name, one.environment) for one in choices] == [
+        ("models/policy", "MiniWorld-Hallway-v0"),
+        ("models/base", "MiniWorld-OneRoomS6Fast-v0"),  # of the default parameters
+    ]
+    assert (at, chosen) == (port, Chosen())
+    assert not (here / ".local").exists()  # no registry was made to look into
+
+
+def test_what_is_named_is_what_the_page_opens_with(here: Path, served: list[Any]) -> None:
+    shutil.copytree(here / "models", here / "other")
+    words = ["play", "other/policy", "--env", "GymCards-NumberLine-v0", "--port", str(free_port())]
+    assert cli.call(words) == 0
+    assert cli.call(["play", "--model", "models/base", "--port", str(free_port())]) == 0
+    (first, _, chosen), (second, _, other) = served
+    assert [one.name for one in first] == ["other/policy", "models/policy", "models/base"]
+    assert chosen == Chosen("GymCards-NumberLine-v0", "other/policy")
+    assert [one.name for one in second] == ["models/base", "models/policy"]
+    assert other == Chosen(None, "models/base")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["nothing/here"], "nothing/here holds no model; train one with `vldac run`, or name another"),
+        (["--env", "NumberLine"], "unknown environment 'NumberLine'; did you mean"),
+        (["--port", "70000"], "70000 is no port"),
+    ],
+)
+def test_what_is_not_there_is_one_line(
+    here: Path, served: list[Any], capsys: pytest.CaptureFixture[str], words: list[str], reason: str
+) -> None:
+    assert cli.call(["play", *(["--port", str(free_port())] if "--port" not in words else []), *words]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {reason}")
+    assert said.count("\n") == 1
+    assert served == []
+
+
+def test_a_port_that_is_taken_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert cli.call(["play", "--port", str(port)]) == 1
+    assert f"port {port} cannot be used" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("mlflow_database")
+def test_registered_versions_come_first_and_are_fetched_when_chosen(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = runs.client(here)
+    client.create_registered_model("vldac-world")
+    params = json.dumps({"env": {"id": "GymCards-EZPoints-v0"}})
+    score = json.dumps({"success": 0.5, "success_ci": [0.4, 0.6]})
+    for tags in ({}, {"params": params, "evaluate.trained": score}):
+        client.create_model_version("vldac-world", source=str(here / "models/policy"), tags=tags)
+    client.set_registered_model_alias("vldac-world", "champion", "2")
+    choices = playing.choices(here)
+    assert [(one.name, one.note, one.environment) for one in choices[:2]] == [
+        ("vldac-world/2", "@champion, success 0.500", "GymCards-EZPoints-v0"),
+        ("vldac-world/1", "", None),
+    ]
+    assert [one.name for one in choices[2:]] == ["models/policy", "models/base"]
+
+    @contextmanager
+    def opened(root: Path, model: str) -> Any:
+        assert (root, model) == (here, "models:/vldac-world/2")
+        yield SimpleNamespace(paths=("--base", "fetched/base", "--policy", "fetched/policy"), config=None)
+
+    player = SimpleNamespace(config=SimpleNamespace(deepspeed=SimpleNamespace(threads=1)))
+    loaded: list[Any] = []
+
+    def load(*paths: Any) -> Any:
+        loaded.append(paths)
+        return player
+
+    monkeypatch.setattr(playing.benchmarks, "opened", opened)
+    monkeypatch.setattr(playing, "load_player", load)
+    assert choices[0].load() is player
+    assert loaded == [("fetched/base", Path("fetched/policy"), "models:/vldac-world/2")]
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert [one.name for one in playing.choices(here)] == ["models/policy", "models/base"]
+    assert capsys.readouterr().err.startswith("warning: MLflow at http://127.0.0.1:9 cannot be used")
