@@ -145,6 +145,7 @@ class TrainConfig(_Section):
     epochs: Positive = 2
     batch_size: Positive = 32
     old_scores: Literal["auto", "sampled", "computed"] = "auto"
+    importance_cap: PositiveFloat | None = 2.0
     micro_batch_size: Positive = 32
     token_budget: Positive | None = None
     gradient_checkpointing: bool = False

@@ -13,7 +13,13 @@ class Engine(Protocol):
 
     An engine samples from exactly the distribution that the learner scores (`VLM.token_log_probs`): softmax of the
     logits over the temperature, forbidden tokens left out, no top-k, no top-p, no penalty.
+
+    Attributes:
+        exact: whether responses come from the learner's own network, so that their log-probabilities are the learner's
+            to rounding. Those of any other engine are weighed (`vldac.importance`).
     """
+
+    exact: bool
 
     def generate(
         self,

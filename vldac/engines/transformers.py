@@ -30,6 +30,8 @@ class TransformersEngine:
         own_decoder: whether to use the family's decoder.
     """
 
+    exact = True
+
     def __init__(self, vlm: VLM, *, own_decoder: bool = True) -> None:
         self.vlm, self.own_decoder, self.proven = vlm, own_decoder, False
 

@@ -26,6 +26,8 @@ ALWAYS = '{"thoughts": "scripted", "action": "+"}'
 class Scripted:
     """Writes the same response whatever it is shown."""
 
+    exact = False
+
     def __init__(self, vlm: VLM) -> None:
         self.vlm, self.versions = vlm, list[int]()
 
