@@ -77,6 +77,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
         max_new_tokens=config.rollout.max_new_tokens,
         temperature=config.rollout.temperature,
         engine=engine,
+        stop_at_answer=config.rollout.stop_at_answer,
     )
     exporter = exports.Exporter(learner, config, identity, runtime)
     metrics = RunLog(run_dir / "metrics.jsonl", runtime)

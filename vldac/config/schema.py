@@ -122,6 +122,7 @@ class RolloutConfig(_Section):
     steps: Positive = 16
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.7
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 24
+    stop_at_answer: bool = False
 
     @model_validator(mode="after")
     def _engine_exists(self) -> RolloutConfig:

@@ -28,6 +28,7 @@ class Engine(Protocol):
         max_new_tokens: int,
         temperature: float,
         seeds: Sequence[int] | None = None,
+        stop_at_answer: bool = False,
     ) -> list[Response]:
         """Samples one response a prompt.
 
@@ -37,6 +38,8 @@ class Engine(Protocol):
             temperature: 0 takes the most likely token.
             seeds: of each response, 64 bits at most. A response is decided by its prompt, the weights and its seed, and
                 not by what else is in the batch. May be left out at temperature 0.
+            stop_at_answer: whether a response ends with the token that closes its answer, where no more could change
+                how it is read (`vldac.parsing.is_settled`), besides the end of the turn.
 
         Returns:
             B responses with the log-probabilities of their tokens.

@@ -95,7 +95,12 @@ class Player:
     def play(self, env: Any, seed: int) -> Episode:
         """Plays the episode of a seed: in the policy's own environment, the one that `evaluate` has counted."""
         rollout = self.config.rollout
-        actor = Actor(self.vlm, max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature)
+        actor = Actor(
+            self.vlm,
+            max_new_tokens=rollout.max_new_tokens,
+            temperature=rollout.temperature,
+            stop_at_answer=rollout.stop_at_answer,
+        )
         sampling = derive_seed(self.config.seed, "evaluation")
         unwrapped, steps = cast(Env, env.unwrapped), list[Step]()
         observation, _ = env.reset(seed=seed)
