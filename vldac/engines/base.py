@@ -53,3 +53,7 @@ class Engine(Protocol):
             version: updates that the weights have seen.
         """
         ...
+
+    def close(self) -> None:
+        """Ends whatever the engine has started."""
+        ...

@@ -121,3 +121,6 @@ class TransformersEngine:
 
     def update_weights(self, version: int) -> None:
         """Nothing to do: the learner changes the weights in place."""
+
+    def close(self) -> None:
+        """Nothing to do: nothing has been started."""

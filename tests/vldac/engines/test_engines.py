@@ -38,6 +38,9 @@ class Scripted:
     def update_weights(self, version: int) -> None:
         self.versions.append(version)
 
+    def close(self) -> None:
+        pass
+
 
 def test_an_engine_from_outside_serves_a_rollout(
     tiny_base: Path, tiny_config: Any, monkeypatch: pytest.MonkeyPatch
