@@ -92,7 +92,7 @@ def generation_seconds(config: Config, base: Path, rounds: int) -> dict[str, flo
     prompts = vlm.encode_frames(vlm.encode([o["frames"] for o in shown], [o["prompt"] for o in shown]))
     engines = {
         "decoder": TransformersEngine(vlm),
-        "transformers": TransformersEngine(vlm, own_decoder=False),
+        "transformers": TransformersEngine(vlm, decoders=()),
     }
     spent: dict[str, list[float]] = {name: [] for name in engines}
     for number in range(rounds + 1):  # the first of which is not counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ class Actor:
         max_new_tokens: length limit of a response.
         temperature: of sampling; 0 takes the most likely token.
         engine: samples the responses; None samples with the model itself.
+        stop_at_answer: whether a response ends where its answer is closed (`vldac.engines.stopping.Stopping`).
     """
 
     def __init__(
@@ -58,13 +60,17 @@ class Actor:
         max_new_tokens: int,
         temperature: float = 0.0,
         engine: Engine | None = None,
+        stop_at_answer: bool = False,
     ) -> None:
+        self.stop_at_answer = stop_at_answer
         self.vlm, self.max_new_tokens, self.temperature = vlm, max_new_tokens, temperature
         self.engine = engine or TransformersEngine(vlm)
 
     def at(self, temperature: float) -> Actor:
         """The same policy with another temperature."""
-        return Actor(self.vlm, max_new_tokens=self.max_new_tokens, temperature=temperature, engine=self.engine)
+        actor = copy.copy(self)
+        actor.temperature = temperature
+        return actor
 
     def encode(self, observations: Sequence[Observation]) -> list[Prompt]:
         """Prompts of B observations."""
@@ -82,7 +88,11 @@ class Actor:
             seeds: of each response's sampling; may be left out at temperature 0.
         """
         responses = self.engine.generate(
-            prompts, max_new_tokens=self.max_new_tokens, temperature=self.temperature, seeds=seeds
+            prompts,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            seeds=seeds,
+            stop_at_answer=self.stop_at_answer,
         )
         texts = [self.vlm.decode(response.token_ids) for response in responses]
         return [
@@ -91,7 +101,8 @@ class Actor:
                 response,
                 text,
                 parsing.parse_response(text),
-                truncated=int(response.token_ids[-1]) != self.vlm.end_id,
+                truncated=int(response.token_ids[-1]) != self.vlm.end_id
+                and not (self.stop_at_answer and parsing.is_settled(text)),
             )
             for prompt, response, text in zip(prompts, responses, texts, strict=True)
         ]
@@ -105,7 +116,11 @@ def load_actor(directory: str | Path, base: str | Path) -> Actor:
     """
     directory = Path(directory)
     config = policy.recorded_config(directory, "model", "rollout")
-    return Actor(policy.load(directory, base, config.model), max_new_tokens=config.rollout.max_new_tokens)
+    return Actor(
+        policy.load(directory, base, config.model),
+        max_new_tokens=config.rollout.max_new_tokens,
+        stop_at_answer=config.rollout.stop_at_answer,
+    )
 
 
 def action_mask(token_ids: Tensor, decode: Callable[[Tensor], str]) -> Tensor:

@@ -37,6 +37,8 @@ class Limits:
 
 #: By dtype of the weights.
 LIMITS = {"float32": Limits(1e-5, 1e-4), "bfloat16": Limits(0.02, 0.4)}
+#: Where one of two has been computed by another engine, rounding is that of its kernels, whatever the weights are.
+OTHER_KERNELS = "bfloat16"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ def compare(new: Sequence[Tensor], old: Sequence[Tensor], runtime: Runtime) -> A
     return Agreement(total / count, runtime.max(float(worst)), runtime.max(float(every.abs().max())))
 
 
+def agrees(agreement: Agreement, dtype: str) -> bool:
+    """Whether two log-probabilities are no further apart than rounding explains; not if one of them is NaN."""
+    limits = LIMITS[dtype]
+    return abs(agreement.bias) <= limits.bias and agreement.response <= limits.response
+
+
 def require(agreement: Agreement, dtype: str, what: str) -> None:
     """Stops a run whose numbers do not agree.
 
@@ -74,9 +82,9 @@ def require(agreement: Agreement, dtype: str, what: str) -> None:
     Raises:
         HealthError: they are further apart than rounding explains.
     """
-    limits = LIMITS[dtype]
-    if abs(agreement.bias) <= limits.bias and agreement.response <= limits.response:
+    if agrees(agreement, dtype):
         return
+    limits = LIMITS[dtype]
     raise HealthError(
         f"{what} do not come from the same weights, temperature and tokens: they differ by {agreement.bias:.2g} nats "
         f"on average and by up to {agreement.response:.2g} over a response (limits for {dtype}: {limits.bias:g} and "

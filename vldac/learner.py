@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import deepspeed
 import torch
 from torch import Tensor
 
-from vldac import health, learner_state, losses
+from vldac import health, importance, learner_state, losses
 from vldac.acting import action_mask
 from vldac.advantages import explained_variance
 from vldac.algorithms.base import Algorithm, Targets, TokenBatch
@@ -108,24 +108,29 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         steps = [step for row in rollout.steps for step in row]
-        old = self.scorer.score(rollout, on_policy=rollout.version == update)
+        on_policy, dtype = rollout.version == update, self.config.model.dtype
+        old = self.scorer.score(rollout, on_policy=on_policy)
         targets = self.algorithm.targets(old.tensors, self.runtime.sum)
+        behavior = [step.response.log_probs for step in steps]
+        if not old.sampled:
+            sampled = health.compare(old.log_probs, behavior, self.runtime)
+            if on_policy:
+                what = "the engine's log-probabilities and the learner's"
+                health.require(sampled, dtype if rollout.exact else health.OTHER_KERNELS, what)
+        weighed: dict[str, float] = {}
+        if not rollout.exact and self.config.train.importance_cap is not None:
+            targets, weighed = self._weighed(targets, old, behavior, self.config.train.importance_cap)
         work = _Work(steps, old, targets, policy_frozen)
         means = work.means
         for name, value in targets.metrics.items():
             means.add(name, value)
-
-        if not old.sampled:
-            sampled = health.compare(old.log_probs, [step.response.log_probs for step in steps], self.runtime)
-            if rollout.version == update:
-                health.require(sampled, self.config.model.dtype, "the engine's log-probabilities and the learner's")
         first: health.Agreement | None = None
         for epoch in range(self.config.train.epochs):
             for batch in self._batches(update, epoch):
                 scored = self._optimizer_step(work, batch)
                 if first is None:
                     first = health.compare(scored, [old.log_probs[i] for i in batch], self.runtime)
-                    health.require(first, self.config.model.dtype, "old and new log-probabilities of the first batch")
+                    health.require(first, dtype, "old and new log-probabilities of the first batch")
         assert first is not None
         gap = first if old.sampled else sampled  # in the former case, no other pass has scored the responses
         if self.critic:
@@ -136,6 +141,7 @@ class Learner:
             means.add("critic/value", values.mean())
             means.add("critic/return", returns.mean())
         return means.over_ranks(self.runtime) | {
+            **weighed,
             "health/first_ratio_error": first.largest,
             "health/sampler_log_prob_gap": gap.largest,
             "health/sampler_log_prob_bias": gap.bias,
@@ -143,6 +149,20 @@ class Learner:
             "train/policy_frozen": float(policy_frozen),
             "time/learning_s": time.perf_counter() - started,
         }
+
+    def _weighed(
+        self, targets: Targets, old: OldScores, behavior: Sequence[Tensor], cap: float
+    ) -> tuple[Targets, dict[str, float]]:
+        """Targets of what another engine has sampled at the log-probabilities `behavior`, and metrics of the weights.
+
+        They multiply the policy loss, and here the advantages: no weight is negative, so that min(w r A, w clip(r) A)
+        is w min(r A, clip(r) A).
+        """
+        weights = importance.truncated_weights(
+            old.log_probs, behavior, old.tensors.episodes, self.algorithm.ratio_level, cap
+        )
+        weighted = [weight * each for weight, each in zip(weights, targets.advantages, strict=True)]
+        return replace(targets, advantages=weighted), importance.summary(weights, self.runtime)
 
     def _optimizer_step(self, work: _Work, batch: list[int]) -> list[Tensor]:
         """One optimizer step of the policy and one of the critic on the steps numbered `batch`.
@@ -259,7 +279,7 @@ class Learner:
 
     def _episode_log_ratios(self, work: _Work, batch: list[int]) -> dict[int, Tensor] | None:
         """Of each step of a batch, the log-ratio () of all responses of its episode, under the weights as they are."""
-        if not self.algorithm.uses_episode_ratios:
+        if self.algorithm.ratio_level != "episode":
             return None
         columns, numbers = work.old.tensors.episodes.shape[1], work.old.tensors.episodes.flatten().tolist()
         now = self.scorer.log_probs([work.steps[i] for i in batch])
@@ -300,7 +320,7 @@ class Learner:
             seed=derive_seed(self.config.seed, "minibatches", update, epoch),
             rank=self.runtime.rank,
             ranks=self.runtime.world_size,
-            whole=self.algorithm.uses_episode_ratios,
+            whole=self.algorithm.ratio_level == "episode",
         )
 
     @contextlib.contextmanager
@@ -374,7 +394,7 @@ def _require_finite(loss: Tensor, name: str) -> None:
 def _require_whole_batches(config: Config, algorithm: Algorithm, ranks: int) -> None:
     """Refuses batches that cannot hold all steps of their simulators, where an algorithm needs them to."""
     whole = config.rollout.steps * ranks
-    if algorithm.uses_episode_ratios and config.train.batch_size % whole:
+    if algorithm.ratio_level == "episode" and config.train.batch_size % whole:
         raise ConfigError(
             f"train.batch_size {config.train.batch_size} must be a multiple of rollout.steps x ranks ({whole}): "
             f"{config.train.algorithm} weighs whole episodes"

@@ -46,8 +46,12 @@ def clipped_policy_loss(
         The loss, and the ratios (B, R), 1 where masked out.
     """
     ratios = token_ratios(log_probs, old_log_probs, mask)
-    advantage = advantages.unsqueeze(-1) if advantages.ndim == 1 else advantages
-    return -step_mean(clipped_surrogate(ratios, advantage, clip), mask), ratios
+    return -step_mean(clipped_surrogate(ratios, of_tokens(advantages), clip), mask), ratios
+
+
+def of_tokens(advantages: Tensor) -> Tensor:
+    """Advantages (B,) or (B, R) such that they combine with tokens: (B, 1) or (B, R)."""
+    return advantages.unsqueeze(-1) if advantages.ndim == 1 else advantages
 
 
 def token_ratios(log_probs: Tensor, old_log_probs: Tensor, mask: Tensor) -> Tensor:

@@ -47,6 +47,12 @@ def parse_response(text: str) -> ParsedResponse | None:
     return None if found is None else found[1]
 
 
+def is_settled(text: str) -> bool:
+    """Whether a text is read the same whatever follows it: it begins with an answer, whose object is closed."""
+    found = _find(text)
+    return found is not None and not text[: found[0]].strip(_SPACE)
+
+
 def render_response(answer: ParsedResponse) -> str:
     """The text of an answer, as `parse_response` reads it back."""
     return json.dumps({"thoughts": answer.thoughts, "action": answer.action}, ensure_ascii=False)

@@ -80,6 +80,7 @@ class Rollout:
         truncated: steps whose response was cut off at its length limit.
         lost: episodes that were lost with their worker.
         version: updates that the weights had seen which sampled it; None where that is not known.
+        exact: whether the learner's own network sampled it (`vldac.engines.base.Engine`).
         seconds: time spent in "simulator" and in "generation" (encoding and decoding included).
     """
 
@@ -90,6 +91,7 @@ class Rollout:
     truncated: int = 0
     lost: int = 0
     version: int | None = None
+    exact: bool = True
     seconds: dict[str, float] = field(default_factory=lambda: {"simulator": 0.0, "generation": 0.0})
 
 
@@ -135,7 +137,7 @@ class Collector:
             steps: T.
             version: updates that the actor's weights have seen.
         """
-        rollout = Rollout(version=version)
+        rollout = Rollout(version=version, exact=self.actor.engine.exact)
         clock = _Clock(rollout.seconds)
         if self.whole_episodes and (any(self.simulators.episode_numbers) or any(self.simulators.episode_lengths)):
             self.observations = self.simulators.begin(self._next_episodes())

@@ -77,7 +77,7 @@ class Scorer:
         """
         steps = [step for row in rollout.steps for step in row]
         known = [step.response.state for step in steps if step.response.state is not None]
-        sampled = self.reuse and on_policy and len(known) == len(steps)
+        sampled = self.reuse and on_policy and rollout.exact and len(known) == len(steps)
         if self.value_head is not None and not self.value_head.fitted:
             if sampled:
                 states = torch.stack(known).to(self.vlm.device)

@@ -10,6 +10,7 @@ Under torchrun or the deepspeed launcher it is one rank of as many as were launc
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -71,18 +72,19 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     algorithm = algorithms.make(config.train)
     vlm = policy.load_base(base, config.model)
     learner = Learner(config, vlm, algorithm, runtime)
-    engine = engines.make(config.rollout.engine, vlm)
+    engine = engines.make(config.rollout.engine, vlm, config.rollout.engine_options)
     actor = Actor(
         vlm,
         max_new_tokens=config.rollout.max_new_tokens,
         temperature=config.rollout.temperature,
         engine=engine,
+        stop_at_answer=config.rollout.stop_at_answer,
     )
     exporter = exports.Exporter(learner, config, identity, runtime)
     metrics = RunLog(run_dir / "metrics.jsonl", runtime)
     episode_log = RunLog(run_dir / "episodes.jsonl", runtime)
 
-    with make_simulators(config, algorithm.group_size, runtime) as simulators:
+    with contextlib.closing(engine), make_simulators(config, algorithm.group_size, runtime) as simulators:
         collector = Collector(
             actor,
             simulators,
@@ -224,6 +226,7 @@ def check(config: Config, base: Path | None) -> None:
     """
     registry.spec(config.env.id)
     algorithms.make(config.train)
+    engines.check_options(config.rollout.engine, config.rollout.engine_options)
     policy.require_name(config.model.base)
     if base is not None and base.exists():
         policy.require_base(base, config.model)

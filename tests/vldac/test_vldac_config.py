@@ -208,7 +208,7 @@ def variants(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, dict[s
         value, key = getattr(section, name), prefix + name
         if isinstance(value, BaseModel):
             yield from ((k, {name: v}) for k, v in variants(value, key + "."))
-        elif key != "deepspeed.nodes":  # which needs a launcher too
+        elif key not in {"deepspeed.nodes", "rollout.engine_options"}:  # which need a launcher, and an engine, too
             yield key, {name: changed(value, key)}
 
 
@@ -229,6 +229,12 @@ def test_the_fingerprint_changes_with_whatever_decides_the_weights(key: str, val
     passes = ("train.micro_batch_size", "train.token_budget", "train.gradient_checkpointing")
     decides = not key.startswith(free + passes)
     assert (other.fingerprint() != reference.fingerprint()) == decides
+
+
+def test_where_an_engine_lies_does_not_decide_the_weights() -> None:
+    here, there = (parse({"rollout": {"engine": "vllm", "engine_options": {"python": p}}}) for p in ("a", "b"))
+    assert here != there
+    assert here.fingerprint() == there.fingerprint()
 
 
 def test_the_fingerprint_changes_with_what_is_added_to_it_and_with_nothing_else() -> None:

@@ -47,6 +47,7 @@ class ScriptedModel:
         return [Response(torch.tensor([first + i]), torch.tensor([-0.5])) for i in range(len(row))]
 
     end_id = -1
+    exact = True
 
     def decode(self, token_ids: torch.Tensor) -> str:
         return self.written[int(token_ids)]

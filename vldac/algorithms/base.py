@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Sums a tensor over all ranks, into a new tensor.
 SumOverRanks = Callable[["Tensor"], "Tensor"]
+#: Of what an algorithm takes the ratio of new to old probability: a token, a step's response, all of an episode's.
+Level = Literal["token", "step", "episode"]
 
 
 class AlgorithmOptions(BaseModel):
@@ -81,14 +83,15 @@ class TokenBatch:
     Attributes:
         log_probs: (B, R) float32, under the weights being trained; with gradient.
         old_log_probs: (B, R) float32, under the weights that sampled.
-        advantages: (B,) or (B, R) float32, as `Targets.advantages` gave them.
+        advantages: (B,) or (B, R) float32, as `Targets.advantages` gave them, times the importance weights of what
+            another engine sampled (`vldac.importance`), which are (B, R) where `Algorithm.ratio_level` is "token".
         mask: (B, R) bool, true on response tokens (the end-of-turn token included).
         action_mask: (B, R) bool, true on the tokens of a response that name the action, from the key "action" to the
             end; all false where a response could not be parsed. Tokens in `mask` and not here are the thoughts. Only
             where `Algorithm.uses_action_mask` is set, otherwise None.
         episode_log_ratios: (B,) float32, the logarithm of the ratio of new to old probability of all responses of the
-            step's episode in this rollout; without gradient. Only where `Algorithm.uses_episode_ratios` is set,
-            otherwise None.
+            step's episode in this rollout; without gradient. Only where `Algorithm.ratio_level` is
+            "episode", otherwise None.
     """
 
     log_probs: Tensor
@@ -136,9 +139,9 @@ class Algorithm(ABC):
     #: Whether every rollout begins with new episodes, of one number in each group: what has ended by its last step was
     #: then played from start to end by one policy. Running episodes are given up.
     whole_episodes: bool = False
-    #: Whether `policy_loss` reads `TokenBatch.episode_log_ratios`. Batches then hold all steps of a simulator, and cost
-    #: one more forward pass.
-    uses_episode_ratios: bool = False
+    #: At which level `policy_loss` takes the ratio of new to old probability. With "episode", it reads
+    #: `TokenBatch.episode_log_ratios`; batches then hold all steps of a simulator, and cost one more forward pass.
+    ratio_level: Level = "token"
     #: Whether the gradient of the value loss stops at the critic's input. Otherwise it reaches the policy's weights.
     stop_gradient: bool = True
 

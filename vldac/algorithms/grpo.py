@@ -64,7 +64,7 @@ class GRPO(GroupAlgorithm):
         """The clipped surrogate of each token, a sum or mean over tokens, a mean over steps."""
         clip, higher = self.train.clip, self.options.clip_higher
         ratios = losses.token_ratios(batch.log_probs, batch.old_log_probs, batch.mask)
-        surrogate = losses.clipped_surrogate(ratios, batch.advantages.unsqueeze(-1), clip, higher)
+        surrogate = losses.clipped_surrogate(ratios, losses.of_tokens(batch.advantages), clip, higher)
         if self.options.length_normalization == "response":
             objective = losses.step_mean(surrogate, batch.mask)
         else:

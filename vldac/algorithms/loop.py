@@ -37,7 +37,7 @@ class LOOP(GroupAlgorithm):
 
     def __init__(self, train: TrainConfig, options: Any) -> None:
         super().__init__(train, options)
-        self.uses_episode_ratios = options.ratio == "episode"
+        self.ratio_level = options.ratio
 
     def compare(self, returns: Tensor) -> Tensor:
         """Leave one out."""

@@ -35,6 +35,7 @@ class RL4VLM(VLDAC):
 
     Options = RL4VLMOptions
     uses_action_mask = True
+    ratio_level = "step"
 
     def policy_loss(self, batch: TokenBatch) -> PolicyLoss:
         """PPO's clipped surrogate on each step."""

@@ -22,6 +22,7 @@ from vldac.config.errors import explain
 from vldac.config.presets import PresetError
 from vldac.config.strict_yaml import YAMLTextError
 from vldac.engines.registry import ENGINES
+from vldac.engines.registry import check_options as check_engine_options
 from vldac.utils.errors import UserError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -139,13 +140,17 @@ class RolloutConfig(_Section):
     """How experience is collected. The same temperature is in the log-probabilities."""
 
     engine: Annotated[str, Field(min_length=1)] = "transformers"
+    engine_options: dict[str, Any] = Field(default_factory=dict)
     steps: Positive = 16
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.7
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 24
+    stop_at_answer: bool = False
 
     @model_validator(mode="after")
     def _engine_exists(self) -> RolloutConfig:
         ENGINES.entry_point(self.engine)
+        if self.engine_options:  # without any, the engine and its model library need not be imported
+            check_engine_options(self.engine, self.engine_options)
         return self
 
 
@@ -165,6 +170,7 @@ class TrainConfig(_Section):
     epochs: Positive = 2
     batch_size: Positive = 32
     old_scores: Literal["auto", "sampled", "computed"] = "auto"
+    importance_cap: PositiveFloat | None = 2.0
     micro_batch_size: Positive = 32
     token_budget: Positive | None = None
     gradient_checkpointing: bool = False
@@ -294,6 +300,7 @@ class Config(_Section):
                 "checkpoint": True,
                 "extensions": True,
                 "env": {"step_deadline", "num_workers"},
+                "rollout": {"engine_options"},
                 "train": {"micro_batch_size", "token_budget", "gradient_checkpointing"},
                 "deepspeed": True,
             },

@@ -13,7 +13,13 @@ class Engine(Protocol):
 
     An engine samples from exactly the distribution that the learner scores (`VLM.token_log_probs`): softmax of the
     logits over the temperature, forbidden tokens left out, no top-k, no top-p, no penalty.
+
+    Attributes:
+        exact: whether responses come from the learner's own network, so that their log-probabilities are the learner's
+            to rounding. Those of any other engine are weighed (`vldac.importance`).
     """
+
+    exact: bool
 
     def generate(
         self,
@@ -22,6 +28,7 @@ class Engine(Protocol):
         max_new_tokens: int,
         temperature: float,
         seeds: Sequence[int] | None = None,
+        stop_at_answer: bool = False,
     ) -> list[Response]:
         """Samples one response a prompt.
 
@@ -31,6 +38,8 @@ class Engine(Protocol):
             temperature: 0 takes the most likely token.
             seeds: of each response, 64 bits at most. A response is decided by its prompt, the weights and its seed, and
                 not by what else is in the batch. May be left out at temperature 0.
+            stop_at_answer: whether a response ends with the token that closes its answer, where no more could change
+                how it is read (`vldac.parsing.is_settled`), besides the end of the turn.
 
         Returns:
             B responses with the log-probabilities of their tokens.
@@ -43,4 +52,8 @@ class Engine(Protocol):
         Args:
             version: updates that the weights have seen.
         """
+        ...
+
+    def close(self) -> None:
+        """Ends whatever the engine has started."""
         ...

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
-from vldac.engines.decoding import cut, decode
+from vldac import health
+from vldac.distributed import Runtime
+from vldac.engines.decoding import DecoderKind, cached_decoder, cut, decode, family_decoder
 from vldac.engines.sampling import Sampler, uniforms
+from vldac.engines.stopping import Stopping
 from vldac.models.adapter import NoDecoderError
 from vldac.models.vlm import VLM, Prompt, Response
 
-#: Largest difference between log-probabilities of a family's decoder and of the learner, in nats at temperature 1.
+#: Largest difference between log-probabilities in float32 of a decoder and of the learner, in nats at temperature 1.
 TOLERANCE = 1e-4
 
 log = logging.getLogger(__name__)
 
 
 class TransformersEngine:
-    """Samples with the decoder of the model's family, where it has one, or else with transformers' `generate`.
+    """Samples with the first decoder that can be trusted, or else with transformers' `generate`.
 
-    Both draw the same tokens from the same seeds, up to rounding. The first batch of a decoder is scored by the
-    learner's forward pass; unless the log-probabilities agree, the decoder is not used.
+    A decoder is that of the model's family, where it has one, or transformers' forward pass with a cache. All of them
+    draw the same tokens from the same seeds, up to rounding. The first batch of a decoder is scored by the learner's
+    forward pass; unless the log-probabilities agree, the decoder is not used.
 
     Args:
         vlm: the policy; its weights are used as they are at each call.
-        own_decoder: whether to use the family's decoder.
+        decoders: to try, in this order.
     """
 
-    def __init__(self, vlm: VLM, *, own_decoder: bool = True) -> None:
-        self.vlm, self.own_decoder, self.proven = vlm, own_decoder, False
+    exact = True
+
+    def __init__(self, vlm: VLM, *, decoders: Sequence[DecoderKind] = (family_decoder, cached_decoder)) -> None:
+        self.vlm, self.decoders, self.proven = vlm, list(decoders), False
 
     @torch.no_grad()
     def generate(
@@ -41,6 +48,7 @@ class TransformersEngine:
         max_new_tokens: int,
         temperature: float,
         seeds: Sequence[int] | None = None,
+        stop_at_answer: bool = False,
     ) -> list[Response]:
         """See `vldac.engines.base.Engine`."""
         vlm, uniform = self.vlm, None
@@ -48,45 +56,71 @@ class TransformersEngine:
             if seeds is None:
                 raise ValueError("sampling needs a seed for each prompt")
             uniform = uniforms(seeds, max_new_tokens).to(vlm.device)
-        if self.own_decoder:
-            responses = self._decode(prompts, max_new_tokens, temperature, uniform)
+        while self.decoders and not vlm.lockstep:  # ranks in lockstep end together, which `generate` can do
+            responses = self._decode(prompts, max_new_tokens, temperature, uniform, stop_at_answer)
             if responses is not None:
                 return responses
-            self.own_decoder = False
+            del self.decoders[0]
         inputs, width = vlm.collate(prompts)
         sampler = Sampler(lambda logits: vlm.token_log_probs(logits, temperature or 1.0), uniform)
+        stopping = Stopping(vlm, at_answer=stop_at_answer, start=width)
         output = vlm.backbone.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
             logits_processor=[sampler],
+            stopping_criteria=[stopping],
             eos_token_id=vlm.end_id,
             pad_token_id=vlm.pad_id,
             synced_gpus=vlm.lockstep,
         )[:, width:]
-        return cut(output, torch.stack(sampler.log_probs, dim=1), vlm.end_id)
+        assert stopping.lengths is not None
+        return cut(output, torch.stack(sampler.log_probs, dim=1), stopping.lengths)
 
     def _decode(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, temperature: float, uniform: Tensor | None
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        temperature: float,
+        uniform: Tensor | None,
+        stop_at_answer: bool,
     ) -> list[Response] | None:
-        """Samples with the family's decoder; None where there is none, or where it is not to be trusted."""
+        """Samples with the next decoder; None where there is none for this model, or it is not to be trusted."""
         vlm = self.vlm
         try:
-            responses = decode(vlm, prompts, max_new_tokens=max_new_tokens, temperature=temperature, uniform=uniform)
+            with vlm.adapter_merged() if self.decoders[0] is cached_decoder else nullcontext():
+                responses = decode(
+                    vlm,
+                    prompts,
+                    self.decoders[0],
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    uniform=uniform,
+                    stop_at_answer=stop_at_answer,
+                )
         except NoDecoderError as reason:
             log.info("generating with transformers: %s", reason)
             return None
         if not self.proven:
             # Not `vlm(…)`: to the hooks that DeepSpeed puts on it, that would be a forward pass of the learner.
             scores = vlm.forward(prompts, [response.token_ids for response in responses], temperature or 1.0)
-            found = torch.cat([response.log_probs for response in responses])
-            gap = float((scores.log_probs[scores.mask].cpu() - found).abs().max()) * min(temperature or 1.0, 1.0)
-            if not gap < TOLERANCE:
-                log.warning("generating with transformers: log-probabilities of the decoder are off by %.2g", gap)
+            rows = [row[: len(r.token_ids)] for row, r in zip(scores.log_probs, responses, strict=True)]
+            found = health.compare(rows, [response.log_probs for response in responses], Runtime(0, 1, vlm.device))
+            if vlm.backbone.dtype == torch.float32:
+                agree = found.largest * min(temperature or 1.0, 1.0) < TOLERANCE
+            else:
+                agree = health.agrees(found, str(vlm.backbone.dtype).removeprefix("torch."))
+            if not agree:
+                log.warning(
+                    "generating with transformers: log-probabilities of the decoder are off by %.2g", found.largest
+                )
                 return None
             self.proven = True
         return responses
 
     def update_weights(self, version: int) -> None:
         """Nothing to do: the learner changes the weights in place."""
+
+    def close(self) -> None:
+        """Nothing to do: nothing has been started."""

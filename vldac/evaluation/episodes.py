@@ -156,6 +156,7 @@ def vlm_policy(vlm: VLM, config: Config, seed: int) -> Policy:
         vlm,
         max_new_tokens=config.rollout.max_new_tokens,
         temperature=config.rollout.temperature,
+        stop_at_answer=config.rollout.stop_at_answer,
     )
 
     def act(

@@ -125,7 +125,12 @@ class Player:
     @cached_property
     def _actor(self) -> Actor:
         rollout = self.config.rollout
-        return Actor(self.vlm, max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature)
+        return Actor(
+            self.vlm,
+            max_new_tokens=rollout.max_new_tokens,
+            temperature=rollout.temperature,
+            stop_at_answer=rollout.stop_at_answer,
+        )
 
     def explain(self, episode: Episode) -> Panel:
         """Looks into each step: probabilities of tokens and actions, and the critic's value."""

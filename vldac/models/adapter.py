@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer
 from transformers.utils import cached_file
 
+from vldac.models.cached_decoder import counted
 from vldac.models.conversation import Image
 from vldac.models.prompts import Prompt
 
@@ -204,6 +205,16 @@ class ModelAdapter(ABC):
             NoDecoderError: the family has none for this model.
         """
         raise NoDecoderError("the family has none")
+
+    def positions(self, model: Any, prompts: Sequence[Prompt], inputs: Mapping[str, Any]) -> Tensor:
+        """Positions of the tokens of prompts, (B, P) int64, or (3, B, P) of models that have three axes.
+
+        Args:
+            model: the Hugging Face model.
+            prompts: B prompts.
+            inputs: the model's, for these prompts, padded on the left.
+        """
+        return counted(inputs["attention_mask"])
 
     def trunk(self, model: Any) -> Any:
         """The module of a Hugging Face model that maps inputs to `last_hidden_state` (B, T, H)."""

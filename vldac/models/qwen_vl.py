@@ -99,18 +99,19 @@ class QwenVLAdapter(ModelAdapter):
         return QwenDecoder(
             trunk.language_model,
             embeddings,
-            positions=self._positions(trunk, prompts, ids.shape[1]).to(ids.device),
+            positions=self.positions(model, prompts, inputs),
             mask=inputs["attention_mask"].bool(),
             visual=visual,
             deepstack=deepstack,
             room=room,
         )
 
-    def _positions(self, trunk: Any, prompts: Sequence[Prompt], width: int) -> Tensor:
-        """Positions (3, B, width) of the tokens of each prompt, zeros where padded.
+    def positions(self, model: Any, prompts: Sequence[Prompt], inputs: Mapping[str, Any]) -> Tensor:
+        """Positions (3, B, P) of the tokens of each prompt, zeros where padded.
 
         transformers computes them token by token in Python; prompts of one layout have them in common.
         """
+        trunk, (_, width) = self.trunk(model), inputs["input_ids"].shape
         known: dict[tuple[bytes, bytes], Tensor] = {}
         rows = []
         for prompt in prompts:
@@ -121,4 +122,4 @@ class QwenVLAdapter(ModelAdapter):
                 found, _ = trunk.get_rope_index(prompt.input_ids[None], visual[None], image_grid_thw=grids)
                 known[layout] = F.pad(found, (width - found.shape[-1], 0))
             rows.append(known[layout])
-        return torch.cat(rows, dim=1)
+        return torch.cat(rows, dim=1).to(model.device)

@@ -22,6 +22,7 @@ from trl import GRPOTrainer, RLOOTrainer
 
 from vldac import losses
 from vldac.algorithms.base import RolloutTensors, TokenBatch
+from vldac.importance import truncated_weights
 
 K, LIMIT = 4, 11
 
@@ -66,7 +67,7 @@ def trainer(**changes: Any) -> Any:
     return made
 
 
-def trl_loss(kind: Any, stub: Any, batch: TokenBatch, reference: Tensor | None = None) -> Tensor:
+def trl_loss(kind: Any, stub: Any, batch: TokenBatch, reference: Tensor | None = None, **inputs_too: Tensor) -> Tensor:
     """The loss of a trainer on the responses of a batch."""
     stub._get_per_token_logps_and_entropies = lambda *_, **__: (
         torch.where(batch.mask, batch.log_probs, 0.0),
@@ -81,7 +82,7 @@ def trl_loss(kind: Any, stub: Any, batch: TokenBatch, reference: Tensor | None =
         **{"old_per_token_logps": old, "old_logps": old.sum(-1), "num_items_in_batch": batch.mask.sum()},
         "ref_per_token_logps": None if reference is None else torch.where(batch.mask, reference, 0.0),
     }
-    loss: Tensor = kind._compute_loss(stub, stub.model, inputs)
+    loss: Tensor = kind._compute_loss(stub, stub.model, inputs | inputs_too)
     return loss
 
 
@@ -128,6 +129,24 @@ def test_grpos_loss_is_trls(loss_type: str, options: dict[str, Any], kl: float) 
     theirs = trl_loss(GRPOTrainer, stub, batch, reference)
     ours = make("grpo", options).policy_loss(replace(batch, advantages=batch.advantages / divisor)).loss
     same(ours + kl * losses.kl_penalty(batch.log_probs, reference, batch.mask), theirs, batch)
+
+
+def test_what_another_engine_sampled_is_weighed_as_trl_weighs_it() -> None:
+    batch, cap = token_batch(), 1.1
+    rows = [old[: int(length)] for old, length in zip(batch.old_log_probs, batch.mask.sum(-1), strict=True)]
+    sampled = [row + 0.2 * torch.sin(3 * row) for row in rows]
+    weights = torch.ones_like(batch.old_log_probs)
+    for target, row in zip(weights, truncated_weights(rows, sampled, torch.zeros(1, 8), "token", cap), strict=True):
+        target[: len(row)] = row
+    assert 0 < int((weights == cap).sum()) < int(batch.mask.sum())
+    stub = trainer(loss_type="grpo", use_vllm=True, vllm_importance_sampling_correction=True)
+    # As `_generate_and_score_completions` has it for `token_truncate`, without a lower limit.
+    difference = torch.zeros_like(weights)
+    for target, old, engine in zip(difference, rows, sampled, strict=True):
+        target[: len(old)] = old - engine
+    theirs = trl_loss(GRPOTrainer, stub, batch, importance_sampling_ratio=difference.exp().clamp(max=cap))
+    ours = make("grpo").policy_loss(replace(batch, advantages=batch.advantages.unsqueeze(-1) * weights)).loss
+    same(ours, theirs, batch)
 
 
 @pytest.mark.parametrize("level", ["step", "episode"])

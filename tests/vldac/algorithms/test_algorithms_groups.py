@@ -118,7 +118,7 @@ def test_loop_clips_at_the_level_of_its_ratio(level: str) -> None:
             steps.append(surrogate(math.exp(sum(row) if level == "step" else float(whole[number])), advantage))
     found = make("loop", {"ratio": level}).policy_loss(made)
     assert float(found.loss) == pytest.approx(-sum(steps) / len(steps), rel=1e-9)
-    assert make("loop", {"ratio": level}).uses_episode_ratios == (level == "episode")
+    assert make("loop", {"ratio": level}).ratio_level == level
 
 
 def test_the_gradient_at_episode_level_is_that_of_the_product_of_all_its_ratios() -> None:

@@ -63,7 +63,7 @@ class Plain:
         trained = [p for p in self.vlm.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(trained, lr=train.learning_rate)
         critic = torch.optim.Adam(self.head.parameters(), lr=train.value_learning_rate)
-        whole = algorithms.make(train).uses_episode_ratios
+        whole = algorithms.make(train).ratio_level == "episode"
         for epoch in range(train.epochs):
             seed = derive_seed(self.config.seed, "minibatches", 0, epoch)
             for batch in minibatches(self.columns, len(self.rollout.steps), train.batch_size, seed=seed, whole=whole):

@@ -26,6 +26,8 @@ ALWAYS = '{"thoughts": "scripted", "action": "+"}'
 class Scripted:
     """Writes the same response whatever it is shown."""
 
+    exact = False
+
     def __init__(self, vlm: VLM) -> None:
         self.vlm, self.versions = vlm, list[int]()
 
@@ -35,6 +37,9 @@ class Scripted:
 
     def update_weights(self, version: int) -> None:
         self.versions.append(version)
+
+    def close(self) -> None:
+        pass
 
 
 def test_an_engine_from_outside_serves_a_rollout(

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from vldac.config import TinyConfig
-from vldac.engines.decoding import decode
+from vldac.distributed import Runtime
+from vldac.engines.decoding import cached_decoder, family_decoder
 from vldac.engines.transformers import TransformersEngine
 from vldac.models import qwen_decoder, tiny
 from vldac.models.adapter import NoDecoderError
@@ -86,9 +87,9 @@ def both(engine: TransformersEngine, prompts: list[Prompt], seed: int, **changes
     options: dict[str, Any] = {"max_new_tokens": 8, "temperature": 1.0, "seeds": range(seed, seed + len(prompts))}
     options |= changes
     found = engine.generate(prompts, **options)
-    assert engine.own_decoder
+    assert engine.decoders[0] is family_decoder
     assert engine.proven
-    expected = TransformersEngine(engine.vlm, own_decoder=False).generate(prompts, **options)
+    expected = TransformersEngine(engine.vlm, decoders=()).generate(prompts, **options)
     states = engine.vlm.states(prompts)
     for response, other, state in zip(found, expected, states, strict=True):
         assert response.token_ids.tolist() == other.token_ids.tolist()
@@ -198,7 +199,7 @@ def test_forbidden_tokens_are_never_drawn_however_hot(qwen2: VLM) -> None:
 def test_nothing_is_kept_from_one_batch_to_the_next(qwen2: VLM) -> None:
     engine = TransformersEngine(qwen2)
     engine.generate(alike_prompts(qwen2), max_new_tokens=2, temperature=1.0, seeds=range(3))
-    assert vars(engine) == {"vlm": qwen2, "own_decoder": True, "proven": True}
+    assert vars(engine) == {"vlm": qwen2, "decoders": [family_decoder, cached_decoder], "proven": True}
 
 
 def remade(change: Callable[[Any], object]) -> Callable[[VLM], object]:
@@ -245,7 +246,7 @@ def test_it_leaves_what_it_does_not_know_to_transformers(
     caplog.set_level("INFO", logger="vldac")
     engine = TransformersEngine(qwen2)
     found = [engine.generate(prompts, max_new_tokens=4, temperature=1.0, seeds=range(3)) for _ in range(2)]
-    expected = TransformersEngine(qwen2, own_decoder=False).generate(
+    expected = TransformersEngine(qwen2, decoders=()).generate(
         prompts, max_new_tokens=4, temperature=1.0, seeds=range(3)
     )
     for responses in found:
@@ -262,10 +263,14 @@ def test_adapters_other_than_plain_lora_are_left_to_transformers(qwen2: VLM) -> 
         qwen2.family.decoder(qwen2.backbone, prompts, qwen2.collate(prompts)[0], 4)
 
 
-def test_weights_that_are_sharded_over_ranks_are_left_to_transformers(qwen2: VLM) -> None:
+def test_weights_that_are_sharded_over_ranks_are_left_to_transformers(qwen2: VLM, runtime: Runtime) -> None:
+    prompts = alike_prompts(qwen2)
+    options: dict[str, Any] = {"max_new_tokens": 4, "temperature": 1.0, "seeds": range(3)}
+    with_decoder = TransformersEngine(qwen2).generate(prompts, **options)
     qwen2.lockstep = True
-    with pytest.raises(NoDecoderError, match="each rank holds a part"):
-        decode(qwen2, alike_prompts(qwen2), max_new_tokens=4, temperature=0.0, uniform=None)
+    found = TransformersEngine(qwen2).generate(prompts, **options)
+    assert [r.token_ids.tolist() for r in found] == [r.token_ids.tolist() for r in with_decoder]
+    assert all(response.state is None for response in found)
 
 
 def test_large_models_are_left_to_transformers(qwen2: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,10 +299,10 @@ def test_a_decoder_that_is_wrong_is_found_out_by_its_first_batch(
     options: dict[str, Any] = {"max_new_tokens": 4, "temperature": 0.5, "seeds": range(3)}
     prompts = alike_prompts(qwen2)
     responses = engine.generate(prompts, **options)
-    expected = TransformersEngine(qwen2, own_decoder=False).generate(prompts, **options)
+    expected = TransformersEngine(qwen2, decoders=()).generate(prompts, **options)
     assert [r.token_ids.tolist() for r in responses] == [r.token_ids.tolist() for r in expected]
-    assert all(torch.equal(a.log_probs, b.log_probs) for a, b in zip(responses, expected, strict=True))
-    assert not engine.own_decoder
+    assert all(torch.allclose(a.log_probs, b.log_probs, atol=1e-5) for a, b in zip(responses, expected, strict=True))
+    assert engine.decoders == [cached_decoder]
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "off by" in record.getMessage()
