@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from envs import registry
 from envs.base import TRAINING_SEEDS, Env, Observation
@@ -33,6 +33,7 @@ from vldac.parsing import ParsedResponse
 from vldac.utils.errors import report_errors
 from vldac.utils.files import honor_umask, write_json
 from vldac.utils.libraries import quiet, set_threads
+from vldac.utils.progress import Progress
 from vldac.utils.seeding import derive_seed
 
 PICTURES = "Pictures-v0"
@@ -65,7 +66,7 @@ def collect_examples(config: Config, count: int, seed: int) -> list[Example]:
     env = registry.make(config.env.id, **config.env.make_options)
     unwrapped = cast(Env, env.unwrapped)
     examples: list[Example] = []
-    try:
+    with closing(env), Progress("examples", count, "examples") as progress:
         while len(examples) < count:
             observation, _ = env.reset(seed=int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
             for _ in range(int(rng.integers(1, _LONGEST_WALK + 1))):
@@ -77,8 +78,7 @@ def collect_examples(config: Config, count: int, seed: int) -> list[Example]:
                 observation, _, terminated, truncated, _ = env.step(unwrapped.parse_action(name))
                 if terminated or truncated:
                     break
-    finally:
-        env.close()
+            progress.advance(min(len(examples), count) - progress.done)
     return examples[:count]
 
 
@@ -88,12 +88,13 @@ def collect_pictures(config: Config, count: int, seed: int) -> list[Example]:
     env = registry.make(PICTURES, width=shape.width, height=shape.height, prompt=shape.prompt)
     unwrapped = cast(Env, env.unwrapped)
     examples = []
-    for _ in range(count):
-        observation, _ = env.reset(seed=int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
-        right = unwrapped.expert_action()
-        assert right is not None
-        examples.append(Example(observation, unwrapped.describe(), (right,)))
-    env.close()
+    with closing(env), Progress("pictures", count, "pictures") as progress:
+        for _ in range(count):
+            observation, _ = env.reset(seed=int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
+            right = unwrapped.expert_action()
+            assert right is not None
+            examples.append(Example(observation, unwrapped.describe(), (right,)))
+            progress.advance()
     return examples
 
 
@@ -117,22 +118,19 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(vlm.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     order: list[int] = []
-    bar = tqdm(range(settings.updates), desc="warm start", unit="update", disable=not sys.stderr.isatty())
-    for update in bar:
-        if len(order) < settings.batch_size:
-            order += rng.permutation(len(examples)).tolist()
-        batch = [examples[order.pop()] for _ in range(settings.batch_size)]
-        scores = vlm(_prompts(vlm, batch), [target(example) for example in batch], temperature=1.0)
-        loss = -step_mean(scores.log_probs, scores.mask)
-        optimizer.param_groups[0]["lr"] = settings.learning_rate * _schedule(update, settings.updates)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vlm.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        if update % 50 == 0 or update == settings.updates - 1:
-            bar.set_postfix(loss=f"{loss.item():.3f}")
-            if bar.disable:
-                print(f"warm start: update {update + 1}/{settings.updates}, loss {loss.item():.3f}", flush=True)
+    with Progress("warm start", settings.updates, "updates") as progress:
+        for update in range(settings.updates):
+            if len(order) < settings.batch_size:
+                order += rng.permutation(len(examples)).tolist()
+            batch = [examples[order.pop()] for _ in range(settings.batch_size)]
+            scores = vlm(_prompts(vlm, batch), [target(example) for example in batch], temperature=1.0)
+            loss = -step_mean(scores.log_probs, scores.mask)
+            optimizer.param_groups[0]["lr"] = settings.learning_rate * _schedule(update, settings.updates)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(vlm.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            progress.advance(note=f"loss {loss.item():.3f}")
 
 
 def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> dict[str, float]:
@@ -143,14 +141,16 @@ def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) ->
         temperature=config.rollout.temperature,
     )
     legal = true = tokens = 0
-    for start in range(0, len(examples), 32):
-        batch = examples[start : start + 32]
-        decisions = actor.act([e.observation for e in batch], [derive_seed(seed, start + i) for i in range(len(batch))])
-        for example, decision in zip(batch, decisions, strict=True):
-            legal += decision.action in example.actions
-            true += decision.parsed is not None and decision.parsed.thoughts == example.description
-            tokens += len(decision.response.token_ids)
     count = len(examples)
+    with Progress("held-out examples", count, "examples") as progress:
+        for start in range(0, count, 32):
+            batch = examples[start : start + 32]
+            seeds = [derive_seed(seed, start + i) for i in range(len(batch))]
+            for example, decision in zip(batch, actor.act([e.observation for e in batch], seeds), strict=True):
+                legal += decision.action in example.actions
+                true += decision.parsed is not None and decision.parsed.thoughts == example.description
+                tokens += len(decision.response.token_ids)
+            progress.advance(len(batch))
     return {"legal_answers": legal / count, "true_descriptions": true / count, "response_tokens": tokens / count}
 
 

@@ -172,7 +172,9 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
     base_files.link(root, config)  # DVC stops at a link that leads nowhere any more
     if not set(steps) <= {"register", "promote"}:
         stage("code", force=code.has_changed(root, config))  # DVC does not see the versions of installed packages
-    for step in (name for name in STEPS if name in steps):
+    wanted = [name for name in STEPS if name in steps]
+    for number, step in enumerate(wanted, start=1):
+        log.info("stage %d of %d: %s", number, len(wanted), step)
         try:
             if step == "register":
                 registered = register()
