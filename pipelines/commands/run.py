@@ -90,6 +90,8 @@ def run(params: str = "", overrides: Sequence[str] = (), steps: Sequence[str] = 
     _forget_unreachable_server()
 
     with Progress("starting Prefect"):
+        from prefect import tags  # noqa: PLC0415
+
         from pipelines.orchestration import flows  # noqa: PLC0415  # Prefect reads its settings when it is imported
 
         unknown = sorted(set(steps) - set(flows.STEPS))
@@ -100,7 +102,8 @@ def run(params: str = "", overrides: Sequence[str] = (), steps: Sequence[str] = 
         for name in ("prefect.flow_runs", "prefect.task_runs"):
             logging.getLogger(name).addHandler(terminal)
         _tie_server()
-    outcome = flows.train_pipeline(params_file=params, overrides=list(overrides), steps=wanted, force=force)
+    with tags("vldac", "train", "command-line"):
+        outcome = flows.train_pipeline(params_file=params, overrides=list(overrides), steps=wanted, force=force)
     print(closing(root, outcome))
     if outcome.registry_error:
         raise errors.PipelineError(outcome.registry_error)
