@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vldac.examples import Example
-from vldac.models.vlm import VLM
+from vldac.models.vlm import VLM, Prompt
 from vldac.utils.errors import UserError
+from vldac.utils.progress import Progress
 
 _POSITIVE_WEIGHT = 5.0  # most visual tokens show none of the things
 _WARM_UP = 50  # updates
@@ -98,27 +99,33 @@ def teach(
     )
     rng = np.random.default_rng(seed)
     counts = torch.zeros(3)  # found, shown, claimed
-    for update in range(updates):
-        batch = [examples[i] for i in rng.integers(0, len(examples), batch_size)]
-        prompts = vlm.encode([example.observation["frames"][-1:] for example in batch], ["" for _ in batch])
-        features = torch.cat([each["pooled"] for each in vlm.family.vision_features(vlm.backbone, prompts)])
-        merge = vlm.image_processor.merge_size
-        grids = [(prompt.pictures["image_grid_thw"][0, 1:] // merge).tolist() for prompt in prompts]
-        labels = torch.from_numpy(np.concatenate([head.labels(e, *grid) for e, grid in zip(batch, grids, strict=True)]))
-        logits = head(features)
-        loss = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=torch.tensor(_POSITIVE_WEIGHT))
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * schedule(update, updates, _WARM_UP)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if update >= updates - math.ceil(updates / 10):
-            claimed = logits.detach() > 0
-            counts += torch.stack([(claimed * labels).sum(), labels.sum(), claimed.sum()])
-        if update % 50 == 0 or update == updates - 1:
-            print(f"dense labels: update {update + 1}/{updates}, loss {loss.item():.4f}", flush=True)
-    found, shown, claimed_words = counts.tolist()
-    return {"dense_recall": found / max(shown, 1), "dense_precision": found / max(claimed_words, 1)}
+    with Progress("dense labels", updates, "updates") as progress:
+        for update in range(updates):
+            batch = [examples[i] for i in rng.integers(0, len(examples), batch_size)]
+            prompts = vlm.encode([example.observation["frames"][-1:] for example in batch], ["" for _ in batch])
+            features = torch.cat([each["pooled"] for each in vlm.family.vision_features(vlm.backbone, prompts)])
+            shown = [head.labels(example, *_grid(vlm, prompt)) for example, prompt in zip(batch, prompts, strict=True)]
+            labels = torch.from_numpy(np.concatenate(shown))
+            logits = head(features)
+            loss = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=torch.tensor(_POSITIVE_WEIGHT))
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * schedule(update, updates, _WARM_UP)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if update >= updates - math.ceil(updates / 10):
+                claimed = logits.detach() > 0
+                counts += torch.stack([(claimed * labels).sum(), labels.sum(), claimed.sum()])
+            progress.advance(note=f"loss {loss.item():.4f}")
+    found, there, claimed_words = counts.tolist()
+    return {"dense_recall": found / max(there, 1), "dense_precision": found / max(claimed_words, 1)}
+
+
+def _grid(vlm: VLM, prompt: Prompt) -> tuple[int, int]:
+    """Rows and columns of the visual tokens of a prompt's picture."""
+    _, rows, columns = prompt.pictures["image_grid_thw"][0].tolist()
+    merged = vlm.image_processor.merge_size
+    return rows // merged, columns // merged
 
 
 def schedule(update: int, updates: int, warm_up: int) -> float:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envs.wrappers import begins_by_expert
 from vldac.config import Config
+from vldac.evaluation.statistics import wilson_interval
 
 #: Episodes of the running success rate.
 WINDOW = 100
@@ -60,6 +61,15 @@ def _steps(rows: int, config: Config) -> int:
     return rows * config.env.num_envs
 
 
+def recent_success(row: Mapping[str, Any]) -> str:
+    """Success of the last comparable episodes after an update, with its 95% interval and n; a dash for none."""
+    rate, count = row.get(f"episode/success_last_{WINDOW}"), row.get(f"episode/success_last_{WINDOW}_count")
+    if rate is None or not count:
+        return "-"
+    low, high = wilson_interval(round(rate * count), int(count))
+    return f"{rate:.2f} [{low:.2f}, {high:.2f}] (n {count:.0f})"
+
+
 class EpisodeStatistics:
     """Success of complete cohorts: of the episodes that began before the oldest one that is still running.
 
@@ -89,7 +99,8 @@ class EpisodeStatistics:
 
         Returns:
             Metrics: means over the episodes that became comparable by now, if any did, and the success rate of the
-            last `WINDOW` of them, with the number of episodes behind each.
+            last `WINDOW` of them, with the number of episodes behind each; and how many have ended, and succeeded, of
+            all.
         """
         rows = [row for row in rows if not row.get("assisted", False)]
         self.ended += len(rows)
@@ -101,7 +112,11 @@ class EpisodeStatistics:
         fair = [row for row in waiting if row["began"] < self.complete_until]
         self._waiting = waiting[len(fair) :]
         self._recent.extend(fair)
-        metrics: dict[str, float] = {"episode/complete_until": float(self.complete_until)}
+        metrics: dict[str, float] = {
+            "episode/complete_until": float(self.complete_until),
+            "episode/ended": self.ended,
+            "episode/succeeded": self.succeeded,
+        }
         if fair:
             for name in ("success", "return", "length"):
                 metrics[f"episode/{name}"] = sum(float(row[name]) for row in fair) / len(fair)

@@ -7,6 +7,7 @@ mixture of environments that does not depend on the run's own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from envs.base import TRAINING_SEEDS, Env, Mark, Observation
 from vldac import parsing
 from vldac.config import Config
 from vldac.parsing import ParsedResponse
+from vldac.utils.progress import Progress
 from vldac.utils.seeding import derive_seed
 
 PICTURES = "Pictures-v0"
@@ -121,13 +123,14 @@ def collect(source: Source, count: int) -> list[Example]:
     def marks() -> tuple[Mark, ...]:
         return unwrapped.marks() if source.marks else ()
 
-    try:
+    with closing(env), Progress(f"examples of {source.env_id}", count, "examples") as progress:
         while len(examples) < count:
             observation, _ = env.reset(seed=int(rng.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop)))
             if source.questions:
                 right = unwrapped.expert_action()
                 assert right is not None
                 examples.append(Example(observation, unwrapped.describe(), (right,), marks=marks()))
+                progress.advance()
                 continue
             for _ in range(int(rng.integers(1, _LONGEST_WALK + 1))):
                 expert = unwrapped.expert_action() if asked else None
@@ -147,8 +150,7 @@ def collect(source: Source, count: int) -> list[Example]:
                 observation, _, terminated, truncated, _ = env.step(unwrapped.parse_action(name))
                 if terminated or truncated:
                     break
-    finally:
-        env.close()
+            progress.advance(min(len(examples), count) - progress.done)
     return examples[:count]
 
 

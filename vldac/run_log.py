@@ -61,6 +61,13 @@ class RunLog:
             updates += 1
         return updates
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Every line, without its "time_s"; none on other ranks than the first."""
+        if not self.runtime.is_main:
+            return []
+        rows = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        return [{key: value for key, value in row.items() if key != "time_s"} for row in rows]
+
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
         """Adds lines, with "time_s": seconds of the run so far, interruptions left out."""
         if self.runtime.is_main:

@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from vldac.checkpoint import CheckpointError
 from vldac.config import Config, ConfigError, load
 from vldac.distributed import Runtime, process_group
 from vldac.early_warnings import early_warnings
-from vldac.episodes import WINDOW, EpisodeStatistics, episode_row, running_since
+from vldac.episodes import WINDOW, EpisodeStatistics, episode_row, recent_success, running_since
 from vldac.launch import launch_ranks
 from vldac.learner import Learner
 from vldac.plan import plan
@@ -43,6 +43,7 @@ from vldac.system_metrics import system_metrics
 from vldac.utils.errors import report_errors
 from vldac.utils.files import write_json
 from vldac.utils.libraries import quiet
+from vldac.utils.progress import Progress
 from vldac.utils.seeding import derive_seed
 
 #: File of a checkpoint.
@@ -84,7 +85,11 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     metrics = RunLog(run_dir / "metrics.jsonl", runtime)
     episode_log = RunLog(run_dir / "episodes.jsonl", runtime)
 
-    with contextlib.closing(engine), make_simulators(config, algorithm.group_size, runtime) as simulators:
+    with (
+        contextlib.closing(engine),
+        make_simulators(config, algorithm.group_size, runtime) as simulators,
+        Progress("train", config.updates, "updates", shown=runtime.is_main) as progress,
+    ):
         collector = Collector(
             actor,
             simulators,
@@ -100,10 +105,11 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             experience.save(directory / _EXPERIENCE)
 
         update = start(run_dir, config, learner, experience, metrics)
+        progress.begin_at(update)
         metrics.truncate(update)
         episode_log.truncate(update)
 
-        statistics, target = experience.statistics, config.train.stop_at
+        history, statistics, target = metrics.rows(), experience.statistics, config.train.stop_at
         while update < config.updates and not statistics.reached(target):
             started = time.perf_counter()
             engine.update_weights(update)
@@ -115,7 +121,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             episode_log.append(finished)
             update += 1
             oldest = -runtime.max(-running_since(simulators.episode_lengths, update, config))
-            row = {
+            row: dict[str, Any] = {
                 "update": update,
                 "environment_steps": update * config.steps_per_update,
                 **learned,
@@ -125,21 +131,13 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             }
             if algorithm.whole_episodes:
                 statistics.abandon()
+            history.append(row)
+            row["warnings"] = early_warnings(history, statistics, config, max(simulators.episode_lengths))
             metrics.append([row])
-            if runtime.is_main:
-                print(progress_line(row, config), flush=True)
-                for warning in early_warnings(row, statistics, config):
-                    print(f"warning: {warning}", flush=True)
+            stopping = statistics.reached(target) and update < config.updates
+            report(progress, row, config, stopping=stopping)
             if update in config.exported_updates:  # before the checkpoint: what that resumes from has been exported
                 exporter.write(update, exports.directory(run_dir, update))
-            stopping = statistics.reached(target) and update < config.updates
-            if stopping and runtime.is_main:
-                print(
-                    f"the last {WINDOW} episodes have kept a success of {target} over 5 updates: ending at "
-                    f"{row['environment_steps']} of {config.updates * config.steps_per_update} environment steps "
-                    "(train.stop_at)",
-                    flush=True,
-                )
             if update % config.checkpoint.every == 0 or update == config.updates or stopping:
                 checkpoint.save(run_dir / "checkpoints", update, write, keep=config.checkpoint.keep, runtime=runtime)
 
@@ -285,7 +283,21 @@ def rollout_metrics(rollout: Rollout, seconds: float, runtime: Runtime) -> dict[
     }
 
 
-def progress_line(row: dict[str, Any], config: Config) -> str:
+def report(progress: Progress, row: Mapping[str, Any], config: Config, *, stopping: bool) -> None:
+    """Shows a person what an update came to."""
+    progress.advance(note=f"success {recent_success(row)}")
+    progress.log(progress_line(row, config))
+    for warning in row["warnings"]:
+        progress.say(f"warning: {warning}")
+    if stopping:
+        progress.say(
+            f"the last {WINDOW} episodes have kept a success of {config.train.stop_at} over 5 updates: ending at "
+            f"{row['environment_steps']} of {config.updates * config.steps_per_update} environment steps "
+            "(train.stop_at)"
+        )
+
+
+def progress_line(row: Mapping[str, Any], config: Config) -> str:
     """One readable line an update."""
 
     def optional(name: str) -> str:  # of episodes before a cohort is complete, or of a critic that is not there
@@ -294,7 +306,7 @@ def progress_line(row: dict[str, Any], config: Config) -> str:
     fields = [
         f"update {row['update']}/{config.updates}",
         f"steps {row['environment_steps']}",
-        f"success {optional('episode/success_last_100')} (n {row.get('episode/success_last_100_count', 0)})",
+        f"success {recent_success(row)}",
         f"return {optional('episode/return')}",
         f"invalid {row['rollout/invalid_actions']:.2f}",
         f"kl {row['policy/kl_to_old']:.4f}",

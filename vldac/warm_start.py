@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from vldac import dense_labels, parsing, policy
 from vldac.acting import Actor
@@ -31,6 +30,7 @@ from vldac.parsing import ParsedResponse
 from vldac.utils.errors import report_errors
 from vldac.utils.files import honor_umask, write_json
 from vldac.utils.libraries import quiet, set_threads
+from vldac.utils.progress import Progress
 from vldac.utils.seeding import derive_seed
 
 _HELD_OUT = 256
@@ -57,29 +57,25 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
         (tower if settings.dense_updates and ".visual." in name else rest).append(parameter)
     groups = [{"params": rest, "share": 1.0}, {"params": tower, "share": _TOWER_SHARE}]
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate, weight_decay=0.01)
-    passes = _PASSES_OF_A_MIXTURE if settings.mixture else 1
     order: list[int] = []
-    bar = tqdm(range(settings.updates), desc="warm start", unit="update", disable=not sys.stderr.isatty())
-    for update in bar:
-        if len(order) < settings.batch_size:
-            order += rng.permutation(len(examples)).tolist()
-        batch = [examples[order.pop()] for _ in range(settings.batch_size)]
-        prompts, targets = _prompts(vlm, batch), [target(example) for example in batch]
-        loss = torch.zeros(())
-        for part in _passes([len(p.input_ids) + len(t) for p, t in zip(prompts, targets, strict=True)], passes):
-            scores = vlm([prompts[i] for i in part], [targets[i] for i in part], temperature=1.0)
-            of_part = -step_mean(scores.log_probs, scores.mask) * (len(part) / len(batch))
-            of_part.backward()
-            loss += of_part.detach()
-        for group in optimizer.param_groups:
-            group["lr"] = group["share"] * settings.learning_rate * _schedule(update, settings.updates)
-        torch.nn.utils.clip_grad_norm_(vlm.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        if update % 50 == 0 or update == settings.updates - 1:
-            bar.set_postfix(loss=f"{loss.item():.3f}")
-            if bar.disable:
-                print(f"warm start: update {update + 1}/{settings.updates}, loss {loss.item():.3f}", flush=True)
+    with Progress("warm start", settings.updates, "updates") as progress:
+        for update in range(settings.updates):
+            if len(order) < settings.batch_size:
+                order += rng.permutation(len(examples)).tolist()
+            batch = [examples[order.pop()] for _ in range(settings.batch_size)]
+            prompts, targets = _prompts(vlm, batch), [target(example) for example in batch]
+            loss = 0.0
+            for part in _parts(prompts, targets) if settings.mixture else [[*range(len(batch))]]:
+                scores = vlm([prompts[i] for i in part], [targets[i] for i in part], temperature=1.0)
+                of_part = -step_mean(scores.log_probs, scores.mask) * (len(part) / len(batch))
+                of_part.backward()
+                loss += of_part.item()
+            for group in optimizer.param_groups:
+                group["lr"] = group["share"] * settings.learning_rate * _schedule(update, settings.updates)
+            torch.nn.utils.clip_grad_norm_(vlm.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            progress.advance(note=f"loss {loss:.3f}")
 
 
 def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> dict[str, float]:
@@ -90,14 +86,16 @@ def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) ->
         temperature=config.rollout.temperature,
     )
     legal = true = tokens = 0
-    for start in range(0, len(examples), 32):
-        batch = examples[start : start + 32]
-        decisions = actor.act([e.observation for e in batch], [derive_seed(seed, start + i) for i in range(len(batch))])
-        for example, decision in zip(batch, decisions, strict=True):
-            legal += decision.action in example.actions
-            true += decision.parsed is not None and decision.parsed.thoughts == example.description
-            tokens += len(decision.response.token_ids)
     count = len(examples)
+    with Progress("held-out examples", count, "examples") as progress:
+        for start in range(0, count, 32):
+            batch = examples[start : start + 32]
+            seeds = [derive_seed(seed, start + i) for i in range(len(batch))]
+            for example, decision in zip(batch, actor.act([e.observation for e in batch], seeds), strict=True):
+                legal += decision.action in example.actions
+                true += decision.parsed is not None and decision.parsed.thoughts == example.description
+                tokens += len(decision.response.token_ids)
+            progress.advance(len(batch))
     return {"legal_answers": legal / count, "true_descriptions": true / count, "response_tokens": tokens / count}
 
 
@@ -160,11 +158,10 @@ def _prompts(vlm: VLM, batch: Sequence[Example]) -> list[Prompt]:
     return vlm.encode([e.observation["frames"] for e in batch], [e.observation["prompt"] for e in batch])
 
 
-def _passes(lengths: Sequence[int], count: int) -> list[list[int]]:
-    """Parts of a batch that are about equally long; one part keeps the order."""
-    if count == 1:
-        return [[*range(len(lengths))]]
-    parts = np.array_split(np.argsort(lengths, kind="stable"), min(count, len(lengths)))
+def _parts(prompts: Sequence[Prompt], targets: Sequence[torch.Tensor]) -> list[list[int]]:
+    """The passes of a batch, by length, so that little of them is padding."""
+    lengths = [len(prompt.input_ids) + len(target) for prompt, target in zip(prompts, targets, strict=True)]
+    parts = np.array_split(np.argsort(lengths, kind="stable"), min(_PASSES_OF_A_MIXTURE, len(lengths)))
     return [part.tolist() for part in parts]
 
 

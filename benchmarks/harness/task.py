@@ -8,13 +8,10 @@ benchmarks. A module that declares a benchmark registers it (`benchmarks.harness
 from __future__ import annotations
 
 import logging
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
-
-from tqdm import tqdm
 
 from benchmarks.harness.options import Options
 from benchmarks.harness.records import UNANSWERED, Record, Records
@@ -23,6 +20,7 @@ from vldac.evaluation.statistics import mean_and_error
 from vldac.models.conversation import Image, Message, plain
 from vldac.utils.errors import UserError
 from vldac.utils.pictures import PictureError
+from vldac.utils.progress import Progress
 
 __all__ = [
     "Benchmark",
@@ -217,45 +215,39 @@ class QuestionBenchmark(Benchmark):
         """
         questions = self.questions()
         open_ones = [question for question in questions if question.id not in records]
-        unreadable = Unreadable(loaded=len(questions) - len(open_ones))
-        bar = tqdm(
-            total=len(questions),
-            initial=len(questions) - len(open_ones),
-            desc=self.title,
-            unit="question",
-            disable=not sys.stderr.isatty(),
-        )
+        done = len(questions) - len(open_ones)
+        unreadable = Unreadable(loaded=done)
         limit = self.options.max_new_tokens or self.max_new_tokens
-        for start in range(0, len(open_ones), self.options.batch_size):
-            batch, requests = [], []
-            for question in open_ones[start : start + self.options.batch_size]:
-                try:
-                    request = Request(question.load(), limit, seed=self.options.seed)
-                except (BenchmarkDataError, PictureError) as error:
-                    unreadable.skip(error)
-                    records.add(self._unanswered(question, str(error)))
-                    bar.update()
-                else:
-                    unreadable.loaded += 1
-                    batch.append(question)
-                    requests.append(request)
-            answers = runner.answer(requests) if requests else []
-            for question, request, text in zip(batch, requests, answers, strict=True):
-                scored = self.score(question, unwrap_action(text) if self.options.style == "terse" else text)
-                records.add(
-                    Record(
-                        id=question.id,
-                        task=question.task,
-                        prompt=plain(request.messages),
-                        images=question.images,
-                        answer=text,
-                        parsed=scored.parsed,
-                        score=scored.score,
-                        metrics=dict(scored.metrics),
+        with Progress(self.title, len(questions), "questions", done=done) as progress:
+            for start in range(0, len(open_ones), self.options.batch_size):
+                batch, requests = [], []
+                for question in open_ones[start : start + self.options.batch_size]:
+                    try:
+                        request = Request(question.load(), limit, seed=self.options.seed)
+                    except (BenchmarkDataError, PictureError) as error:
+                        unreadable.skip(error)
+                        records.add(self._unanswered(question, str(error)))
+                        progress.advance()
+                    else:
+                        unreadable.loaded += 1
+                        batch.append(question)
+                        requests.append(request)
+                answers = runner.answer(requests) if requests else []
+                for question, request, text in zip(batch, requests, answers, strict=True):
+                    scored = self.score(question, unwrap_action(text) if self.options.style == "terse" else text)
+                    records.add(
+                        Record(
+                            id=question.id,
+                            task=question.task,
+                            prompt=plain(request.messages),
+                            images=question.images,
+                            answer=text,
+                            parsed=scored.parsed,
+                            score=scored.score,
+                            metrics=dict(scored.metrics),
+                        )
                     )
-                )
-            bar.update(len(batch))
-        bar.close()
+                progress.advance(len(batch))
         if skipped := unreadable.finish():
             log.warning(
                 "%d of %d questions of %s could not be put, see %s", skipped, len(questions), self.title, records.path

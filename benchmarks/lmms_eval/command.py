@@ -21,8 +21,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from tqdm import tqdm
-
 from benchmarks.harness import command_line, runner, video
 from benchmarks.harness.options import Options
 from benchmarks.harness.records import UNANSWERED, Records, RecordsError
@@ -35,6 +33,7 @@ from vldac.utils.errors import report_errors
 from vldac.utils.files import write_json
 from vldac.utils.libraries import quiet, set_threads
 from vldac.utils.pictures import PictureError, read_picture, to_rgb
+from vldac.utils.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -91,23 +90,22 @@ class Answers:
         """
         texts: list[str] = []
         unreadable = Unreadable()
-        bar = tqdm(total=len(requests), desc="lmms-eval", unit="question", disable=not sys.stderr.isatty())
-        for start in range(0, len(requests), self.batch_size):
-            batch = requests[start : start + self.batch_size]
-            asked: dict[int, Request] = {}
-            for number, request in enumerate(batch):
-                try:
-                    asked[number] = self._request(request, start + number)
-                except (PictureError, BenchmarkDataError) as error:
-                    unreadable.skip(error)
-                    self.unanswered[f"{request.args[4]}-{request.args[3]}"] = str(error)
-                else:
-                    unreadable.loaded += 1
-            answers = dict(zip(asked, self.answerer.answer(list(asked.values())), strict=True)) if asked else {}
-            for number, request in enumerate(batch):
-                texts.append(_cut(answers.get(number, ""), request.args[2].get("until")))
-            bar.update(len(batch))
-        bar.close()
+        with Progress("lmms-eval", len(requests), "questions") as progress:
+            for start in range(0, len(requests), self.batch_size):
+                batch = requests[start : start + self.batch_size]
+                asked: dict[int, Request] = {}
+                for number, request in enumerate(batch):
+                    try:
+                        asked[number] = self._request(request, start + number)
+                    except (PictureError, BenchmarkDataError) as error:
+                        unreadable.skip(error)
+                        self.unanswered[f"{request.args[4]}-{request.args[3]}"] = str(error)
+                    else:
+                        unreadable.loaded += 1
+                answers = dict(zip(asked, self.answerer.answer(list(asked.values())), strict=True)) if asked else {}
+                for number, request in enumerate(batch):
+                    texts.append(_cut(answers.get(number, ""), request.args[2].get("until")))
+                progress.advance(len(batch))
         if skipped := unreadable.finish():
             log.warning("%d of %d questions could not be put, and count as answered by nothing", skipped, len(requests))
         return texts

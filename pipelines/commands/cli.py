@@ -80,7 +80,7 @@ app = App(
 )
 for _flag in ("--help", "--version"):
     app[_flag].group = _ABOUT
-models = App(name="models", help="The registered models: list, compare, promote, roll back, fetch.")
+models = App(name="models", help="The registered models: list, compare, promote, roll back, fetch, push, pull.")
 envs = App(name="envs", help="The environments: list, check, and what prepares or shows them.", group=_METHOD)
 perf = App(name="perf", help="Measure speed (in a checkout).", group=_METHOD)
 for _group in (models, envs, perf):
@@ -321,6 +321,33 @@ def fetch(version: str, directory: Path, /) -> int:
     from pipelines.commands import models as command  # noqa: PLC0415
 
     return _print(command.fetch(version, directory))
+
+
+@models.command
+def push(version: str, target: str, /, *, public: Flag = False) -> int:
+    """Write a version, with its model card, to a folder or to a repository of Hugging Face's hub.
+
+    Args:
+        version: such as models:/NAME@champion.
+        target: a folder that does not exist, or hf://OWNER/NAME.
+        public: let everybody see a repository that is made; without, it is private.
+    """
+    from pipelines.commands import models as command  # noqa: PLC0415
+
+    return _print(command.push(version, target, public=public))
+
+
+@models.command
+def pull(source: str, directory: Path, /) -> int:
+    """Bring a version that was pushed, verified.
+
+    Args:
+        source: a folder that push wrote, or hf://OWNER/NAME, which may end in @REVISION.
+        directory: takes policy, base, params.yaml and the model card; must not exist.
+    """
+    from pipelines.commands import models as command  # noqa: PLC0415
+
+    return _print(command.pull(source, directory))
 
 
 @models.command

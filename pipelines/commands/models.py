@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core import errors
 from pipelines.stages.repro import call, environment
-from pipelines.tracking import benchmark_scores, exports, lineage, registry, runs
+from pipelines.tracking import benchmark_scores, exports, hub, lineage, registry, runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,6 +59,19 @@ def fetch(version: str, directory: Path) -> list[str]:
     found = _found(version)
     lineage.fetch(Path.cwd(), found, directory)
     return _next_steps(directory, found.tags)
+
+
+def push(version: str, target: str, *, public: bool) -> list[str]:
+    """Writes a version, with its model card, to a folder or to a repository of the hub."""
+    found = _found(version)
+    where = hub.push(Path.cwd(), found, target, public=public)
+    return [f"{found.name}/{found.version} is in {where}"]
+
+
+def pull(source: str, directory: Path) -> list[str]:
+    """Brings a version that was pushed, verified, into a directory that must not exist."""
+    about = hub.pull(source, directory)
+    return [f"{about['name']} version {about['version']}", *_next_steps(directory, about["tags"])]
 
 
 def trace(version: str) -> list[str]:

@@ -39,7 +39,8 @@ def open_page(page: str, port: int | None = None) -> int:
         return 0
     free(port, HOST, f"vldac {page} --port {port + 1}")
     home(root).mkdir(parents=True, exist_ok=True)
-    print(f"http://{HOST}:{port}{'/#/models' if page == 'mlflow' else ''}  (Ctrl-C stops it)", flush=True)
+    path = f"/#/models?{runs.TRAINING_PAGES}" if page == "mlflow" else ""
+    print(f"http://{HOST}:{port}{path}  (Ctrl-C stops it)", flush=True)
     command = _prefect(port) if page == "prefect" else _mlflow(root, port)
     os.execv(sys.executable, [sys.executable, *command])  # noqa: S606  # becomes the server; no shell
 

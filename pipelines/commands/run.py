@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from pipelines.core.project import home
 from pipelines.tracking import runs
 from vldac.config import load
 from vldac.utils import processes
+from vldac.utils.progress import Progress, write
 
 if TYPE_CHECKING:
     from pipelines.orchestration.flows import Outcome, Step
@@ -48,14 +50,17 @@ def environment(root: Path) -> dict[str, str]:
     }
 
 
-class Terminal(logging.StreamHandler):
+class Terminal(logging.Handler):
     """Prints what the pipeline itself logs, and nothing of Prefect's own; the server gets both."""
 
     def __init__(self) -> None:
-        super().__init__(sys.stdout)
-        self.setFormatter(logging.Formatter("%(message)s"))
+        super().__init__()
         here = str(Path(__file__).parents[1]) + os.sep
         self.addFilter(lambda record: record.pathname.startswith(here))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints the message."""
+        write(record.getMessage())
 
 
 def run(params: str = "", overrides: Sequence[str] = (), steps: Sequence[str] = (), *, force: bool = False) -> int:
@@ -75,24 +80,30 @@ def run(params: str = "", overrides: Sequence[str] = (), steps: Sequence[str] = 
         PipelineError: a step is unknown, or failed.
     """
     root = Path.cwd()
-    section.parse(load(params or "params.yaml", overrides).benchmarks)  # a wrong key stops here
+    config = load(params or "params.yaml", overrides)
+    section.parse(config.benchmarks)  # a wrong key stops here
+    write(f"{config.env.id}, seed {config.seed}, {config.model.base}: starting Prefect")
     for name, value in environment(root).items():
         os.environ.setdefault(name, value)
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, _end)
     _forget_unreachable_server()
 
-    from pipelines.orchestration import flows  # noqa: PLC0415  # Prefect reads its settings when it is imported
+    with Progress("starting Prefect"):
+        from prefect import tags  # noqa: PLC0415
 
-    unknown = sorted(set(steps) - set(flows.STEPS))
-    if unknown:
-        raise errors.PipelineError(f"unknown step {unknown[0]!r}; choose from {', '.join(flows.STEPS)}")
-    wanted = cast("list[Step]", list(steps or flows.STEPS))
-    terminal = Terminal()
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addHandler(terminal)
-    _tie_server()
-    outcome = flows.train_pipeline(params_file=params, overrides=list(overrides), steps=wanted, force=force)
+        from pipelines.orchestration import flows  # noqa: PLC0415  # Prefect reads its settings when it is imported
+
+        unknown = sorted(set(steps) - set(flows.STEPS))
+        if unknown:
+            raise errors.PipelineError(f"unknown step {unknown[0]!r}; choose from {', '.join(flows.STEPS)}")
+        wanted = cast("list[Step]", list(steps or flows.STEPS))
+        terminal = Terminal()
+        for name in ("prefect.flow_runs", "prefect.task_runs"):
+            logging.getLogger(name).addHandler(terminal)
+        _tie_server()
+    with tags("vldac", "train", "command-line"):
+        outcome = flows.train_pipeline(params_file=params, overrides=list(overrides), steps=wanted, force=force)
     print(closing(root, outcome))
     if outcome.registry_error:
         raise errors.PipelineError(outcome.registry_error)
@@ -176,7 +187,7 @@ def _tie_server() -> None:
 
 
 def closing(root: Path, outcome: Outcome) -> str:
-    """The last lines of a run: the comparison, where to look, and what to type next."""
+    """The last lines of a run, for a terminal of 80 columns: the comparison, where to look, and what to type next."""
     lines = [""]
     warm_started = load(outcome.root / "params.yaml").model.base == "tiny"
     if outcome.summary is not None:
@@ -189,16 +200,28 @@ def closing(root: Path, outcome: Outcome) -> str:
         ("benchmarks", "scores/report/report.html"),
     ):
         if (found := outcome.root / path).exists():
-            lines.append(f"{name:<15} {found.relative_to(root)}")
+            lines.append(_entry(name, str(found.relative_to(root))))
     if outcome.registered is not None:
         aliases = "@candidate"
         if outcome.promotion is not None and outcome.promotion.champion == outcome.registered.version:
             aliases += " @champion"
-        lines.append(f"{'registered':<15} {outcome.registered.name} version {outcome.registered.version} {aliases}")
+        registered = f"{outcome.registered.name} version {outcome.registered.version} {aliases}"
+        lines.append(_entry("registered", registered))
     if outcome.promotion is not None:
-        lines.append(f"{'promotion':<15} {outcome.promotion.decision.reason}")
+        lines.append(_entry("promotion", outcome.promotion.decision.reason))
     lines.append("")
     program = "make" if (root / "Makefile").is_file() else "vldac"
     for page, shows in (("prefect", "the page of this run"), ("mlflow", "metrics and registry")):
-        lines.append(f"{f'{program} {page}':<15} opens {shows}")
+        lines.append(_entry(f"{program} {page}", f"opens {shows}"))
     return "\n".join(lines)
+
+
+def _entry(name: str, what: str) -> str:
+    """A name and what it is, in as many lines as 80 columns need; a path or a name stays whole."""
+    return textwrap.fill(
+        f"{name:<15} {what}",
+        80,
+        subsequent_indent=" " * 16,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

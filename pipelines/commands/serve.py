@@ -246,7 +246,7 @@ def ready(plan: Plan) -> str:
     lines = []
     if plan.servers:
         lines += [f"Prefect   {plan.prefect_url}  runs, schedules, deployments"]
-        lines += [f"MLflow    {plan.mlflow_url}/#/models  metrics, registered versions"]
+        lines += [f"MLflow    {plan.mlflow_url}/#/models?{runs.TRAINING_PAGES}  metrics, registered versions"]
     if plan.worker:
         lines.append(f"worker    in {plan.root}; runs on its devices: {plan.devices} at a time")
     lines += [f"logs      {plan.logs}", "Ctrl-C stops all of it"]

@@ -41,9 +41,12 @@ def _number(value: float | None, form: str) -> str:
 
 
 def text(summary: Mapping[str, Any], *, warm_started: bool) -> str:
-    """The comparison for a terminal."""
-    title = f"{summary.get('env', '')}, seed {summary.get('seed', '')}, episodes on seeds that training never saw"
-    return f"{title}\n{aligned([COLUMNS, *rows(summary, warm_started=warm_started)])}"
+    """The comparison for a terminal of 80 columns."""
+    title = f"{summary.get('env', '')}, seed {summary.get('seed', '')}, on seeds that training never saw"
+    lines = [title, aligned([COLUMNS, *rows(summary, warm_started=False)])]
+    if warm_started:
+        lines.append("The base model was built here; it sees and answers, and acts at random.")
+    return "\n".join(lines)
 
 
 def markdown(summary: Mapping[str, Any], *, warm_started: bool) -> str:

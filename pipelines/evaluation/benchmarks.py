@@ -32,7 +32,6 @@ from pipelines.stages.data_listing import published
 from pipelines.tracking import benchmark_scores, fetched, lineage, runs
 from pipelines.tracking.exports import CONTENT
 from vldac.config import Config, load
-from vldac.utils import processes
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -151,18 +150,10 @@ def run_benchmark(
     ]
     for name, value in loading.items():
         command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    lines: list[str] = []
-
-    def on_line(line: str) -> None:
-        if line:
-            lines.append(line)
-            say(line)
-
     env = repro.environment()
     if subject.config is not None:
         env = extensions.environment(root, subject.config, env)
-    if exit_code := processes.stream(command, on_line, cwd=root, env=env):
-        raise repro.failure(f"benchmark {benchmark}", exit_code, lines)
+    repro.follow(f"benchmark {benchmark}", command, say, cwd=root, env=env)
     summary = read_json(out / benchmark_scores.SUMMARY)
     if subject.version is not None:
         with runs.reachable(root):

@@ -21,7 +21,6 @@ from pipelines.core.project import home, params_file, read_json
 from pipelines.stages import repro
 from pipelines.tracking import lineage, registry, runs
 from vldac.config import Config, ConfigError, load, parse
-from vldac.utils import processes
 
 #: Sections of a params file that an evaluation may take from elsewhere; the others belong to the weights.
 EVALUATION_SECTIONS = ("env", "evaluate")
@@ -131,16 +130,8 @@ def evaluate(root: Path, version: Version, config: Config, say: Callable[[str], 
             *("--out", str(directory / "summary.json")),
             *("--episodes-dir", str(directory / "episodes"), "--filmstrip", str(directory / "filmstrip.png")),
         ]
-        lines: list[str] = []
-
-        def on_line(line: str) -> None:
-            if line:
-                lines.append(line)
-                say(line)
-
         env = extensions.environment(root, config, repro.environment())
-        if code := processes.stream(command, on_line, cwd=root, env=env):
-            raise repro.failure(f"evaluation of {version}", code, lines)
+        repro.follow(f"evaluation of {version}", command, say, cwd=root, env=env)
     finally:
         shutil.rmtree(directory / "model", ignore_errors=True)  # the registry has it; it may be gigabytes
     return directory

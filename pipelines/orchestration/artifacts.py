@@ -1,4 +1,4 @@
-"""What the Prefect page of a flow run shows: progress, pictures, tables and links.
+"""What the Prefect page of a flow run shows: its name, progress, pictures, tables and links.
 
 The learning curve of a run in progress and its progress bar are updated in place; everything else is posted once.
 """
@@ -22,6 +22,7 @@ from prefect.artifacts import (
 )
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.runtime import flow_run
 
 from pipelines.core import tables
 from pipelines.tracking import runs
@@ -29,6 +30,12 @@ from vldac.config import Config
 
 if TYPE_CHECKING:
     from pipelines.tracking.registry import Promotion, Registered
+
+
+def name_run(name: str) -> None:
+    """Gives the present flow run a name that says what it works on."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(flow_run.get_id()), name=name)
 
 
 def progress(artifact: UUID | None, percent: float, description: str) -> UUID:
@@ -84,7 +91,8 @@ def mlflow_page(uri: str, *parts: str) -> str | None:
     """
     if urlsplit(uri).scheme not in {"http", "https"}:
         return None
-    return "/".join([f"{runs.without_credentials(uri).rstrip('/')}/#", *parts])
+    address = "/".join([f"{runs.without_credentials(uri).rstrip('/')}/#", *parts])
+    return f"{address}?{runs.TRAINING_PAGES}"
 
 
 def version_page(uri: str, registered: Registered) -> str | None:

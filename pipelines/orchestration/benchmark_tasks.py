@@ -34,9 +34,10 @@ def run_stages(stage: Callable[..., bool], root: Path, config: Config, *, force:
         stage("benchmark-data", force=data_listing.changed(root, config))
     if failed:
         return failed  # without data there is nothing to benchmark on
-    for name in (f"benchmark@{name}" for name in benchmark_scores.STAGES):
-        with _collect_failure(failed, name):
-            stage(name, force=force)
+    for number, name in enumerate(benchmark_scores.STAGES, start=1):
+        get_run_logger().info("benchmark %d of %d: %s", number, len(benchmark_scores.STAGES), name)
+        with _collect_failure(failed, f"benchmark@{name}"):
+            stage(f"benchmark@{name}", force=force)
     if len(failed) < len(benchmark_scores.STAGES):
         with _collect_failure(failed, "report"):
             stage("report", force=force)

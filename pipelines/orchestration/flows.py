@@ -165,6 +165,9 @@ def train_pipeline(
 def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
     config, log = load("params.yaml"), get_run_logger()
     section.parse(config.benchmarks)  # wrong options stop here too
+    name = f"{config.env.id} {config.train.algorithm} seed {config.seed}"
+    with _tolerate_server_errors():
+        artifacts.name_run(name)
     if root != workspace(root):
         log.info("in %s, a checkout with parameters of its own", root.relative_to(workspace(root)))
     registered = promotion = error = None
@@ -172,10 +175,14 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
     base_files.link(root, config)  # DVC stops at a link that leads nowhere any more
     if not set(steps) <= {"register", "promote"}:
         stage("code", force=code.has_changed(root, config))  # DVC does not see the versions of installed packages
-    for step in (name for name in STEPS if name in steps):
+    wanted = [name for name in STEPS if name in steps]
+    for number, step in enumerate(wanted, start=1):
+        log.info("stage %d of %d: %s", number, len(wanted), step)
         try:
             if step == "register":
                 registered = register()
+                with _tolerate_server_errors():
+                    artifacts.name_run(f"{name} v{registered.version}")
             elif step == "promote":
                 promotion = promote() if error is None else None
             elif step == "benchmark":
@@ -246,6 +253,8 @@ def evaluate_model(
     _die_with_worker()
     options = forms.options_of(benchmarks, [*([f"profile={profile}"] if profile else []), *benchmark_options])
     found = _find_version(model, version)
+    with _tolerate_server_errors():
+        artifacts.name_run(f"evaluate {found}")
     directory = evaluate(found, params_file, episodes)
     summary = versions.read_summary(directory)
     warm_started = found.config.model.base == "tiny"
@@ -281,6 +290,8 @@ def promote_model(model: Model = "", version: Selector = "candidate", dry_run: b
     """
     _die_with_worker()
     found = _find_version(model, version)
+    with _tolerate_server_errors():
+        artifacts.name_run(f"promote {found}")
     done = registry.promote_version(Path.cwd(), found.name, found.number, dry_run=dry_run)
     _log_promotion(done, dry_run=dry_run)
     with _tolerate_server_errors():

@@ -23,6 +23,7 @@ from pipelines.orchestration import artifacts
 from pipelines.stages import plots, train
 from pipelines.tracking.forwarder import Row, read_metrics, reason, unsent
 from vldac.config import Config
+from vldac.episodes import recent_success
 
 
 class LiveProgress:
@@ -120,9 +121,8 @@ def describe(row: Row, total: int) -> str:
     """
     steps = int(row["environment_steps"])
     parts = [f"{steps:,} of {total:,} environment steps"]
-    success, count = (row.get(name) for name in train.RECENT)
-    if success is not None:
-        parts.append(f"success {float(success):.2f} (n {count})")
+    if row.get(train.RECENT[0]) is not None:
+        parts.append(f"success {recent_success(row)}")
     speed = float(row.get("speed/environment_steps_per_s", 0.0))
     if speed > 0 and steps < total:
         parts.append(f"{speed:.0f} steps/s")

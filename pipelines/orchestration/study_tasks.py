@@ -11,7 +11,6 @@ from pipelines.orchestration import artifacts
 from pipelines.stages import repro
 from vldac.evaluation.study.__main__ import RESULTS
 from vldac.evaluation.study.config import find, read
-from vldac.utils import processes
 
 
 @task(task_run_name="study {profile}", retries=1, retry_condition_fn=repro.resumable, persist_result=False)
@@ -23,19 +22,11 @@ def run_study(profile: str, model: str, jobs: int) -> Path:
         model: to start from instead; empty: the profile's.
         jobs: cells at a time; 0: as many as the cores serve.
     """
-    log, lines, results = get_run_logger(), list[str](), RESULTS / read(find(profile)).name
-
-    def on_line(line: str) -> None:
-        if line:
-            lines.append(line)
-            log.info("%s", line)
-
+    log, results = get_run_logger(), RESULTS / read(find(profile)).name
     command = [sys.executable, "-m", "pipelines.evaluation.studies", profile]
     command += ["--model", model] if model else []
     command += ["--jobs", str(jobs)] if jobs else []
-    code = processes.stream(command, on_line, cwd=Path.cwd(), env=repro.environment())
-    if code:
-        raise repro.failure("study", code, lines)
+    repro.follow("study", command, lambda line: log.info("%s", line), cwd=Path.cwd(), env=repro.environment())
     return results
 
 

@@ -13,13 +13,15 @@ from typing import Any
 import psutil
 
 from pipelines.core.errors import PipelineError
-from vldac.utils import processes
+from vldac.utils import processes, progress
 
 #: What DVC prints for a person who types `dvc repro`: of no use in a pipeline's log.
 _CHATTER = re.compile(
     r"(Updating|Generating) lock file|To (track|enable) |\tgit add |\tdvc config |Use `dvc push`"
     r"|Data and pipelines are up|Stage '[\w@-]+' didn't change|WARNING: Process .* had been killed. Auto removed it"
 )
+#: What it says of itself: which command it runs, and what follows from the line before.
+_OF_DVC = re.compile(r"Running stage '|> python -m |ERROR: failed to reproduce")
 #: What DVC prints after a cause of its own that it did not expect.
 _SUPPORT = re.compile(r"Having any troubles\?|https://dvc\.org/(support|doc|chat)\S*\W*$")
 _INVALID = re.compile(r"'(?:\S*/)?(dvc\.(?:lock|yaml))' is invalid")
@@ -62,19 +64,45 @@ def repro(root: Path, name: str, say: Callable[[str], None], *, force: bool = Fa
     Raises:
         StageError: it failed; the message is the last `error: ...` line that it printed.
     """
-    lines: list[str] = []
 
-    def on_line(line: str) -> None:
-        if line and not _CHATTER.match(line):
-            lines.append(line)
-            if not line.startswith("ERROR: failed to reproduce"):  # what follows from the line before
-                say(line)
+    def for_a_person(line: str) -> None:
+        if not _OF_DVC.match(line):
+            say(line)
 
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", name, *(["--force"] if force else [])]
-    code = processes.stream(command, on_line, cwd=root, env=environment())
+    lines = follow(name, command, for_a_person, cwd=root, env=environment())
+    return any(line.startswith("Running stage") for line in lines)
+
+
+def follow(
+    name: str, command: Sequence[str], say: Callable[[str], None], *, cwd: Path, env: Mapping[str, str]
+) -> list[str]:
+    """Runs a command that may take long, and shows how far it is.
+
+    Args:
+        name: of what it does, as a person reads it.
+        command: to run.
+        say: takes every line that it prints.
+        cwd: where it runs.
+        env: its whole environment.
+
+    Returns:
+        Its lines.
+
+    Raises:
+        StageError: it failed; the message is the last `error: ...` line that it printed.
+    """
+    lines: list[str] = []
+    with progress.Relay(name, say) as relay:
+
+        def on_line(line: str) -> None:
+            if line and not _CHATTER.match(line) and relay.take(line):
+                lines.append(line)
+
+        code = processes.stream(command, on_line, cwd=cwd, env={**env, progress.TO_PARENT: "1"})
     if code:
         raise failure(name, code, lines)
-    return any(line.startswith("Running stage") for line in lines)
+    return lines
 
 
 def call(name: str, command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> list[str]:

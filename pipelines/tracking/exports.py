@@ -7,6 +7,7 @@ that what is logged again, after a failure or by another run with the same resul
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.core.project import content_hash, home, read_json
 from pipelines.tracking import runs
 from pipelines.tracking.datasets import EvaluationSet
+from vldac.config import Config
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,6 +33,12 @@ def experiment_id(client: MlflowClient) -> str:
     return str(client.get_experiment_by_name(runs.EXPERIMENT).experiment_id)
 
 
+def model_name(config: Config, step: int) -> str:
+    """Of a logged policy, as MLflow's lists show it; its names have none of the signs that an id may have."""
+    described = f"{config.env.id} {config.train.algorithm} seed {config.seed} step {step}"
+    return re.sub(r"[^\w-]+", "-", described)
+
+
 def find(client: MlflowClient, content: str) -> LoggedModel | None:
     """The logged model of these very files; one whose upload was cut off is removed."""
     found = client.search_logged_models([experiment_id(client)], f"tags.`{CONTENT}` = '{content}'")
@@ -41,12 +49,13 @@ def find(client: MlflowClient, content: str) -> LoggedModel | None:
     return None
 
 
-def log(client: MlflowClient, root: Path, run_id: str, tags: Mapping[str, str]) -> list[str]:
+def log(client: MlflowClient, root: Path, config: Config, run_id: str, tags: Mapping[str, str]) -> list[str]:
     """Logs every policy of models/checkpoints that is not there yet, at its step.
 
     Args:
         client: of a server within reach.
         root: the project.
+        config: of the run.
         run_id: of the MLflow run that trained them.
         tags: lineage, the same for all of them.
 
@@ -63,7 +72,7 @@ def log(client: MlflowClient, root: Path, run_id: str, tags: Mapping[str, str]) 
         if model is None:
             model = client.create_logged_model(
                 experiment_id(client),
-                name=f"policy-step-{step}",
+                name=model_name(config, step),
                 source_run_id=run_id,
                 tags={**tags, CONTENT: content, "dvc.path": f"models/checkpoints/{entry['path']}"},
                 params={"environment_steps": str(step), "update": str(entry["update"])},

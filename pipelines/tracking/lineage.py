@@ -16,7 +16,7 @@ import yaml
 
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import cache_directory, content_hash
-from pipelines.tracking import runs
+from pipelines.tracking import model_card, runs
 from pipelines.tracking.exports import CONTENT
 from vldac.utils.files import model_digest
 
@@ -81,7 +81,7 @@ def _quoted(name: str) -> str:
 
 
 def fetch(root: Path, version: ModelVersion, out: Path) -> None:
-    """Downloads a version into `out`: policy/, base/ and params.yaml, verified before any of it appears.
+    """Downloads a version into `out`: policy/, base/, params.yaml and README.md, verified before any of it appears.
 
     Raises:
         PipelineError: `out` holds something already, or what came is not what was registered.
@@ -108,6 +108,7 @@ def fetch(root: Path, version: ModelVersion, out: Path) -> None:
             shutil.move(model / "artifacts" / name, whole / name)
         params = yaml.safe_dump(json.loads(version.tags["params"]), sort_keys=False)
         (whole / "params.yaml").write_text(params, encoding="utf-8")
+        (whole / "README.md").write_text(model_card.card(version), encoding="utf-8")
         if out.exists():
             out.rmdir()
         whole.rename(out)

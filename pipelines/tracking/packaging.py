@@ -55,7 +55,7 @@ def log_model(root: Path, config: Config, run_id: str, tags: Mapping[str, str], 
     ):
         warnings.simplefilter("ignore")  # MLflow tries the model on the example, and libraries chatter as they load it
         logged = mlflow.pyfunc.log_model(
-            name="policy",
+            name=exports.model_name(config, step),
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={"policy": policy.resolve().as_uri(), "base": base.resolve().as_uri()},  # a path may have a "#"
             code_paths=[str(path) for path in code],

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import base_digest, content_hash, family, read_json, read_lock, revision, workspace
 from pipelines.core.rundir import RunIdentity
-from pipelines.tracking import benchmark_scores, exports, packaging, runs
+from pipelines.tracking import benchmark_scores, exports, model_card, packaging, runs
 from pipelines.tracking.datasets import evaluation_set, log_input
 from pipelines.tracking.exports import CONTENT
 from pipelines.tracking.promotion import Decision, Score, decide
@@ -32,6 +32,7 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 #: Tag of a registered model: the numbers of its champions, the present one last.
 HISTORY = "champion.history"
 _REMEMBERED = 50  # champions
+_CARD = "README.md"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def register(root: Path, config: Config) -> Registered:
             run_id = runs.send_all(client, _metrics(root, identity), identity, runs.details(root, config))
             experiment = {k: v for k, v in client.get_run(run_id).data.tags.items() if k.startswith("dvc.exp.")}
             tags = {**_lineage(root, config, content, identity), **experiment}
-            exports.log(client, root, run_id, tags)
+            exports.log(client, root, config, run_id, tags)
             logged = exports.find(client, content)
             step = _trained_steps(root)
             model_id = logged.model_id if logged else packaging.log_model(root, config, run_id, tags, step)
@@ -92,6 +93,8 @@ def register(root: Path, config: Config) -> Registered:
                 name, source=f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id
             )
             registered = Registered(name, str(made.version), new=True)
+            client.update_run(run_id, name=f"{runs.details(root, config).name} v{made.version}")
+            client.log_text(run_id, model_card.card(made), _CARD)
         else:
             registered = Registered(name, str(version.version), new=False)
         client.set_registered_model_alias(name, CANDIDATE, registered.version)
@@ -114,7 +117,7 @@ def _find(client: MlflowClient, name: str, content: str) -> ModelVersion | None:
 def _lineage(root: Path, config: Config, content: str, identity: RunIdentity) -> dict[str, str]:
     """From a version back to its data: what `git checkout` and `dvc repro` need to make it again."""
     lock, at = read_lock(root), revision(root)
-    return {
+    tags = {
         CONTENT: content,
         "base.sha256": content_hash(root / "models/base"),
         "dvc.md5": lock.out("train", "models/policy") or "",
@@ -125,14 +128,15 @@ def _lineage(root: Path, config: Config, content: str, identity: RunIdentity) ->
         "git.revision": at.commit,
         "git.dirty": str(at.dirty).lower(),
         "env": config.env.id,
+        "algorithm": config.train.algorithm,
         "seed": str(config.seed),
-        "base.digest": base_digest(root) or "",
         "model.base": config.model.base,
-        "model.revision": config.model.revision or "",
         "params": json.dumps(config.model_dump(mode="json"), sort_keys=True),
         runs.RUN_KEY: identity.run_key,
         "vldac.fingerprint": identity.fingerprint,
     }
+    optional = {"base.digest": base_digest(root), "model.revision": config.model.revision}
+    return tags | {name: value for name, value in optional.items() if value}
 
 
 def _create_registered_model(client: MlflowClient, name: str) -> None:
@@ -157,6 +161,8 @@ def promote(root: Path, config: Config) -> Promotion:
             raise PipelineError(f"models/policy has no version in {name}; run the register step first")
         _record(client, root, config, version=version, summary=summary, lock_md5=lock.md5)
         benchmark_scores.record_present(client, root, version, lock)
+        version = client.get_model_version(name, str(version.version))
+        client.log_text(version.run_id, model_card.card(version), _CARD)  # now with the scores
         return _promote(client, name, str(version.version), dry_run=False)
 
 
@@ -272,18 +278,6 @@ def score_in(tags: Mapping[str, str], policy: str = "trained") -> Score | None:
     )
 
 
-#: What a person looks for on the page of a run, as DVC's stages write it.
-_ATTACHED = ("plots/learning_curve.png", "plots/filmstrip.png", "plots/learning_curve.csv", "metrics/summary.json")
-
-
-def _attach(client: MlflowClient, root: Path, config: Config, run_id: str) -> None:
-    """Gives a run its pictures, its table and its parameters as artifacts."""
-    client.log_dict(run_id, config.model_dump(mode="json"), "params.yaml")
-    for path in (root / name for name in _ATTACHED):
-        if path.is_file():
-            client.log_artifact(run_id, str(path), path.parent.name)
-
-
 def _trained_steps(root: Path) -> int:
     """Environment steps of models/policy; a run may end before `train.total_steps`."""
     return int(read_json(root / "metrics/train.json")["environment_steps"])
@@ -312,7 +306,7 @@ def _record(
     if all(version.tags.get(key) == value for key, value in tags.items()):
         return
     run_id, step = version.run_id, _trained_steps(root)
-    _attach(client, root, config, run_id)
+    model_card.attach(client, root, config, run_id)
     benchmark = evaluation_set(root, config, config.evaluate.episodes)
     log_input(client, run_id, benchmark)
     for policy in ("random", "base", "trained"):
@@ -328,12 +322,12 @@ def _record(
         log_input(client, run_id, short)
         scored = ("evaluate", "promotion", benchmark_scores.TAG)
         lineage = {key: value for key, value in version.tags.items() if not key.startswith(scored)}
-        ids = exports.log(client, root, run_id, lineage)
+        ids = exports.log(client, root, config, run_id, lineage)
         for model_id, result in zip(ids, earlier, strict=True):
             exports.score(client, model_id, run_id, step=int(result["environment_steps"]), result=result, data=short)
+    about = model_card.describe(config, summary, run_id, step)
     if not version.description:  # a person's own words stay
-        score = Score.of(summary["trained"])
-        about = f"Success {score} on {config.evaluate.episodes} unseen episodes; {step:,} steps, seed {config.seed}."
         client.update_model_version(version.name, str(version.version), about)
+    client.set_tag(run_id, runs.NOTE, about)
     for key, value in tags.items():
         client.set_model_version_tag(version.name, str(version.version), key, value)

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "vldac"
 RUN_KEY = "vldac.run_key"
+#: Tag of an experiment by which MLflow shows the pages of model training, and not those of language-model applications.
+_KIND = ("mlflow.experimentKind", "custom_model_development")
+#: What makes an address of MLflow's pages show those of model training.
+TRAINING_PAGES = "workflowType=machine_learning"
+#: Tags of a run: what MLflow shows as its description, and what training has warned of last.
+NOTE, WARNING = "mlflow.note.content", "vldac.warning"
 _BATCH = 1000  # metrics that MLflow takes in one request
 _PARAMS = 100  # and parameters
 
@@ -81,9 +87,12 @@ def client(root: Path) -> MlflowClient:
     mlflow.set_tracking_uri(uri)
     with _first_use(root, uri):
         made = mlflow.MlflowClient(uri)
-        if made.get_experiment_by_name(EXPERIMENT) is None:
+        experiment = made.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
             artifacts = (home(root) / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
-            made.create_experiment(EXPERIMENT, artifact_location=artifacts)
+            made.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=dict([_KIND]))
+        elif _KIND[0] not in experiment.tags:
+            made.set_experiment_tag(experiment.experiment_id, *_KIND)
     return made
 
 
@@ -136,16 +145,14 @@ def details(root: Path, config: Config) -> RunDetails:
     # A run may be resumed with other values of what does not decide its weights, and MLflow's parameters are final.
     values = config.deciding()
     return RunDetails(
-        name=f"{config.env.id} seed {config.seed}",
+        name=f"{config.env.id} {config.train.algorithm} seed {config.seed}",
         tags={
-            "git.revision": at.commit,
-            "git.dirty": str(at.dirty).lower(),
-            "dvc.stage": "train",
-            "dvc.out": "models/policy",
+            "vldac.env": config.env.id,
+            "vldac.algorithm": config.train.algorithm,
+            "vldac.base": config.model.base,
+            "vldac.seed": str(config.seed),
+            "vldac.git": at.commit[:12] + ("-dirty" if at.dirty else ""),
             **_experiment(),
-            "env": config.env.id,
-            "model": config.model.base,
-            "seed": str(config.seed),
         },
         params=flatten(values),
     )
@@ -232,6 +239,8 @@ class MlflowRun:
                 batch = []
             batch += metrics
         self._flush(batch)
+        if warnings := [line for row in rows for line in row.get("warnings", ())]:
+            self._client.set_tag(self.run_id, WARNING, warnings[-1])
 
     def _flush(self, batch: Sequence[Any]) -> None:
         for start in range(0, len(batch), _BATCH):

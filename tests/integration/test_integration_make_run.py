@@ -66,7 +66,7 @@ def test_make_run_trains_registers_and_benchmarks_and_dvc_alone_gives_the_same_w
     assert outside(tmp_path) == []
 
     # What the user is shown.
-    for words in ("random policy", "base model (sees, acts at random)", "trained model", "plots/learning_curve.png"):
+    for words in ("random policy", "base model", "acts at random", "trained model", "plots/learning_curve.png"):
         assert words in printed
     assert "make prefect" in printed
     assert "make mlflow" in printed

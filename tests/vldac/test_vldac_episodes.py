@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from vldac.config import Config, parse
 from vldac.early_warnings import early_warnings
-from vldac.episodes import EpisodeStatistics, episode_row, running_since
+from vldac.episodes import EpisodeStatistics, episode_row, recent_success, running_since
 
 
 def test_an_episode_is_dated_by_its_beginning_in_steps_of_all_simulators(tiny_config: Any) -> None:
@@ -113,8 +114,23 @@ def metrics(update: int, **changes: float) -> dict[str, float]:
         "environment_steps": 256 * update,
         "rollout/truncated_responses": 0.0,
         "rollout/invalid_actions": 0.0,
+        "policy/entropy": 1.0,
         **{name.replace("__", "/"): value for name, value in changes.items()},
     }
+
+
+def warnings(history: Sequence[dict[str, float]], statistics: EpisodeStatistics, longest: int = 0) -> list[str]:
+    return early_warnings(history, statistics, Config(), longest)  # 32 updates
+
+
+def test_a_run_whose_model_cannot_answer_says_so_at_once() -> None:
+    nothing = EpisodeStatistics()
+    assert warnings([metrics(1)], nothing) == []
+    (cut,) = warnings([metrics(1, rollout__truncated_responses=0.98, rollout__invalid_actions=0.98)], nothing)
+    assert cut.startswith("98% of the responses were cut off at rollout.max_new_tokens 24")
+    (invalid,) = warnings([metrics(1, rollout__invalid_actions=0.95)], nothing)
+    assert invalid.startswith("95% of the responses named no legal action")
+    assert warnings([metrics(1), metrics(2, rollout__invalid_actions=0.95)], nothing) == []
 
 
 def ended(*returns: float, success: bool = False) -> EpisodeStatistics:
@@ -124,18 +140,62 @@ def ended(*returns: float, success: bool = False) -> EpisodeStatistics:
     return statistics
 
 
-def test_a_run_that_cannot_learn_says_so_early() -> None:
-    config, nothing = Config(), EpisodeStatistics()  # 32 updates
-    truncated = metrics(1, rollout__truncated_responses=0.98, rollout__invalid_actions=0.98)
-    assert early_warnings(metrics(1), nothing, config) == []
-    (cut,) = early_warnings(truncated, nothing, config)
-    assert cut.startswith("98% of the responses were cut off at rollout.max_new_tokens 24")
-    (invalid,) = early_warnings(metrics(1, rollout__invalid_actions=0.95), nothing, config)
-    assert invalid.startswith("95% of the responses named no legal action")
-    assert early_warnings(metrics(2, rollout__invalid_actions=0.95), nothing, config) == []
-    (constant,) = early_warnings(metrics(4), ended(-1.0, -1.0), config)
-    assert constant.startswith("every episode has returned -1 in the first 1024 environment steps (2 episodes)")
-    (failing,) = early_warnings(metrics(4), ended(-1.0, 0.5), config)
-    assert failing.startswith("no episode has succeeded in the first 1024 environment steps")
-    assert early_warnings(metrics(4), ended(-1.0, 0.5, success=True), config) == []
-    assert early_warnings(metrics(5), ended(-1.0, 0.5), config) == []
+def course(updates: int, *, ended: int = 9, returns: tuple[float, float] = (-1.0, -1.0)) -> list[dict[str, float]]:
+    """Updates with so many episodes each, whose return goes from the first to the second of these evenly."""
+    low, high = returns
+    return [
+        metrics(
+            i + 1,
+            episode__ended=ended * (i + 1),
+            episode__return=low + (high - low) * i / max(1, updates - 1),
+            episode__count=ended,
+        )
+        for i in range(updates)
+    ]
+
+
+def test_a_run_that_sees_no_success_says_so_while_there_is_time() -> None:
+    failing = ended(*[-1.0, 0.5] * 18)
+    said = {n: found for n in range(1, 33) if (found := warnings(course(n), failing))}
+    assert list(said) == [4, 16]  # after a tenth of the updates, and at half of them
+    (line,) = said[4]
+    assert line.startswith("no episode has succeeded in the first 1024 environment steps (36 episodes), and the return")
+    assert "warm_start.expert_walk" in line
+    # Two episodes an update: it is said once enough of them have ended.
+    assert [n for n in range(1, 16) if warnings(course(n, ended=2), failing)] == [10]
+    assert not any(warnings(course(n), ended(*[-1.0, 0.5] * 18, success=True)) for n in range(1, 33))
+
+
+def test_a_run_without_success_whose_return_rises_is_told_both_ways_to_read_it() -> None:
+    (line,) = warnings(course(4, returns=(-5.0, -1.0)), ended(*[-5.0, -1.0] * 18))
+    assert "while the return rose from -5 to -1: that is progress where rewards tell of each step" in line
+    assert "learns to avoid penalties" in line
+
+
+def test_a_run_whose_episodes_are_all_alike_has_nothing_to_learn_from() -> None:
+    (line,) = warnings(course(4), ended(*[-1.0] * 36))
+    assert line.startswith("every episode has returned -1 in the first 1024 environment steps (36 episodes)")
+
+
+def test_a_run_in_which_no_episode_ends_says_so() -> None:
+    (line,) = warnings(course(4, ended=0), EpisodeStatistics(), longest=64)
+    assert line.startswith("no episode has ended in the first 1024 environment steps, 64 of each simulator")
+    assert warnings(course(3, ended=0), EpisodeStatistics(), longest=48) == []
+
+
+def test_a_policy_that_tries_nothing_new_before_it_succeeds_is_said_once() -> None:
+    recent = {"episode__success_last_100": 0.1, "episode__success_last_100_count": 100}
+    fallen = metrics(3, policy__entropy=0.1, **recent)
+    history = [metrics(1), metrics(2, policy__entropy=0.3, **recent), fallen]
+    statistics = ended(1.0, success=True)
+    (line,) = warnings(history, statistics)
+    assert line.startswith("the entropy of the responses has fallen from 1.000 to 0.100 while success is 0.10")
+    assert warnings([*history, fallen | {"update": 4}], statistics) == []
+    successful = fallen | {"episode/success_last_100": 0.9}
+    assert warnings([*history[:2], successful], statistics) == []
+
+
+def test_success_is_shown_with_its_interval_and_its_number() -> None:
+    row = {"episode/success_last_100": 0.5, "episode/success_last_100_count": 100}
+    assert recent_success(row) == "0.50 [0.40, 0.60] (n 100)"
+    assert recent_success({}) == "-"

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from vldac import warm_start
 from vldac.config import ConfigError
 from vldac.examples import PICTURES, collect, sources
+from vldac.models.vlm import Prompt
 from vldac.utils.files import content_hash
 
 MIXTURE = {
@@ -57,8 +59,10 @@ def test_a_mixture_makes_the_same_base_whatever_the_run_learns_in(tiny_config: A
 
 def test_parts_of_a_batch_are_of_like_length() -> None:
     lengths = [5, 50, 6, 49, 7, 51]
-    assert warm_start._passes(lengths, 1) == [[0, 1, 2, 3, 4, 5]]
-    assert warm_start._passes(lengths, 2) == [[0, 2, 4], [3, 1, 5]]
+    prompts = [Prompt(torch.zeros(length, dtype=torch.int64)) for length in lengths]
+    targets = [torch.zeros(3, dtype=torch.int64)] * 6
+    assert warm_start._parts(prompts, targets) == [[0, 2], [4, 3], [1, 5]]
+    assert warm_start._parts(prompts[:2], targets[:2]) == [[0], [1]]
 
 
 def test_a_wrong_part_of_a_mixture_is_a_line(tiny_config: Any) -> None:

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from envs.base import Observation
 from envs.vector import VectorEnv, evaluation_seeds
@@ -32,6 +31,7 @@ from vldac.models.vlm import VLM
 from vldac.utils.errors import report_errors
 from vldac.utils.files import write_json
 from vldac.utils.libraries import quiet, set_threads
+from vldac.utils.progress import Progress
 from vldac.utils.seeding import derive_seed
 
 #: What is benchmarked, in this order.
@@ -97,15 +97,17 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
     """
     env, count = config.env, min(config.evaluate.num_envs, episodes)
     finished: list[Episode] = []
-    with VectorEnv(
-        env.id,
-        count,
-        num_workers=min(env.num_workers, count),
-        seeds=evaluation_seeds(episodes, count),
-        step_deadline=env.step_deadline,
-        **env.make_options,
-    ) as simulators:
-        bar = tqdm(total=episodes, desc=label, unit="episode", disable=not sys.stderr.isatty())
+    with (
+        Progress(f"{label} policy" if label == "random" else f"{label} model", episodes, "episodes") as progress,
+        VectorEnv(
+            env.id,
+            count,
+            num_workers=min(env.num_workers, count),
+            seeds=evaluation_seeds(episodes, count),
+            step_deadline=env.step_deadline,
+            **env.make_options,
+        ) as simulators,
+    ):
         observations = simulators.reset()
         replies: list[list[str]] = [[] for _ in range(count)]
         frames: list[list[NDArray[np.uint8]]] = [[] for _ in range(count)]
@@ -140,10 +142,9 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
                             frames=[*frames[i], final["frames"][-1].copy()],
                         )
                     )
-                    bar.update()
+                    progress.advance()
                 replies[i], frames[i], invalid[i] = [], [], 0
             observations = result.observations
-        bar.close()
     finished.sort(key=lambda episode: episode.seed)
     for episode in finished[_FILMED:]:
         episode.frames = []

@@ -21,7 +21,6 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from envs import registry
 from envs.base import EVALUATION_SEEDS, Env, Observation
@@ -29,6 +28,7 @@ from vldac import parsing
 from vldac.evaluation.filmstrip import MOST_FRAMES, Strip, caption, draw_strips
 from vldac.parsing import ParsedResponse
 from vldac.utils.errors import report_errors
+from vldac.utils.progress import Progress
 
 #: The environments shown, with the size of their pictures in pixels.
 ENVIRONMENTS: dict[str, tuple[int, int]] = {
@@ -202,10 +202,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("gallery"), help="directory (default: %(default)s)")
     parser.add_argument("--envs", nargs="+", default=list(ENVIRONMENTS), metavar="ID", help="default: one of each kind")
     options = parser.parse_args(arguments)
-    shows = [
-        play(env_id, *ENVIRONMENTS.get(env_id, (320, 240)))
-        for env_id in tqdm(options.envs, desc="gallery", unit="environment", disable=not sys.stderr.isatty())
-    ]
+    shows = []
+    with Progress("gallery", len(options.envs), "environments") as progress:
+        for env_id in options.envs:
+            shows.append(play(env_id, *ENVIRONMENTS.get(env_id, (320, 240))))
+            progress.advance()
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "index.html").write_text(page(shows), encoding="utf-8")
     draw_strips(options.out / "gallery.png", "One bad answer, then the expert's", strips(shows))

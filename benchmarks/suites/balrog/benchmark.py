@@ -5,11 +5,8 @@ Source of the scores: balrog-ai/BALROG, `balrog/utils.py`, `collect_and_summariz
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
-
-from tqdm import tqdm
 
 from benchmarks.harness.records import Record, Records
 from benchmarks.harness.task import Benchmark, Runner, in_percent, overall
@@ -17,6 +14,7 @@ from benchmarks.suites.balrog.agents import IMAGE_HISTORY, REASONING_HISTORY, TE
 from benchmarks.suites.balrog.play import TEMPERATURE, play
 from benchmarks.suites.balrog.suite import ENTRY, BalrogOptions
 from benchmarks.suites.balrog.tasks import ENVIRONMENTS, chosen, make, plan, versions
+from vldac.utils.progress import Progress
 
 VERSION = 1
 
@@ -88,17 +86,17 @@ class Balrog(Benchmark):
         """Plays the episodes that have no record yet; one that was interrupted starts again."""
         open_ones = [episode for episode in self.episodes if episode.id not in records]
         options = self.options
-        with tqdm(
-            total=len(self.episodes),
-            initial=len(self.episodes) - len(open_ones),
-            desc=self.title,
-            unit="episode",
-            disable=not sys.stderr.isatty(),
-        ) as bar:
+        done, steps = len(self.episodes) - len(open_ones), 0
+        with Progress(self.title, len(self.episodes), "episodes", done=done) as progress:
 
             def keep(record: Record) -> None:
                 records.add(record)
-                bar.update()
+                progress.advance()
+
+            def count(more: int) -> None:
+                nonlocal steps
+                steps += more
+                progress.advance(0, note=f"{steps} steps")
 
             play(
                 open_ones,
@@ -108,6 +106,7 @@ class Balrog(Benchmark):
                 max_new_tokens=self.max_new_tokens,
                 batch_size=options.batch_size,
                 done=keep,
+                played=count,
             )
 
     def summarize(self, records: Sequence[Record]) -> dict[str, Any]:

@@ -103,11 +103,12 @@ def play(
     max_new_tokens: int,
     batch_size: int,
     done: Callable[[Record], None],
+    played: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Plays episodes, at most `batch_size` of them at once, and hands over the record of each as soon as it ends.
 
     Whatever decides an answer besides the runner, its conversation and its seed, is the same whoever else is asked
-    in the same turn.
+    in the same turn. `played` is told after each turn how many steps it was.
     """
     waiting = iter(episodes)
     with ExitStack() as stack:
@@ -125,6 +126,7 @@ def play(
                 if player.done:
                     done(player.record())
                     resources.close()
+            played(len(playing))
             playing = [(player, resources) for player, resources in playing if not player.done]
 
 

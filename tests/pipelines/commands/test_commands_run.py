@@ -8,11 +8,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from pipelines.commands import run
 from pipelines.core.errors import PipelineError
+from pipelines.orchestration.flows import Outcome
+from pipelines.tracking.promotion import Decision
+from pipelines.tracking.registry import Promotion, Registered
 
 
 @contextmanager
@@ -83,3 +87,32 @@ def test_a_prefect_server_is_used() -> None:
     url = os.environ["PREFECT_API_URL"]
     run._forget_unreachable_server()
     assert os.environ["PREFECT_API_URL"] == url
+
+
+def test_the_end_of_a_run_fits_a_terminal(tmp_path: Path) -> None:
+    policy = {
+        "success": 0.535,
+        "success_ci": [0.466, 0.603],
+        "return": -10.509,
+        "steps_to_goal": 129.8,
+        "episodes": 200,
+    }
+    benchmark = {"synthetic": True, "score": 12.34, "standard_error": 1.23, "count": 100}
+    titles = ("BALROG", "General understanding", "VisualWebBench", "VSI-Bench")
+    registered = Registered("vldac-miniworld-onerooms6fast-v0-qwen2_vl", "12", new=True)
+    reason = "better, and the 95% intervals do not overlap: success 1.000 [0.981, 1.000] against 0.510 [0.441, 0.578]"
+    outcome = Outcome(
+        summary={"env": "MiniWorld-OneRoomS6Fast-v0", "seed": 0, "random": policy, "base": policy, "trained": policy},
+        benchmarks={model: [{"title": title, **benchmark} for title in titles] for model in ("base", "trained")},
+        registered=registered,
+        promotion=Promotion(registered, Decision(True, f"{reason} of the base model"), "12"),
+        root=tmp_path,
+    )
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    for name in ("plots/learning_curve.png", "plots/filmstrip.png", "scores/report/report.html"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    lines = run.closing(tmp_path, outcome).splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert "registered      vldac-miniworld-onerooms6fast-v0-qwen2_vl version 12 @candidate" in lines

@@ -128,7 +128,7 @@ def test_evaluations_of_one_version_do_not_take_each_others_directory(
 
     nested: list[Path] = []
     monkeypatch.setattr(versions.lineage, "fetch", lambda *_: None)
-    monkeypatch.setattr(versions.processes, "stream", play)
+    monkeypatch.setattr(versions.repro.processes, "stream", play)
     (tmp_path / "extensions").mkdir()
     first = versions.evaluate(tmp_path, version(), Config(seed=1), print)
     assert first != nested[0]

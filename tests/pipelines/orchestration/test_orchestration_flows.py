@@ -8,10 +8,12 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import Mock
@@ -193,6 +195,9 @@ def test_missing_system_libraries_are_named_where_they_cannot_be_installed(tmp_p
 @pytest.mark.slow
 def test_the_whole_run_then_a_cached_one(project: Path) -> None:
     printed = call(*RUN)
+    assert printed.startswith("GymCards-NumberLine-v0, seed 0, tiny: starting Prefect\n")
+    assert "stage 3 of 7: train\n" in printed
+    assert "benchmark 4 of 4: " in printed
     assert re.search(r"^trained model +0\.970", printed, re.MULTILINE)
     assert "version 1 @candidate @champion" in printed
     assert "vldac mlflow" in printed
@@ -204,6 +209,11 @@ def test_the_whole_run_then_a_cached_one(project: Path) -> None:
     assert "update" not in printed
     assert len(re.findall(r": up to date$", printed, re.MULTILINE)) == 11  # ten stages and `code`
     assert "version 1 holds these weights" in printed
+
+    with closing(sqlite3.connect(project / ".local/prefect/prefect.db")) as history:
+        shown = history.execute("SELECT name, tags FROM flow_run").fetchall()
+    assert {name for name, _ in shown} == {"GymCards-NumberLine-v0 vldac seed 0 v1"}
+    assert all({"vldac", "train", "command-line"} <= {*json.loads(tags)} for _, tags in shown)
 
     call("git", "add", "-A")
     (project / "README.md").write_text("about")

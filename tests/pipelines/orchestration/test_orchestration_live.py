@@ -74,7 +74,8 @@ def test_progress_moves_one_bar_and_redraws_one_picture(tmp_path: Path, page: Pa
     assert [percent for _, percent, _ in page.bars] == [100 / 32, 25.0]
     assert page.bars[0][0] is None
     assert page.bars[1][0] is not None
-    assert page.bars[1][2] == "2,048 of 8,192 environment steps, success 0.50 (n 16), 64 steps/s, about 1 min 36 s left"
+    shown = "success 0.50 [0.28, 0.72] (n 16), 64 steps/s, about 1 min 36 s left"
+    assert page.bars[1][2] == f"2,048 of 8,192 environment steps, {shown}"
     assert "success" not in live.describe({"environment_steps": 256, "episode/success": 1.0}, 8192)  # not comparable
     assert page.curves[1][0] is not None
     assert all(png.startswith(b"\x89PNG") for _, png in page.curves)

@@ -26,7 +26,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return int("laptop" in command)
 
     monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr(study_tasks.processes, "stream", stream)
+    monkeypatch.setattr(study_tasks.repro.processes, "stream", stream)
     monkeypatch.setattr(study_tasks, "get_run_logger", lambda: logging.getLogger("study"))
     return started
 

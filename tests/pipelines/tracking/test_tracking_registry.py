@@ -21,7 +21,7 @@ from pipelines.core.errors import PipelineError
 from pipelines.core.project import content_hash
 from pipelines.tracking import exports, packaging, registry, runs
 from tests.pipelines.conftest import call, commit, dvc
-from vldac.config import load
+from vldac.config import Config, load
 from vldac.utils.seeding import derive_seed
 
 
@@ -142,11 +142,11 @@ def test_weights_that_are_links_into_a_cache_are_logged_as_files(tmp_path: Path)
     (kept.parent / "index.json").symlink_to(cache / "def")
     client = runs.client(tmp_path)
     run = client.create_run(exports.experiment_id(client))
-    (model_id,) = exports.log(client, tmp_path, run.info.run_id, {})
+    (model_id,) = exports.log(client, tmp_path, Config(), run.info.run_id, {})
     (stored,) = (tmp_path / ".local/mlartifacts").rglob("adapter_model.safetensors")
     assert stored.read_bytes() == b"weights"
     assert not stored.is_symlink()
-    assert exports.log(client, tmp_path, run.info.run_id, {}) == [model_id]
+    assert exports.log(client, tmp_path, Config(), run.info.run_id, {}) == [model_id]
     assert not list((tmp_path / ".local").glob("upload.*"))
 
     with exports.dereferenced(kept.parent / "index.json") as file:  # a single file, as a benchmark's records are
@@ -195,7 +195,9 @@ def test_a_policy_becomes_one_version_that_answers_and_knows_its_origin(
     client = runs.client(project)
     version = client.get_model_version(name, first.version)
     assert sorted(client.get_registered_model(name).aliases) == ["candidate", "champion"]
-    assert re.fullmatch(r"Success 0\.750 \[.*\] on 200 unseen episodes; 320 steps, seed 0\.", version.description)
+    line, _, table, *_ = version.description.splitlines()
+    assert re.match(r"Success 0\.750 \[.*\] on 200 unseen episodes; 320 steps, seed 0\. GymCards-Num.*, vldac", line)
+    assert table.startswith("|  | success [95% interval] |")
     assert version.tags["git.dirty"] == "false"
     assert len(version.tags["git.revision"]) == 40
     assert version.tags["dvc.md5"].endswith(".dir")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vldac.utils.errors import UserError, expected, explain
 from vldac.utils.processes import stop_group, tie_to_parent
+from vldac.utils.progress import TO_PARENT
 
 _POLL = 0.1  # seconds
 #: Seconds between two lines of progress.
@@ -131,6 +132,7 @@ def run(
 def _start(name: str, commands: Commands, command: Command, niceness: int) -> _Running:
     command.log.parent.mkdir(parents=True, exist_ok=True)
     nice = ["nice", "-n", str(niceness)] if niceness else []
+    env = os.environ if command.env is None else command.env
     with command.log.open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             tie_to_parent([*nice, *command.argv]),
@@ -138,7 +140,7 @@ def _start(name: str, commands: Commands, command: Command, niceness: int) -> _R
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
-            env=None if command.env is None else dict(command.env),
+            env={name: value for name, value in env.items() if name != TO_PARENT},  # people read the log
             start_new_session=True,
         )
     return _Running(name, commands, command, process, time.monotonic())

@@ -1,0 +1,180 @@
+"""A registered version in the layout of Hugging Face's hub: pushed to a folder or a repository, pulled back verified.
+
+    README.md  the model card
+    policy/    the trained weights
+    base/      the base model, or what names it
+    params.yaml
+    version.json  name, number and lineage, with the hashes of policy/ and base/
+
+Only weights as safetensors, texts and tables travel: nothing that loading could execute.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.core.errors import PipelineError
+from pipelines.core.project import content_hash, home
+from pipelines.tracking import lineage
+from pipelines.tracking.exports import CONTENT
+from vldac.utils.files import write_json
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+#: What a target or source of the hub begins with; everything else is a folder.
+SCHEME = "hf://"
+_VERSION = "version.json"
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_SUFFIXES = (".safetensors", ".json", ".jinja", ".md", ".txt", ".yaml")
+_PARTS = {"policy": CONTENT, "base": "base.sha256"}
+_MOST_FILES, _LARGEST_TEXT = 1000, 64 * 2**20
+
+
+def push(root: Path, version: ModelVersion, target: str, *, public: bool = False) -> str:
+    """Writes a version to a folder, or uploads it to a repository of the hub, which is made where it is missing.
+
+    Args:
+        root: the project.
+        version: of the registry.
+        target: a folder that does not exist or is empty, or `hf://owner/name`.
+        public: let everybody see a repository that is made.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        PipelineError: the version cannot be fetched, holds something else than `_SUFFIXES`, or the hub refuses.
+    """
+    home(root).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home(root), prefix="push.") as aside:
+        if not target.startswith(SCHEME):
+            folder = Path(target)
+            _write(root, version, folder)
+            return str(folder)
+        repository, folder = _repository(target), Path(aside) / "model"
+        _write(root, version, folder)
+        return _on_hub(lambda: _upload(repository, folder, f"{version.name} version {version.version}", public=public))
+
+
+def _write(root: Path, version: ModelVersion, folder: Path) -> None:
+    lineage.fetch(root, version, folder)
+    about = {key: value for key, value in version.tags.items() if key != "params"}
+    write_json(folder / _VERSION, {"name": version.name, "version": str(version.version), "tags": about})
+    _require_harmless(folder)
+
+
+def _upload(repository: str, folder: Path, message: str, *, public: bool) -> str:
+    from huggingface_hub import HfApi  # noqa: PLC0415  # only where something is sent
+
+    api = HfApi()
+    url = api.create_repo(repository, private=not public, exist_ok=True)
+    api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
+    return str(url)
+
+
+def pull(source: str, out: Path) -> dict[str, Any]:
+    """Copies a version from a folder or downloads it from the hub, verified before any of it appears.
+
+    Args:
+        source: a folder that `push` wrote, or `hf://owner/name`, which may end in `@revision`.
+        out: must not exist.
+
+    Returns:
+        What version.json says.
+
+    Raises:
+        PipelineError: `out` exists, the hub refuses, or the files are not those that were registered.
+    """
+    if out.exists():
+        raise PipelineError(f"{out} exists already; name a directory that does not")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside:
+        whole = Path(aside) / "whole"
+        if source.startswith(SCHEME):
+            repository, _, revision = source.removeprefix(SCHEME).partition("@")
+            _on_hub(lambda: _download(_repository(repository), revision or None, whole))
+        else:
+            folder = Path(source)
+            if not (folder / _VERSION).is_file():
+                raise PipelineError(f"{folder} holds no {_VERSION}; name a folder that vldac models push has written")
+            _require_harmless(folder)
+            shutil.copytree(folder, whole)
+        about = _verified(whole, source)
+        whole.rename(out)
+    return about
+
+
+def _download(repository: str, revision: str | None, folder: Path) -> None:
+    from huggingface_hub import snapshot_download  # noqa: PLC0415  # only where something is fetched
+
+    patterns = [*(f"{part}/*{suffix}" for part in _PARTS for suffix in _SUFFIXES), "params.yaml", "README.md", _VERSION]
+    snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=patterns)
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub's notes on the download
+    _require_harmless(folder)
+
+
+def _verified(folder: Path, source: str) -> dict[str, Any]:
+    """What version.json says, once the files are those that it names."""
+    about = _read(folder / _VERSION, source)
+    for part, tag in _PARTS.items():
+        if not (folder / part).is_dir():
+            raise PipelineError(f"{source} holds no {part}; push its version again")
+        if content_hash(folder / part) != about["tags"].get(tag):
+            raise PipelineError(f"{source}: the files of {part} are not those that were registered; do not use them")
+    if not (folder / "params.yaml").is_file():
+        raise PipelineError(f"{source} holds no params.yaml; push its version again")
+    return about
+
+
+def _read(path: Path, source: str) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        well = isinstance(about["name"], str) and isinstance(about["version"], str)
+        well &= all(isinstance(value, str) for value in about["tags"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        well = False
+    if not well:
+        raise PipelineError(f"{source}: {_VERSION} is missing or damaged; push its version again")
+    return dict(about)
+
+
+def _require_harmless(folder: Path) -> None:
+    """Refuses links, files of other kinds than `_SUFFIXES`, and more or larger ones than a version has."""
+    files = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    for path in files:
+        name = path.relative_to(folder)
+        if path.is_symlink() or path.suffix not in _SUFFIXES:
+            raise PipelineError(
+                f"{folder} holds {name}, which is no file of a version; only {', '.join(_SUFFIXES)} are"
+            )
+        if path.suffix != ".safetensors" and path.stat().st_size > _LARGEST_TEXT:
+            raise PipelineError(f"{folder} holds {name}, which is larger than any text of a version")
+    if len(files) > _MOST_FILES:
+        raise PipelineError(f"{folder} holds {len(files)} files, more than any version")
+
+
+def _repository(target: str) -> str:
+    name = target.removeprefix(SCHEME)
+    if not _REPOSITORY.fullmatch(name):
+        raise PipelineError(f"{SCHEME}{name} names no repository; write {SCHEME}owner/name")
+    return name
+
+
+def _on_hub(call: Callable[[], Any]) -> Any:
+    """Turns what the hub refuses into one line."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        return call()
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        line = next((text for text in map(str.strip, str(error).splitlines()) if text), type(error).__name__)
+        raise PipelineError(
+            f"the hub cannot be used: {line[:200]}; `hf auth login` signs in, or name a folder"
+        ) from error
