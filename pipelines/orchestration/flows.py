@@ -26,7 +26,7 @@ from pipelines.core import tables
 from pipelines.core.errors import PipelineError, explain
 from pipelines.core.project import read_json, workspace
 from pipelines.evaluation import versions
-from pipelines.orchestration import artifacts, benchmark_tasks, forms, readable, study_tasks, worker
+from pipelines.orchestration import artifacts, benchmark_tasks, forms, notifications, readable, study_tasks, worker
 from pipelines.orchestration.live import LiveProgress
 from pipelines.stages import base_files, code, worktrees
 from pipelines.stages.repro import StageError, repro, resumable
@@ -136,6 +136,12 @@ def _log_promotion(done: registry.Promotion, *, dry_run: bool) -> None:
     else:
         what = f"version {done.champion} {'is now' if done.decision.promote else 'is'} @{registry.CHAMPION}"
     get_run_logger().info("promote: %s (%s)", what, done.decision.reason)
+    if done.decision.promote and not dry_run:
+        with _tolerate_server_errors():
+            text = f"{done.registered.name}: {what}. {done.decision.reason}"
+            notifications.say(
+                notifications.PROMOTED, done.registered.name, f"new champion: {done.registered.name}", text
+            )
 
 
 @flow(name="train-pipeline", persist_result=False, validate_parameters=True)
@@ -313,6 +319,10 @@ def nightly(episodes: Episodes = 0) -> list[dict[str, str]]:
             continue
         now = registry.Score.of(versions.read_summary(directory)["trained"])
         rows.append(_compare(version, now))
+        if _worse(version, now):
+            with _tolerate_server_errors():
+                text = f"{version}: success {now} tonight, {version.score} when it was registered"
+                notifications.say(notifications.WORSE, version.name, f"worse tonight: {version.name}", text)
         log.info("%s", ", ".join(f"{key} {value}" for key, value in rows[-1].items()))
     with _tolerate_server_errors():
         if rows:
@@ -340,12 +350,17 @@ def study(profile: StudyProfile = "smoke", model: StartingModel = "", jobs: Jobs
     return results
 
 
+def _worse(version: versions.Version, now: registry.Score) -> bool:
+    """Whether a champion does worse than when it was registered, beyond doubt: the 95% intervals do not overlap."""
+    return version.score is not None and now.high < version.score.low
+
+
 def _compare(version: versions.Version, now: registry.Score) -> dict[str, str]:
     """A row of the nightly table."""
     then = version.score
     if then is None:
         verdict = "was never scored"
-    elif now.high < then.low:
+    elif _worse(version, now):
         verdict = "WORSE: the 95% intervals do not overlap"
     elif now.low > then.high:
         verdict = "better: the 95% intervals do not overlap"
