@@ -254,15 +254,20 @@ def models_list(*, checkpoints: Flag = False, env: str | None = None) -> int:
 
 
 @models.command
-def compare(a: str, b: str, /) -> int:
+def compare(a: str, b: str, /, *, play: int = 0) -> int:
     """Show two versions side by side, and in what their parameters differ.
+
+    With `--play N` both play the same N episodes: the difference with its paired 95% interval, and McNemar's test.
 
     Args:
         a: NAME@champion, NAME/3, or NAME for its candidate.
         b: the other version.
+        play: episodes that both play first, with the same seeds; 0 compares what is recorded.
     """
     from pipelines.commands import models as command  # noqa: PLC0415
 
+    if play:
+        return _print(command.play(a, b, play))
     return _print(command.compare(a, b))
 
 
@@ -339,6 +344,7 @@ def serve(
     mlflow_port: int = 5000,
     devices: Devices = 1,
     only: Literal["servers", "worker"] | None = None,
+    metrics_port: int | None = None,
 ) -> int:
     """Run the Prefect server, the MLflow server and a worker together until Ctrl-C.
 
@@ -351,6 +357,7 @@ def serve(
         mlflow_port: of the MLflow server.
         devices: runs that may use a device at a time.
         only: the two servers, or a worker of servers that PREFECT_API_URL and MLFLOW_TRACKING_URI name.
+        metrics_port: serve metrics of running trainings there, as `vldac metrics` does.
     """
     from pipelines.commands import serve as command  # noqa: PLC0415
 
@@ -362,6 +369,7 @@ def serve(
         devices=devices,
         servers=only != "worker",
         worker=only != "servers",
+        metrics_port=metrics_port,
     )
     command.check(plan)
     command.serve(plan)
@@ -390,6 +398,22 @@ def mlflow(*, port: int | None = None) -> int:
     from pipelines.commands import pages  # noqa: PLC0415
 
     return pages.open_page("mlflow", port)
+
+
+@app.command
+def metrics(*, host: str = "127.0.0.1", port: int = 9400) -> int:
+    """Serve metrics of running trainings to Prometheus.
+
+    Args:
+        host: address to listen on; they tell of runs and free space, and hold no secret.
+        port: to listen on.
+    """
+    from pipelines.commands import pages  # noqa: PLC0415
+    from pipelines.tracking import prometheus  # noqa: PLC0415
+
+    pages.free(port, host, f"vldac metrics --port {port + 1}")
+    prometheus.serve(Path.cwd(), host, port)
+    return 0
 
 
 @app.command
@@ -475,6 +499,33 @@ def doctor() -> int:
         print(f"{verdict:<4}  {name:<9}  {text}", flush=True)
         failed |= verdict == "FAIL"
     return int(failed)
+
+
+@app.command(group=_ABOUT)
+def gc(
+    *,
+    dry_run: Flag = False,
+    older_than: str = "30d",
+    keep_last: int = 1,
+    budget: str | None = None,
+    keep_champions: Flag = False,
+) -> int:
+    """Remove what nothing needs any more: run directories, checkouts, DVC's cache, MLflow's deletions, old flow runs.
+
+    Never removes what a registered version is made of, what a commit or a checkout names, or what a process works in.
+
+    Args:
+        dry_run: only say what would go, how large and old it is, and why nothing needs it.
+        older_than: keep what was of use since then: 12h, 30d, 8w.
+        keep_last: keep the newest of each kind, so many of them.
+        budget: remove the oldest only, until all together take no more than this: 20GB, 500MB.
+        keep_champions: keep the checkpoints and checkouts of versions that an alias names or that were champion.
+    """
+    from pipelines.commands import gc as command  # noqa: PLC0415
+
+    policy = command.policy_of(older_than, keep_last, budget, champions=keep_champions)
+    command.collect(Path.cwd(), policy, dry_run=dry_run, say=lambda line: print(line, flush=True))
+    return 0
 
 
 @app.command(group=_ABOUT)

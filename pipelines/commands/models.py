@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core import errors
+from pipelines.evaluation import comparison, versions
 from pipelines.stages.repro import call, environment
 from pipelines.tracking import benchmark_scores, exports, lineage, registry, runs
 
@@ -34,6 +35,21 @@ def compare(a: str, b: str) -> list[str]:
     with runs.reachable(Path.cwd()):
         client = runs.client(Path.cwd())
         return _compare([lineage.find(client, text) for text in (a, b)])
+
+
+def play(a: str, b: str, episodes: int) -> list[str]:
+    """Plays two versions on the same episodes, and keeps the result with the second."""
+    root = Path.cwd()
+    first, second = (_version(root, text) for text in (a, b))
+    found = comparison.compare(root, first, second, episodes=episodes, say=lambda line: print(line, flush=True))
+    lines = [
+        f"{version.name}/{version.number}: success {success:.3f}, in {alone} episodes alone"
+        for version, success, alone in (
+            (first, found.first, found.only_first),
+            (second, found.second, found.only_second),
+        )
+    ]
+    return ["", *lines, comparison.verdict(first, second, found)]
 
 
 def report(a: str, b: str, out: Path) -> list[str]:
@@ -66,6 +82,11 @@ def trace(version: str) -> list[str]:
     with runs.reachable(Path.cwd()):
         found = lineage.find(runs.client(Path.cwd()), version)
         return [f"{name:<16} {value}" for name, value in lineage.trace(Path.cwd(), found)]
+
+
+def _version(root: Path, text: str) -> versions.Version:
+    found = _found(text)
+    return versions.find(root, found.name, str(found.version))
 
 
 def _found(version: str) -> ModelVersion:

@@ -32,6 +32,8 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 #: Tag of a registered model: the numbers of its champions, the present one last.
 HISTORY = "champion.history"
 _REMEMBERED = 50  # champions
+#: Name of the lock of whoever changes the registry; see `runs.lock_file`.
+LOCK = "registry"
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ def _set_champion(client: MlflowClient, name: str, champions: Sequence[str]) -> 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
     """One process of this machine at a time: to look for a version and to make it are two requests."""
-    with runs.lock_file(root, "registry").open("w") as lock:
+    with runs.lock_file(root, LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
