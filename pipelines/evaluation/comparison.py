@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,11 +72,21 @@ def _successes(directory: Path) -> dict[int, bool]:
 
 
 def _keep(client: MlflowClient, first: Version, second: Version, found: PairedSuccess) -> None:
-    text = json.dumps({**asdict(found), "difference": found.difference, "with": f"{first.name}/{first.number}"})
+    text = json.dumps({**asdict(found), "with": f"{first.name}/{first.number}"})
     client.set_model_version_tag(second.name, second.number, f"{TAG}{first.number}", text)
     if second.run_id is not None:
         for name, value in (("difference", found.difference), ("low", found.low), ("high", found.high)):
             client.log_metric(second.run_id, f"compared/{first.number}/{name}", value)
+
+
+def summaries(tags: Mapping[str, str]) -> list[str]:
+    """What a version's tags tell of the comparisons with others, a line each."""
+    lines = []
+    for tag in sorted(tag for tag in tags if tag.startswith(TAG)):
+        kept = json.loads(tags[tag])
+        against = kept.pop("with")
+        lines.append(f"against {against} on the same episodes: {PairedSuccess(**kept)}")
+    return lines
 
 
 def row(first: Version, second: Version, found: PairedSuccess) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Who is told of what: a run that failed or crashed, a new champion, a champion that does worse tonight.
+"""Who is told of what: a run that failed or crashed, a new champion, one that does worse tonight, a question.
 
 The flows only say what happened, as events. Automations on the server turn them into messages by notification blocks,
 which the server keeps, encrypted, with their addresses and passwords; `VLDAC_NOTIFY` names them.
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 #: Environment variable: blocks of the server as `type/name`, with commas, such as slack-webhook/team.
 BLOCKS = "VLDAC_NOTIFY"
-PROMOTED, WORSE = "vldac.promoted", "vldac.worse"
+PROMOTED, WORSE, ASKED = "vldac.promoted", "vldac.worse", "vldac.asked"
 FAILED_AUTOMATION = "vldac: tell of a run that failed or crashed"
-MODEL_AUTOMATION = "vldac: tell of a new champion and of one that does worse"
+MODEL_AUTOMATION = "vldac: tell of champions, and of candidates that wait for a person"
 AUTOMATIONS = (FAILED_AUTOMATION, MODEL_AUTOMATION)
 _BLOCK = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 _FAILED = (
@@ -70,7 +70,7 @@ def automations(blocks: list[BlockDocument]) -> list[AutomationCore]:
     failed = {f"prefect.flow-run.{state}" for state in ("Failed", "Crashed")}
     return [
         on(FAILED_AUTOMATION, failed, "{{ flow.name }}: {{ flow_run.state.name }}", _FAILED),
-        on(MODEL_AUTOMATION, {PROMOTED, WORSE}, "{{ event.payload.subject }}", "{{ event.payload.text }}"),
+        on(MODEL_AUTOMATION, {PROMOTED, WORSE, ASKED}, "{{ event.payload.subject }}", "{{ event.payload.text }}"),
     ]
 
 
@@ -78,7 +78,7 @@ def say(event: str, model: str, subject: str, text: str) -> None:
     """Tells the server what happened to a registered model.
 
     Args:
-        event: `PROMOTED` or `WORSE`.
+        event: `PROMOTED`, `WORSE` or `ASKED`.
         model: name of the registered model.
         subject: one line.
         text: the message.

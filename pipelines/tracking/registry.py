@@ -142,8 +142,13 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
         client.create_registered_model(name, description="A vision-language policy trained by VL-DAC.")
 
 
-def promote(root: Path, config: Config) -> Promotion:
+def promote(root: Path, config: Config, *, dry_run: bool = False) -> Promotion:
     """Writes the evaluation's scores on the version of models/policy and lets it become @champion if it is better.
+
+    Args:
+        root: the project.
+        config: of the run.
+        dry_run: write the scores, and only say what would happen.
 
     Raises:
         PipelineError: the evaluation is of other weights, nothing is registered, or MLflow cannot be used.
@@ -159,7 +164,7 @@ def promote(root: Path, config: Config) -> Promotion:
             raise PipelineError(f"models/policy has no version in {name}; run the register step first")
         _record(client, root, config, version=version, summary=summary, lock_md5=lock.md5)
         benchmark_scores.record_present(client, root, version, lock)
-        return _promote(client, name, str(version.version), dry_run=False)
+        return _promote(client, name, str(version.version), dry_run=dry_run)
 
 
 def promote_version(root: Path, name: str, number: str, *, dry_run: bool = False) -> Promotion:
@@ -181,6 +186,12 @@ def promote_version(root: Path, name: str, number: str, *, dry_run: bool = False
                 f"{name} version {number} has no score; run the evaluate and promote steps on its weights"
             )
         return _promote(client, name, number, dry_run=dry_run)
+
+
+def record_answer(root: Path, name: str, number: str, answer: str) -> None:
+    """Keeps with a version what a person said of its promotion."""
+    with _locked(root), runs.reachable(root):
+        runs.client(root).set_model_version_tag(name, number, "promotion.answer", answer)
 
 
 def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool) -> Promotion:

@@ -80,7 +80,7 @@ def _correlation(both: int, only_first: int, only_second: int, neither: int) -> 
     root = math.sqrt((both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither))
     if not root:
         return 0.0
-    excess = both * neither - only_first * only_second
+    excess = float(both * neither - only_first * only_second)
     if excess > 0:
         excess = max(0.0, excess - (both + only_first + only_second + neither) / 2)
     return excess / root

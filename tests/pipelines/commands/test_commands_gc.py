@@ -68,7 +68,8 @@ def test_run_directories_go_as_far_as_nobody_needs_them(tmp_path: Path) -> None:
     with rundir.open_run(tmp_path / "runs", "f"):
         items = {item.name: item for item in stages.run_directories(tmp_path, needed)}
         assert list(items) == ["a", "b/checkpoints", "c/checkpoints", "e/checkpoints", "f"]
-        assert gc._busy(items["f"], notes := [])
+        notes: list[str] = []
+        assert gc._busy(items["f"], notes)
         assert not gc._remove(items["f"], notes)
         assert len(notes) == 2
     for each in items.values():

@@ -59,7 +59,8 @@ def test_the_same_episodes_are_compared_and_the_result_is_kept(
     (tag,) = client.set_model_version_tag.call_args_list
     name, number, key, text = tag.args
     assert (name, number, key) == ("vldac-a", "2", "compared.1")
-    assert json.loads(text)["difference"] == pytest.approx(2 / 3)
+    (line,) = comparison.summaries({key: text, "evaluate.success": "0.5"})
+    assert line.startswith("against vldac-a/1 on the same episodes: +0.667 [")
     logged = {call.args[1]: call.args[2] for call in client.log_metric.call_args_list}
     assert logged["compared/1/difference"] == pytest.approx(2 / 3)
     assert comparison.verdict(FIRST, SECOND, found).startswith(

@@ -62,7 +62,7 @@ def test_a_failure_and_a_worse_champion_reach_a_webhook(
 
     async def send() -> list[str]:
         block = CustomWebhookNotificationBlock(
-            name="test", url=address, json_data={"subject": "{{subject}}", "text": "{{body}}"}
+            name="test", url=address, json_data={"subject": "{{subject}}", "text": "{{body}}"}, headers={}, cookies={}
         )
         await block.save("receiver", overwrite=True)
         async with get_client() as client:
