@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, validators
 
 import vldac
 
@@ -53,6 +53,9 @@ MODULES: dict[tuple[str, ...], Module] = {
     ("perf", "train"): Module("perf", "Training: steps/s, tokens/s, shares of time, memory."),
     ("perf", "gpu"): Module("perf.gpu", "Large models with random weights on a GPU: steps/s, FLOP/s, memory."),
     ("perf", "benchmarks"): Module("perf.benchmarks", "Benchmarks: answers/s."),
+    ("perf", "serving"): Module(
+        "perf.serving", "A served policy: answers/s and latency, in batches and one at a time."
+    ),
     ("perf", "envs"): Module("perf.environments", "Each environment alone, and what players reach in it."),
 }
 
@@ -269,6 +272,35 @@ def compare(a: str, b: str, /, *, play: int = 0) -> int:
     if play:
         return _print(command.play(a, b, play))
     return _print(command.compare(a, b))
+
+
+@models.command(name="serve")
+def models_serve(
+    model: str = "models/policy",
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 5001,
+    batch_size: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 16,
+    queue: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 64,
+    patience: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 30.0,
+) -> int:
+    """Answer questions over HTTP with a policy: POST /act, with /health, /ready and /metrics.
+
+    With another `--host`, requests need the token of the environment variable VLDAC_SERVE_TOKEN.
+
+    Args:
+        model: models:/NAME@champion, NAME/3, or a policy's directory.
+        host: address to listen on.
+        port: to listen on.
+        batch_size: questions that are answered at once, at most.
+        queue: questions that wait, at most; more are refused with status 503.
+        patience: seconds within which a question's turn must come.
+    """
+    from pipelines.commands import models as command  # noqa: PLC0415
+
+    command.serve(model, host=host, port=port, batch_size=batch_size, queue=queue, patience=patience)
+    return 0
 
 
 @models.command

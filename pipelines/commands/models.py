@@ -6,14 +6,19 @@ What each command takes is declared in `pipelines.commands.cli`; here it returns
 from __future__ import annotations
 
 import json
+import math
+import os
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core import errors
+from pipelines.commands import pages
+from pipelines.core import errors, network
 from pipelines.evaluation import comparison, versions
 from pipelines.stages.repro import call, environment
 from pipelines.tracking import benchmark_scores, exports, lineage, registry, runs
@@ -50,6 +55,37 @@ def play(a: str, b: str, episodes: int) -> list[str]:
         )
     ]
     return ["", *lines, comparison.verdict(first, second, found)]
+
+
+def serve(model: str, *, host: str, port: int, batch_size: int, queue: int, patience: float) -> None:
+    """Serves a policy over HTTP until Ctrl-C.
+
+    Raises:
+        PipelineError: there is no such policy, the port is taken, or other machines are let in without a token.
+    """
+    import uvicorn  # noqa: PLC0415  # these take seconds
+
+    from pipelines.evaluation import serving  # noqa: PLC0415
+
+    token = os.environ.get(serving.TOKEN) or None
+    if host not in network.LOOPBACK and token is None:
+        raise errors.PipelineError(
+            f"--host {host} lets other machines in, but {serving.TOKEN} is not set; set it, or leave --host out"
+        )
+    pages.free(port, host, f"vldac models serve --port {port + 1}")
+    limits = {"size": batch_size, "capacity": queue, "patience": patience, "token": token}
+    with serving.opened(Path.cwd(), model, **limits) as (name, application):
+        print(f"{name} answers at http://{host}:{port}/act (/health, /ready, /metrics; Ctrl-C stops it)", flush=True)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # after uvicorn, which sends it once more when it is done
+        with suppress(KeyboardInterrupt):
+            uvicorn.run(
+                application,
+                host=host,
+                port=port,
+                log_level="warning",
+                limit_concurrency=2 * queue + 64,  # what waits, what is refused, and whoever looks whether it is alive
+                timeout_graceful_shutdown=math.ceil(patience),
+            )
 
 
 def report(a: str, b: str, out: Path) -> list[str]:

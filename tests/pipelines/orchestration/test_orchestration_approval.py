@@ -43,7 +43,7 @@ def test_where_a_person_is_asked_the_rule_alone_promotes_nothing(
 ) -> None:
     client = Client(v1=0.5, v2=0.9)
     client.aliases = {"candidate": "2", "champion": "1"}
-    compared = {"episodes": 9, "first": 0.5, "second": 0.9, "only_first": 0, "only_second": 4}
+    compared: dict[str, object] = {"episodes": 9, "first": 0.5, "second": 0.9, "only_first": 0, "only_second": 4}
     compared |= {"low": 0.1, "high": 0.6, "p_value": 0.1, "with": f"{NAME}/1"}
     client.versions["2"].tags["compared.1"] = json.dumps(compared)
     monkeypatch.setattr(runs, "client", lambda _: client)
