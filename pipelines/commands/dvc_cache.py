@@ -1,11 +1,14 @@
 """DVC's cache: what neither a checkout, a commit, an experiment nor a registered version names.
 
-What is used is what DVC says, and its own collector removes the rest, while it holds the locks of all checkouts. DVC's
-command cannot be told of versions that are registered and in no commit, nor of an age.
+What is used is what DVC says, and its own collector removes the rest, with the locks of all checkouts held and while no
+stage runs. DVC's command cannot be told of versions that are registered and in no commit, nor of an age; and a stage
+that ends while it works fails, since it does not get its lock back.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import subprocess
 import time
@@ -13,6 +16,8 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from pipelines.core.errors import PipelineError, explain
 from pipelines.core.garbage import InUseError, Item
@@ -28,10 +33,9 @@ def unused(root: Path, keep: Collection[str], older_than: float) -> Iterator[Ite
         older_than: seconds since a file was written.
 
     Raises:
-        InUseError: a command of DVC works in one of the checkouts.
         PipelineError: DVC cannot say what is used.
     """
-    with _opened(root) as repos:
+    with _opened(root, lock=False) as repos:
         found = _unused(repos, keep, older_than)
     if not found:
         return
@@ -49,18 +53,23 @@ def unused(root: Path, keep: Collection[str], older_than: float) -> Iterator[Ite
 
 
 def _remove(root: Path, keep: Collection[str], older_than: float, planned: Collection[str]) -> None:
-    """Removes what was planned and is still of no use."""
+    """Removes what was planned and is still of no use.
+
+    Raises:
+        InUseError: a command of DVC works in one of the checkouts.
+        PipelineError: DVC cannot say what is used.
+    """
     from dvc_data.hashfile.gc import gc  # noqa: PLC0415  # DVC takes a second to import
 
-    with _opened(root) as repos:
+    with _opened(root, lock=True) as repos:
         still = _unused(repos, keep, older_than).keys() & set(planned)
         cache = repos[0].cache.local
         gc(cache, [_info(cache, oid) for oid in set(cache.all()) - still])
 
 
 @contextmanager
-def _opened(root: Path) -> Iterator[list[Any]]:
-    """The project, its checkouts and the directories of DVC's experiments, each locked as DVC's commands lock it."""
+def _opened(root: Path, *, lock: bool) -> Iterator[list[Any]]:
+    """The project, its checkouts and the directories of DVC's experiments; with `lock` nothing of DVC runs in them."""
     from dvc.exceptions import DvcException  # noqa: PLC0415  # as above
     from dvc.lock import LockError  # noqa: PLC0415
     from dvc.repo import Repo  # noqa: PLC0415
@@ -71,13 +80,25 @@ def _opened(root: Path) -> Iterator[list[Any]]:
     with ExitStack() as stack:
         try:
             repos = [stack.enter_context(Repo(str(path))) for path in (root, *others, *experiments)]
-            for repo in repos:
+            for repo in repos if lock else ():
                 stack.enter_context(repo.lock)
+                if _stage_runs(Path(repo.tmp_dir)):
+                    raise InUseError(f"a stage of DVC runs in {repo.root_dir}; run this again once it has ended")
         except LockError:
             raise InUseError("a command of DVC works in the project; run this again once it has ended") from None
         except DvcException as error:
             raise PipelineError(f"DVC cannot read the project: {explain(error)}; mend that first") from None
         yield repos
+
+
+def _stage_runs(directory: Path) -> bool:
+    """Whether a process holds one of the locks that stages have on their files while DVC's own lock is free."""
+    try:
+        held = json.loads((directory / "rwlock").read_text(encoding="utf-8") or "{}")
+    except FileNotFoundError:
+        return False
+    owners = [*held.get("write", {}).values(), *itertools.chain(*held.get("read", {}).values())]
+    return any(psutil.pid_exists(owner["pid"]) for owner in owners)
 
 
 def _unused(repos: list[Any], keep: Collection[str], older_than: float) -> dict[str, Path]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pipelines.commands import dvc_cache
 from pipelines.commands.run import environment
@@ -20,7 +21,8 @@ from pipelines.core import garbage as core
 from pipelines.core import tables
 from pipelines.core.errors import PipelineError
 from pipelines.core.garbage import InUseError, Item
-from pipelines.core.project import cache_directory, home
+from pipelines.core.network import LOOPBACK
+from pipelines.core.project import cache_directory, home, read_json
 from pipelines.orchestration import garbage as prefect
 from pipelines.stages import garbage as stages
 from pipelines.stages import worktrees
@@ -90,15 +92,12 @@ def _collect(root: Path, policy: Policy, *, dry_run: bool, say: Callable[[str], 
     if not dry_run:
         for directory in (root / "runs", *(root / "runs").glob("*/"), worktrees.directory(root)):
             core.sweep(directory)
+    say("looking at runs, checkouts, the DVC cache, MLflow and Prefect's history")
     used = sum(map(core.size_of, places(root)))
     notes: list[str] = []
     items = list(_found(root, policy, notes))
-    chosen = choose(items, policy, used)
-    if dry_run:
-        chosen = [item for item in chosen if not _busy(item, notes)]
-        removed = chosen
-    else:
-        removed = [item for item in chosen if _remove(item, notes)]
+    chosen = choose(items, policy, used, busy=lambda item: _busy(item, notes))
+    removed = chosen if dry_run else [item for item in chosen if _remove(item, notes)]
     freed = sum(item.size for item in removed)
     if removed:
         columns = [("", "size", "age"), *map(_row, removed)]
@@ -123,18 +122,22 @@ def places(root: Path) -> tuple[Path, ...]:
     return (root / "runs", worktrees.directory(root), cache_directory(root), local / "mlartifacts", *databases)
 
 
-def choose(items: Iterable[Item], policy: Policy, used: int) -> list[Item]:
+def choose(
+    items: Iterable[Item], policy: Policy, used: int, *, busy: Callable[[Item], bool] = lambda _: False
+) -> list[Item]:
     """What goes, the oldest first.
 
     Args:
         items: that nothing needs.
         policy: what is kept all the same.
         used: bytes that everything takes.
+        busy: whether a process works in something; asked of what is old enough only, since it takes a lock to know.
     """
     may_go: list[Item] = []
     for kind, group in groupby(sorted(items, key=lambda item: (item.kind, item.age)), key=lambda item: item.kind):
         may_go += list(group)[0 if kind in _WHOLE else policy.last :]
-    old = sorted((item for item in may_go if item.age >= policy.older_than), key=lambda item: -item.age)
+    old = [item for item in may_go if item.age >= policy.older_than and not busy(item)]
+    old.sort(key=lambda item: -item.age)
     if policy.budget is None:
         return old
     chosen = []
@@ -148,6 +151,7 @@ def choose(items: Iterable[Item], policy: Policy, used: int) -> list[Item]:
 
 def _found(root: Path, policy: Policy, notes: list[str]) -> Iterator[Item]:
     """Everything that nothing needs; what cannot be looked at is kept, and said."""
+    _require_own_registry(root)
     with runs.reachable(root):
         client = runs.client(root)
         known = mlflow.versions(client)
@@ -176,6 +180,23 @@ def _found(root: Path, policy: Policy, notes: list[str]) -> Iterator[Item]:
             notes.append(str(error))
 
 
+def _require_own_registry(root: Path) -> None:
+    """Checks that this is the MLflow to which the project's runs went: another one knows nothing of their versions.
+
+    Raises:
+        PipelineError: it is not.
+    """
+    now = runs.without_credentials(runs.tracking_uri(root))
+    for path in (at / "runs/train.json" for at in (root, *stages.checkout_directories(root))):
+        then = str(read_json(path).get("mlflow_tracking_uri", now)) if path.exists() else now
+        # `vldac serve` has its server on this machine, before the database that is used without one.
+        if then != now and urlsplit(then).scheme in {"http", "https"} and urlsplit(then).hostname not in LOOPBACK:
+            raise PipelineError(
+                f"{path} names MLflow at {then}, and this is {now}, which does not know the versions there; set "
+                "MLFLOW_TRACKING_URI"
+            )
+
+
 def _tags(versions: Sequence[ModelVersion], *names: str) -> frozenset[str]:
     values = (version.tags.get(name) for version in versions for name in names)
     return frozenset(value for value in values if value)
@@ -192,7 +213,7 @@ def _remove(item: Item, notes: list[str]) -> bool:
     try:
         with core.claimed(*item.locks):
             item.remove()
-    except (InUseError, OSError) as error:
+    except (PipelineError, OSError) as error:
         notes.append(f"{item.kind} {item.name}: {explain(error)}")
         return False
     return True

@@ -14,7 +14,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipelines.core.errors import PipelineError
+from pipelines.core.errors import PipelineError, explain
 from pipelines.core.garbage import Item
 from pipelines.core.project import home
 
@@ -56,13 +56,17 @@ def database_of(root: Path) -> Path:
 
 async def _vacuum(limit: float) -> None:
     """Runs Prefect's cleaner here: servers that use the same file see it as they see each other."""
-    from prefect.server.database import provide_database_interface  # noqa: PLC0415  # seconds to import
+    import sqlalchemy as sa  # noqa: PLC0415  # these take seconds to import
+    from prefect.server.database import provide_database_interface  # noqa: PLC0415
     from prefect.server.services import db_vacuum  # noqa: PLC0415
     from prefect.settings import PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD as PERIOD  # noqa: PLC0415
     from prefect.settings import temporary_settings  # noqa: PLC0415
 
     db = provide_database_interface()
-    with temporary_settings({PERIOD: timedelta(seconds=limit)}):
-        await db_vacuum.vacuum_old_flow_runs(db=db)
-        await db_vacuum.vacuum_stale_artifact_collections(db=db)
-    await (await db.engine()).dispose()
+    try:
+        with temporary_settings({PERIOD: timedelta(seconds=limit)}):
+            await db_vacuum.vacuum_old_flow_runs(db=db)
+            await db_vacuum.vacuum_stale_artifact_collections(db=db)
+        await (await db.engine()).dispose()
+    except sa.exc.SQLAlchemyError as error:
+        raise PipelineError(f"Prefect's history cannot be changed: {explain(error)}; run this again") from None

@@ -24,7 +24,7 @@ class Needed:
         hashes: DVC's, of weights, bases and manifests of registered versions.
         run_keys: of the runs that trained a registered version; their metrics are kept.
         untouched: of those, the runs of which everything is kept, checkpoints too.
-        delivered: keys of runs whose metrics MLflow has to the end; None where it could not be asked.
+        delivered: keys of runs whose metrics MLflow has to the end.
         untouched_hashes: DVC's, of the weights of those versions; a checkout that holds them is kept.
     """
 
@@ -32,7 +32,7 @@ class Needed:
     run_keys: frozenset[str] = frozenset()
     untouched: frozenset[str] = frozenset()
     untouched_hashes: frozenset[str] = frozenset()
-    delivered: frozenset[str] | None = None
+    delivered: frozenset[str] = frozenset()
 
 
 def run_directories(root: Path, needed: Needed) -> Iterator[Item]:
@@ -52,9 +52,9 @@ def run_directories(root: Path, needed: Needed) -> Iterator[Item]:
         locks = (path / ".lock", runs / f".{path.name}.lock")
         written = age_of(path, *path.glob("*.json*"), path / "checkpoints")
         if not (path / "complete.json").exists():
-            reason = "was never finished, and could be resumed"
+            reason = "is not known to be finished, and could be resumed"
             yield Item("run", path.name, size_of(path), written, reason, partial(discard, path), locks)
-        elif key not in (latest | needed.run_keys) and key in (needed.delivered or ()):
+        elif key not in (latest | needed.run_keys) and key in needed.delivered:
             reason = "is finished, and MLflow has its metrics"
             yield Item("run", path.name, size_of(path), written, reason, partial(discard, path), locks)
         elif (checkpoints := path / "checkpoints").exists():

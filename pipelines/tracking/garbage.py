@@ -63,6 +63,16 @@ def deleted(root: Path, client: MlflowClient, older_than: float) -> Iterator[Ite
         client: of a local database; a server's is its own to collect, see `local`.
         older_than: seconds since something was deleted.
     """
+    for item in _deleted(root, client, older_than):
+        yield replace(item, remove=partial(_within_reach, root, item.remove))
+
+
+def _within_reach(root: Path, remove: Callable[[], None]) -> None:
+    with runs.reachable(root):
+        remove()
+
+
+def _deleted(root: Path, client: MlflowClient, older_than: float) -> Iterator[Item]:
     store, known, limit = _store(client), versions(client), int(1000 * older_than)
     runs_in_use = {version.run_id for version in known}
     for run_id in sorted(set(store._get_deleted_runs(limit)) - runs_in_use):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from pipelines.commands import cli, gc
+from pipelines.commands import cli, dvc_cache, gc
 from pipelines.core import rundir
 from pipelines.core.errors import PipelineError
 from pipelines.core.garbage import Item
@@ -45,6 +46,37 @@ def test_the_oldest_go_first_until_the_budget_is_kept_and_the_newest_of_each_kin
     assert names(gc.choose(items, gc.Policy(30 * DAY, last=2), 60)) == ["run60", "run50", "1 file"]
     assert names(gc.choose(items, gc.Policy(30 * DAY, last=0, budget=35), 60)) == ["checkout70", "run60", "run50"]
     assert gc.choose(items, gc.Policy(30 * DAY, last=0, budget=60), 60) == []
+
+
+def test_what_is_in_use_does_not_count_towards_a_budget() -> None:
+    items = [item("run", f"run{days}", 10, days) for days in (40, 50, 60)]
+    chosen = gc.choose(items, gc.Policy(0.0, last=0, budget=25), 30, busy=lambda each: each.name == "run60")
+    assert names(chosen) == ["run50"]
+
+
+def test_a_registry_that_knows_nothing_of_the_runs_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.call(["gc"]) == 1
+    assert "is no project with a dvc.yaml" in capsys.readouterr().err
+    (tmp_path / "dvc.yaml").write_text("")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/train.json").write_text('{"mlflow_tracking_uri": "http://gpu1:5000"}')
+    assert cli.call(["gc"]) == 1
+    assert "names MLflow at http://gpu1:5000, and this is sqlite:///" in capsys.readouterr().err
+    assert not (tmp_path / ".local/mlflow.db").exists()
+
+
+def test_a_running_stage_is_known_by_its_live_process(tmp_path: Path) -> None:
+    assert not dvc_cache._stage_runs(tmp_path)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for pid, runs_ in ((gone.pid, False), (os.getpid(), True)):
+        (tmp_path / "rwlock").write_text(json.dumps({"read": {"a": [{"pid": pid, "cmd": "dvc repro"}]}}))
+        assert dvc_cache._stage_runs(tmp_path) is runs_
+    (tmp_path / "rwlock").write_text(json.dumps({"write": {"a": {"pid": os.getpid(), "cmd": "dvc repro"}}}))
+    assert dvc_cache._stage_runs(tmp_path)
 
 
 def finished(root: Path, fingerprint: str) -> rundir.RunDirectory:
@@ -169,9 +201,16 @@ def test_what_a_registered_version_is_made_of_outlives_everything_that_goes(
     assert {path for path in cache.rglob("*") if path.is_file()} == before
 
     with worktrees.prepared(root, load(root / "params.yaml", ["seed=7"])) as busy:
+        lock = busy / ".dvc/tmp/rwlock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.write_text(json.dumps({"write": {"models": {"pid": os.getpid(), "cmd": "dvc repro"}}}))
+        assert cli.call(["gc", "--older-than", "0h", "--keep-last", "0"]) == 0
+        assert {path for path in cache.rglob("*") if path.is_file()} == before
+        lock.unlink()
         assert cli.call(["gc", "--older-than", "0h", "--keep-last", "0"]) == 0
         assert busy.exists()
     printed = capsys.readouterr().out
+    assert f"a stage of DVC runs in {busy}; run this again" in printed
     assert f"kept: checkout {busy.name}: " in printed
     left = {path for path in cache.rglob("*") if path.is_file()}
     assert left < before
