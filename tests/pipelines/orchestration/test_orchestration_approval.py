@@ -8,6 +8,7 @@ import functools
 import json
 import threading
 from pathlib import Path
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -68,3 +69,21 @@ def test_where_a_person_is_asked_the_rule_alone_promotes_nothing(
     assert client.versions["2"].tags["promotion.answer"] == ("yes, by Ann" if yes else "no, by Ann")
     assert [event for event, *_ in said] == [notifications.ASKED, *([notifications.PROMOTED] if yes else [])]
     assert f"against {NAME}/1 on the same episodes: +0.400 [+0.100, +0.600] over 9 episodes" in said[0][3]
+
+
+def test_a_training_that_may_not_promote_says_that_a_candidate_waits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "params.yaml").write_text("seed: 1")
+    monkeypatch.chdir(tmp_path)
+    would = registry.Promotion(registry.Registered(NAME, "2", new=False), registry.Decision(True, "better"), "2")
+    promote = Mock(return_value=would)
+    monkeypatch.setattr(registry, "promote", promote)
+    monkeypatch.setattr(flows, "get_run_logger", Mock())
+    say = Mock()
+    monkeypatch.setattr(notifications, "say", say)
+    for ask, event in ((True, notifications.ASKED), (False, notifications.PROMOTED)):
+        assert flows.promote.fn(ask=ask) == would
+        assert promote.call_args.kwargs == {"dry_run": ask}
+        assert say.call_args.args[:2] == (event, NAME)
+    assert say.call_count == 2
