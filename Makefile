@@ -21,9 +21,10 @@ run: setup ## set up, then train, evaluate and register a policy; a second run f
 test: setup $(VENV)/.dev ## set up, then run every test (`make test ARGS='-m "not slow"'` leaves the long ones out)
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-perf: envs ## measure speed: training, benchmarks and each environment; steps/s, tokens/s, shares of time, memory
+perf: envs ## measure speed: training, benchmarks, serving and each environment; steps/s, tokens/s, shares of time, memory
 	@vldac perf train $(ARGS)
 	@vldac perf benchmarks
+	@vldac perf serving
 	@vldac perf envs --episodes 0 --seconds 3
 
 study: setup ## compare algorithms (PROFILE=smoke, laptop or full); without: three seeds (ARGS='--params conf/numberline.yaml')

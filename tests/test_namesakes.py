@@ -12,6 +12,7 @@ ELSEWHERE = {
     "vldac/critic.py": "vldac/test_vldac_learner.py",
     "vldac/distributed.py": "vldac/test_vldac_train.py",
     "vldac/early_warnings.py": "vldac/test_vldac_episodes.py",
+    "vldac/observations.py": "pipelines/tracking/test_tracking_pyfunc_model.py",
     "vldac/run_log.py": "vldac/test_vldac_train.py",
     "vldac/evaluation/study/cells.py": "pipelines/evaluation/test_evaluation_studies.py",
     "vldac/evaluation/study/figures.py": "vldac/evaluation/test_evaluation_study_report.py",

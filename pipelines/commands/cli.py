@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, validators
 
 import vldac
 from pipelines.commands.play import play
@@ -54,6 +54,9 @@ MODULES: dict[tuple[str, ...], Module] = {
     ("perf", "train"): Module("perf", "Training: steps/s, tokens/s, shares of time, memory."),
     ("perf", "gpu"): Module("perf.gpu", "Large models with random weights on a GPU: steps/s, FLOP/s, memory."),
     ("perf", "benchmarks"): Module("perf.benchmarks", "Benchmarks: answers/s."),
+    ("perf", "serving"): Module(
+        "perf.serving", "A served policy: answers/s and latency, in batches and one at a time."
+    ),
     ("perf", "envs"): Module("perf.environments", "Each environment alone, and what players reach in it."),
 }
 
@@ -258,16 +261,50 @@ def models_list(*, checkpoints: Flag = False, env: str | None = None) -> int:
 
 
 @models.command
-def compare(a: str, b: str, /) -> int:
+def compare(a: str, b: str, /, *, play: int = 0) -> int:
     """Show two versions side by side, and in what their parameters differ.
+
+    With `--play N` both play the same N episodes: the difference with its paired 95% interval, and McNemar's test.
 
     Args:
         a: NAME@champion, NAME/3, or NAME for its candidate.
         b: the other version.
+        play: episodes that both play first, with the same seeds; 0 compares what is recorded.
     """
     from pipelines.commands import models as command  # noqa: PLC0415
 
+    if play:
+        return _print(command.play(a, b, play))
     return _print(command.compare(a, b))
+
+
+@models.command(name="serve")
+def models_serve(
+    model: str = "models/policy",
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 5001,
+    batch_size: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 16,
+    queue: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 64,
+    patience: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 30.0,
+) -> int:
+    """Answer questions over HTTP with a policy: POST /act, with /health, /ready and /metrics.
+
+    With another `--host`, requests need the token of the environment variable VLDAC_SERVE_TOKEN.
+
+    Args:
+        model: models:/NAME@champion, NAME/3, or a policy's directory.
+        host: address to listen on.
+        port: to listen on.
+        batch_size: questions that are answered at once, at most.
+        queue: questions that wait, at most; more are refused with status 503.
+        patience: seconds within which a question's turn must come.
+    """
+    from pipelines.commands import models as command  # noqa: PLC0415
+
+    command.serve(model, host=host, port=port, batch_size=batch_size, queue=queue, patience=patience)
+    return 0
 
 
 @models.command
@@ -370,6 +407,7 @@ def serve(
     mlflow_port: int = 5000,
     devices: Devices = 1,
     only: Literal["servers", "worker"] | None = None,
+    metrics_port: int | None = None,
 ) -> int:
     """Run the Prefect server, the MLflow server and a worker together until Ctrl-C.
 
@@ -382,6 +420,7 @@ def serve(
         mlflow_port: of the MLflow server.
         devices: runs that may use a device at a time.
         only: the two servers, or a worker of servers that PREFECT_API_URL and MLFLOW_TRACKING_URI name.
+        metrics_port: serve metrics of running trainings there, as `vldac metrics` does.
     """
     from pipelines.commands import serve as command  # noqa: PLC0415
 
@@ -393,6 +432,7 @@ def serve(
         devices=devices,
         servers=only != "worker",
         worker=only != "servers",
+        metrics_port=metrics_port,
     )
     command.check(plan)
     command.serve(plan)
@@ -421,6 +461,22 @@ def mlflow(*, port: int | None = None) -> int:
     from pipelines.commands import pages  # noqa: PLC0415
 
     return pages.open_page("mlflow", port)
+
+
+@app.command
+def metrics(*, host: str = "127.0.0.1", port: int = 9400) -> int:
+    """Serve metrics of running trainings to Prometheus.
+
+    Args:
+        host: address to listen on; they tell of runs and free space, and hold no secret.
+        port: to listen on.
+    """
+    from pipelines.commands import pages  # noqa: PLC0415
+    from pipelines.tracking import prometheus  # noqa: PLC0415
+
+    pages.free(port, host, f"vldac metrics --port {port + 1}")
+    prometheus.serve(Path.cwd(), host, port)
+    return 0
 
 
 @app.command
@@ -506,6 +562,33 @@ def doctor() -> int:
         print(f"{verdict:<4}  {name:<9}  {text}", flush=True)
         failed |= verdict == "FAIL"
     return int(failed)
+
+
+@app.command(group=_ABOUT)
+def gc(
+    *,
+    dry_run: Flag = False,
+    older_than: str = "30d",
+    keep_last: int = 1,
+    budget: str | None = None,
+    keep_champions: Flag = False,
+) -> int:
+    """Remove what nothing needs any more: run directories, checkouts, DVC's cache, MLflow's deletions, old flow runs.
+
+    Never removes what a registered version is made of, what a commit or a checkout names, or what a process works in.
+
+    Args:
+        dry_run: only say what would go, how large and old it is, and why nothing needs it.
+        older_than: keep what was of use since then: 12h, 30d, 8w.
+        keep_last: keep the newest of each kind, so many of them.
+        budget: remove the oldest only, until all together take no more than this: 20GB, 500MB.
+        keep_champions: keep the checkpoints and checkouts of versions that an alias names or that were champion.
+    """
+    from pipelines.commands import gc as command  # noqa: PLC0415
+
+    policy = command.policy_of(older_than, keep_last, budget, champions=keep_champions)
+    command.collect(Path.cwd(), policy, dry_run=dry_run, say=lambda line: print(line, flush=True))
+    return 0
 
 
 @app.command(group=_ABOUT)

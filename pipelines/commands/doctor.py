@@ -88,7 +88,9 @@ def _disk(root: Path) -> Finding:
     free = shutil.disk_usage(root).free
     text = f"{free / 2**30:.1f} GiB free in {root}"
     return (
-        Finding("ok", text) if free >= ROOM else Finding("FAIL", f"{text}; a run needs {ROOM >> 30}: free some space")
+        Finding("ok", text)
+        if free >= ROOM
+        else Finding("FAIL", f"{text}; a run needs {ROOM >> 30}: free some space (vldac gc)")
     )
 
 

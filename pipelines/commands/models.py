@@ -6,14 +6,20 @@ What each command takes is declared in `pipelines.commands.cli`; here it returns
 from __future__ import annotations
 
 import json
+import math
+import os
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core import errors
+from pipelines.commands import pages
+from pipelines.core import errors, network
+from pipelines.evaluation import comparison, versions
 from pipelines.stages.repro import call, environment
 from pipelines.tracking import benchmark_scores, exports, hub, lineage, registry, runs
 
@@ -34,6 +40,52 @@ def compare(a: str, b: str) -> list[str]:
     with runs.reachable(Path.cwd()):
         client = runs.client(Path.cwd())
         return _compare([lineage.find(client, text) for text in (a, b)])
+
+
+def play(a: str, b: str, episodes: int) -> list[str]:
+    """Plays two versions on the same episodes, and keeps the result with the second."""
+    root = Path.cwd()
+    first, second = (_version(root, text) for text in (a, b))
+    found = comparison.compare(root, first, second, episodes=episodes, say=lambda line: print(line, flush=True))
+    lines = [
+        f"{version.name}/{version.number}: success {success:.3f}, in {alone} episodes alone"
+        for version, success, alone in (
+            (first, found.first, found.only_first),
+            (second, found.second, found.only_second),
+        )
+    ]
+    return ["", *lines, comparison.verdict(first, second, found)]
+
+
+def serve(model: str, *, host: str, port: int, batch_size: int, queue: int, patience: float) -> None:
+    """Serves a policy over HTTP until Ctrl-C.
+
+    Raises:
+        PipelineError: there is no such policy, the port is taken, or other machines are let in without a token.
+    """
+    import uvicorn  # noqa: PLC0415  # these take seconds
+
+    from pipelines.evaluation import serving  # noqa: PLC0415
+
+    token = os.environ.get(serving.TOKEN) or None
+    if host not in network.LOOPBACK and token is None:
+        raise errors.PipelineError(
+            f"--host {host} lets other machines in, but {serving.TOKEN} is not set; set it, or leave --host out"
+        )
+    pages.free(port, host, f"vldac models serve --port {port + 1}")
+    limits = {"size": batch_size, "capacity": queue, "patience": patience, "token": token}
+    with serving.opened(Path.cwd(), model, **limits) as (name, application):
+        print(f"{name} answers at http://{host}:{port}/act (/health, /ready, /metrics; Ctrl-C stops it)", flush=True)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # after uvicorn, which sends it once more when it is done
+        with suppress(KeyboardInterrupt):
+            uvicorn.run(
+                application,
+                host=host,
+                port=port,
+                log_level="warning",
+                limit_concurrency=2 * queue + 64,  # what waits, what is refused, and whoever looks whether it is alive
+                timeout_graceful_shutdown=math.ceil(patience),
+            )
 
 
 def report(a: str, b: str, out: Path) -> list[str]:
@@ -79,6 +131,11 @@ def trace(version: str) -> list[str]:
     with runs.reachable(Path.cwd()):
         found = lineage.find(runs.client(Path.cwd()), version)
         return [f"{name:<16} {value}" for name, value in lineage.trace(Path.cwd(), found)]
+
+
+def _version(root: Path, text: str) -> versions.Version:
+    found = _found(text)
+    return versions.find(root, found.name, str(found.version))
 
 
 def _found(version: str) -> ModelVersion:

@@ -49,6 +49,7 @@ class Plan:
         devices: runs that may use a device at a time.
         servers: whether the two servers are started here.
         worker: whether a worker is started here.
+        metrics_port: of the metrics of running trainings; None serves none.
     """
 
     root: Path
@@ -58,6 +59,7 @@ class Plan:
     devices: int
     servers: bool = True
     worker: bool = True
+    metrics_port: int | None = None
 
     @property
     def logs(self) -> Path:
@@ -94,6 +96,8 @@ def check(plan: Plan) -> None:
             raise errors.PipelineError(f"{name} names a server elsewhere; unset it, or give --only worker")
         if not plan.servers and not elsewhere:
             raise errors.PipelineError(f"--only worker, but {name} names no server; set it")
+    if plan.metrics_port is not None:
+        pages.free(plan.metrics_port, plan.host, f"--metrics-port {plan.metrics_port + 1}")
     if not plan.servers:
         return
     network.require_loopback()
@@ -126,6 +130,9 @@ def serve(plan: Plan) -> None:
                 _create_deployments(plan)
             if plan.worker and not stop.is_set():
                 running.append(worker(plan))
+                running[-1].start()
+            if plan.metrics_port is not None and not stop.is_set():
+                running.append(metrics(plan))
                 running[-1].start()
             print(ready(plan), flush=True)
             while not stop.wait(_LOOK_SECONDS):
@@ -231,14 +238,22 @@ def worker(plan: Plan) -> Service:
     return _service(plan, "worker", command, env, stop_seconds=15.0, children_first=True)
 
 
+def metrics(plan: Plan) -> Service:
+    """The metrics of the trainings of this checkout."""
+    command = ["vldac", "metrics", "--host", plan.host, "--port", str(plan.metrics_port)]
+    return _service(plan, "metrics", command, client_environment(plan))
+
+
 def _service(plan: Plan, name: str, command: Sequence[str], env: dict[str, str], **how: Any) -> Service:
     return Service(name, [sys.executable, "-m", *command], cwd=plan.root, env=env, logs=plan.logs, **how)
 
 
 def _create_deployments(plan: Plan) -> None:
-    """In a process of its own, since Prefect reads its settings once."""
+    """In a process of its own, since Prefect reads its settings once; says who is notified."""
     command = [sys.executable, "-m", "vldac", "deployments", "--devices", str(plan.devices)]
-    repro.call("vldac deployments", command, cwd=plan.root, env=client_environment(plan))
+    for line in repro.call("vldac deployments", command, cwd=plan.root, env=client_environment(plan)):
+        if line.startswith("notifications "):
+            print(line, flush=True)
 
 
 def ready(plan: Plan) -> str:
@@ -249,5 +264,7 @@ def ready(plan: Plan) -> str:
         lines += [f"MLflow    {plan.mlflow_url}/#/models?{runs.TRAINING_PAGES}  metrics, registered versions"]
     if plan.worker:
         lines.append(f"worker    in {plan.root}; runs on its devices: {plan.devices} at a time")
+    if plan.metrics_port is not None:
+        lines.append(f"metrics   http://{plan.reached_at}:{plan.metrics_port}/metrics  for Prometheus")
     lines += [f"logs      {plan.logs}", "Ctrl-C stops all of it"]
     return "\n".join(lines)

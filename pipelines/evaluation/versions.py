@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ from vldac.config import Config, ConfigError, load, parse
 
 #: Sections of a params file that an evaluation may take from elsewhere; the others belong to the weights.
 EVALUATION_SECTIONS = ("env", "evaluate")
+#: As `vldac evaluate --policies` has them.
+POLICIES = ("random", "base", "trained")
 #: Seconds for which the results of an evaluation stay on disk: a week.
 _KEPT = 7 * 24 * 3600
 
@@ -101,7 +103,9 @@ def champions(root: Path) -> list[Version]:
     return [find(root, name, registry.CHAMPION) for name in names]
 
 
-def evaluate(root: Path, version: Version, config: Config, say: Callable[[str], None]) -> Path:
+def evaluate(
+    root: Path, version: Version, config: Config, say: Callable[[str], None], *, policies: Sequence[str] = POLICIES
+) -> Path:
     """Evaluates a registered version on seeds that training never saw.
 
     Args:
@@ -109,9 +113,11 @@ def evaluate(root: Path, version: Version, config: Config, say: Callable[[str], 
         version: what is evaluated; its files are fetched from MLflow.
         config: of the evaluation: its environment, episodes and temperature.
         say: takes every line that the evaluation prints.
+        policies: that are evaluated; without the base there is nothing to film it beside.
 
     Returns:
-        A new directory below `.local` with summary.json, filmstrip.png and the episodes; it is kept for a week.
+        A new directory below `.local` with summary.json, the episodes and, if all policies were evaluated,
+        filmstrip.png; it is kept for a week.
 
     Raises:
         StageError: the evaluation failed.
@@ -128,8 +134,10 @@ def evaluate(root: Path, version: Version, config: Config, say: Callable[[str], 
             *(sys.executable, "-m", "vldac.evaluation.episodes", "--params", str(params)),
             *("--base", str(directory / "model/base"), "--policy", str(directory / "model/policy")),
             *("--out", str(directory / "summary.json")),
-            *("--episodes-dir", str(directory / "episodes"), "--filmstrip", str(directory / "filmstrip.png")),
+            *("--episodes-dir", str(directory / "episodes"), "--policies", *policies),
         ]
+        if set(policies) == set(POLICIES):
+            command += ["--filmstrip", str(directory / "filmstrip.png")]
         env = extensions.environment(root, config, repro.environment())
         repro.follow(f"evaluation of {version}", command, say, cwd=root, env=env)
     finally:

@@ -31,8 +31,7 @@ def watch(model: str, *, env: str | None, seeds: Sequence[int], beside_base: boo
         PipelineError: there is no such policy, or it cannot be fetched.
     """
     root = Path.cwd()
-    if not benchmarks.registered(model) and not (Path(model) / "vldac.json").is_file():
-        raise PipelineError(f"{model} holds no trained policy; train one with `vldac run`, or name another")
+    require_policy(model)
     with benchmarks.opened(root, model) as subject:
         command = [sys.executable, "-m", "vldac.evaluation.watch", *subject.paths, "--name", subject.name]
         command += ["--episodes", str(episodes), "--out", str(out)]
@@ -41,3 +40,13 @@ def watch(model: str, *, env: str | None, seeds: Sequence[int], beside_base: boo
         command += ["--beside-base"] if beside_base else []
         child = extensions.environment(root, subject.config or Config())
         return subprocess.run(command, env=child, check=False).returncode
+
+
+def require_policy(model: str) -> None:
+    """Checks that a text names a registered version, or a directory with a trained policy.
+
+    Raises:
+        PipelineError: it does not.
+    """
+    if not benchmarks.registered(model) and not (Path(model) / "vldac.json").is_file():
+        raise PipelineError(f"{model} holds no trained policy; train one with `vldac run`, or name another")

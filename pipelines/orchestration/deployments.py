@@ -1,8 +1,9 @@
 """Creates on a Prefect server what this project needs there; a second time it only brings things up to date.
 
 `vldac deployments` does it. That is the work pool with its two queues, one of which takes as many runs at a time as
-there are devices; the automation that marks a run as crashed when it no longer says that it is alive; and the
-deployments of prefect.yaml. `PREFECT_API_URL` names the server.
+there are devices; the automation that marks a run as crashed when it no longer says that it is alive; those that tell
+people of it, through the notification blocks that `VLDAC_NOTIFY` names; and the deployments of prefect.yaml.
+`PREFECT_API_URL` names the server.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.core import errors
+from pipelines.orchestration import notifications
 from pipelines.stages import repro
 from pipelines.tracking import runs
 
@@ -51,36 +54,42 @@ def deploy(devices: int = 1) -> int:
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         raise errors.PipelineError("PREFECT_API_URL names no server; start one with `vldac serve`, or set it")
-    create(Path.cwd(), url, devices)
+    for line in create(Path.cwd(), url, devices):
+        print(line)
     print(f"Prefect at {runs.without_credentials(url)}: work pool {POOL} ({devices} at a time), deployments")
     return 0
 
 
-def create(root: Path, url: str, devices: int) -> None:
-    """Creates pool, queues, automation and deployments.
+def create(root: Path, url: str, devices: int) -> list[str]:
+    """Creates pool, queues, automations and deployments.
 
     Args:
         root: the project, with its prefect.yaml.
         url: of the server's API.
         devices: runs that may use a device at a time.
 
+    Returns:
+        A line for each notification block, of who is told, or of one that is not there.
+
     Raises:
-        PipelineError: the server cannot be used, or refuses.
+        PipelineError: the server cannot be used, or refuses, or VLDAC_NOTIFY cannot be read.
     """
     import httpx  # noqa: PLC0415  # these take seconds to import
     from prefect.exceptions import PrefectException  # noqa: PLC0415
 
+    names = notifications.wanted()
     try:
-        asyncio.run(_create_pool(devices))
+        lines = asyncio.run(_create_pool(devices, names))
     except (httpx.HTTPError, PrefectException, OSError) as error:
         raise errors.PipelineError(
             f"Prefect at {runs.without_credentials(url)} cannot be used: {errors.explain(error)}; is it running, and "
             "is PREFECT_API_AUTH_STRING its password?"
         ) from None
     _deploy(root)
+    return lines
 
 
-async def _create_pool(devices: int) -> None:
+async def _create_pool(devices: int, blocks: Sequence[str]) -> list[str]:
     from prefect.client.orchestration import get_client  # noqa: PLC0415
     from prefect.client.schemas.actions import WorkPoolCreate  # noqa: PLC0415
     from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
@@ -110,6 +119,29 @@ async def _create_pool(devices: int) -> None:
             await client.update_work_queue(queue.id, concurrency_limit=devices)
         for automation in (crash_automation(), never_alive_automation()):
             await _create_automation(client, automation)
+        return await notify(client, blocks)
+
+
+async def notify(client: PrefectClient, names: Sequence[str]) -> list[str]:
+    """Brings the automations that send messages up to date: to these blocks, and none where there are none.
+
+    Returns:
+        A line for each name.
+    """
+    found = {name: await notifications.find(client, name) for name in names}
+    blocks = [block for block in found.values() if block is not None]
+    for automation in notifications.automations(blocks) if blocks else ():
+        await _create_automation(client, automation)
+    for name in () if blocks else notifications.AUTOMATIONS:
+        for old in await client.read_automations_by_name(name):
+            await client.delete_automation(old.id)
+    return [
+        f"notifications go to {name}"
+        if block is not None
+        else f"notifications do not go to {name}: Prefect has no such block; create it on its page Blocks, then type "
+        "`vldac deployments`"
+        for name, block in found.items()
+    ]
 
 
 async def _create_automation(client: PrefectClient, wanted: AutomationCore) -> None:

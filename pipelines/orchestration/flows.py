@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,8 +25,17 @@ from benchmarks.harness.options import Profile as BenchmarkProfile
 from pipelines.core import tables
 from pipelines.core.errors import PipelineError, explain
 from pipelines.core.project import read_json, workspace
-from pipelines.evaluation import versions
-from pipelines.orchestration import artifacts, benchmark_tasks, forms, readable, study_tasks, worker
+from pipelines.evaluation import comparison, versions
+from pipelines.orchestration import (
+    approval,
+    artifacts,
+    benchmark_tasks,
+    forms,
+    notifications,
+    readable,
+    study_tasks,
+    worker,
+)
 from pipelines.orchestration.live import LiveProgress
 from pipelines.stages import base_files, code, worktrees
 from pipelines.stages.repro import StageError, repro, resumable
@@ -121,10 +130,16 @@ def register() -> registry.Registered:
 
 
 @task(task_run_name="promote", persist_result=False)
-def promote() -> registry.Promotion:
-    """See `registry.promote`."""
-    done = registry.promote(Path.cwd(), load("params.yaml"))
-    _log_promotion(done, dry_run=False)
+def promote(*, ask: bool = False) -> registry.Promotion:
+    """See `registry.promote`. Where a person is to be asked, `promote_model` does it: this run would hold a device."""
+    done = registry.promote(Path.cwd(), load("params.yaml"), dry_run=ask)
+    _log_promotion(done, dry_run=ask)
+    if ask and done.decision.promote:
+        with _tolerate_server_errors():
+            text = (
+                f"{done.decision.reason}. Run promote-model/promote with version {done.registered.version} and `ask`."
+            )
+            notifications.say(notifications.ASKED, done.registered.name, f"a candidate: {done.registered.name}", text)
     return done
 
 
@@ -136,6 +151,12 @@ def _log_promotion(done: registry.Promotion, *, dry_run: bool) -> None:
     else:
         what = f"version {done.champion} {'is now' if done.decision.promote else 'is'} @{registry.CHAMPION}"
     get_run_logger().info("promote: %s (%s)", what, done.decision.reason)
+    if done.decision.promote and not dry_run:
+        with _tolerate_server_errors():
+            text = f"{done.registered.name}: {what}. {done.decision.reason}"
+            notifications.say(
+                notifications.PROMOTED, done.registered.name, f"new champion: {done.registered.name}", text
+            )
 
 
 @flow(name="train-pipeline", persist_result=False, validate_parameters=True)
@@ -144,7 +165,9 @@ def train_pipeline(
     presets: list[Preset] = [],  # noqa: B006  # shown in the form, never changed
     overrides: list[Override] = [],  # noqa: B006  # likewise
     steps: Annotated[list[Step], Field(min_length=1)] = list(STEPS),  # noqa: B006  # likewise
+    *,
     force: bool = False,
+    ask: bool = False,
 ) -> Outcome:
     """Runs the pipeline from the environment to promotion; what is up to date is kept.
 
@@ -155,14 +178,15 @@ def train_pipeline(
             checkout of its own and leaves params.yaml and the results of others as they are.
         steps: Steps to take. They run in the order of the default, whatever the order here.
         force: Run the stages among them even if they are up to date.
+        ask: Let no version become champion without a person: promote-model asks.
     """
     _die_with_worker()
     changes = [*presets, *overrides]
     with worktrees.enter(Path.cwd(), params_file or "params.yaml", changes) as root:  # a wrong value stops here
-        return _train(root, steps, force=force)
+        return _train(root, steps, force=force, ask=ask)
 
 
-def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
+def _train(root: Path, steps: list[Step], *, force: bool, ask: bool = False) -> Outcome:
     config, log = load("params.yaml"), get_run_logger()
     section.parse(config.benchmarks)  # wrong options stop here too
     name = f"{config.env.id} {config.train.algorithm} seed {config.seed}"
@@ -184,7 +208,7 @@ def _train(root: Path, steps: list[Step], *, force: bool) -> Outcome:
                 with _tolerate_server_errors():
                     artifacts.name_run(f"{name} v{registered.version}")
             elif step == "promote":
-                promotion = promote() if error is None else None
+                promotion = promote(ask=ask) if error is None else None
             elif step == "benchmark":
                 failed = benchmark_tasks.run_stages(stage, root, config, force=force)
             else:
@@ -280,19 +304,24 @@ def _link(version: versions.Version) -> None:
 
 
 @flow(name="promote-model", persist_result=False, validate_parameters=True)
-def promote_model(model: Model = "", version: Selector = "candidate", dry_run: bool = False) -> registry.Promotion:
+def promote_model(
+    model: Model = "", version: Selector = "candidate", dry_run: bool = False, ask: bool = False
+) -> registry.Promotion:
     """Promotes a version to @champion if it beats the present one beyond doubt; a second run changes nothing.
 
     Args:
         model: Registered model, such as vldac-miniworld-onerooms6fast-v0-qwen2_vl. Empty: the one of params.yaml.
         version: Number of a version, or an alias such as candidate.
         dry_run: Only say what would happen.
+        ask: Wait for a person's yes on the page of this run, where the rule would promote.
     """
     _die_with_worker()
     found = _find_version(model, version)
     with _tolerate_server_errors():
         artifacts.name_run(f"promote {found}")
-    done = registry.promote_version(Path.cwd(), found.name, found.number, dry_run=dry_run)
+    done = registry.promote_version(Path.cwd(), found.name, found.number, dry_run=dry_run or ask)
+    if ask and not dry_run and done.decision.promote:
+        done = _by_answer(found, done)
     _log_promotion(done, dry_run=dry_run)
     with _tolerate_server_errors():
         verdict = "is promoted" if done.decision.promote else "is not promoted"
@@ -300,6 +329,44 @@ def promote_model(model: Model = "", version: Selector = "candidate", dry_run: b
         artifacts.markdown("promotion", f"{found} {verdict}: {done.decision.reason}{mode}", str(found))
         _link(found)
     return done
+
+
+def _by_answer(version: versions.Version, would: registry.Promotion) -> registry.Promotion:
+    """Promotes a version that the rule would promote, if a person says yes."""
+    what = f"{version} would become @{registry.CHAMPION}: {would.decision.reason}"
+    lines = [what, *(comparison.summaries(version.tags))]
+    with _tolerate_server_errors():
+        notifications.say(notifications.ASKED, version.name, f"a yes is wanted: {version}", "\n".join(lines))
+    answer = approval.ask("\n\n".join(lines))
+    by = answer.by.strip() or "a person"
+    registry.record_answer(Path.cwd(), version.name, version.number, f"{'yes' if answer.promote else 'no'}, by {by}")
+    if answer.promote:
+        return registry.promote_version(Path.cwd(), version.name, version.number)
+    return replace(would, decision=registry.Decision(False, f"{by} said no"))
+
+
+@flow(name="compare-models", persist_result=False, validate_parameters=True)
+def compare_models(
+    model: Model = "", first: Selector = "champion", second: Selector = "candidate", episodes: Episodes = 0
+) -> dict[str, str]:
+    """Plays two versions on the same episodes; the difference is kept with the second and shown before it is promoted.
+
+    Args:
+        model: Registered model, such as vldac-miniworld-onerooms6fast-v0-qwen2_vl. Empty: the one of params.yaml.
+        first: Number of a version, or an alias such as champion.
+        second: Number of the other, or an alias such as candidate.
+        episodes: Episodes that both play. 0: as many as the first's parameters say.
+    """
+    _die_with_worker()
+    log, root = get_run_logger(), Path.cwd()
+    a, b = _find_version(model, first), _find_version(model, second)
+    found = comparison.compare(root, a, b, episodes=episodes or None, say=lambda line: log.info("%s", line))
+    row = comparison.row(a, b, found)
+    log.info("%s", comparison.verdict(a, b, found))
+    with _tolerate_server_errors():
+        artifacts.table("compared", [row], comparison.verdict(a, b, found))
+        _link(b)
+    return row
 
 
 @flow(name="nightly", persist_result=False, validate_parameters=True)
@@ -324,6 +391,10 @@ def nightly(episodes: Episodes = 0) -> list[dict[str, str]]:
             continue
         now = registry.Score.of(versions.read_summary(directory)["trained"])
         rows.append(_compare(version, now))
+        if _worse(version, now):
+            with _tolerate_server_errors():
+                text = f"{version}: success {now} tonight, {version.score} when it was registered"
+                notifications.say(notifications.WORSE, version.name, f"worse tonight: {version.name}", text)
         log.info("%s", ", ".join(f"{key} {value}" for key, value in rows[-1].items()))
     with _tolerate_server_errors():
         if rows:
@@ -351,12 +422,17 @@ def study(profile: StudyProfile = "smoke", model: StartingModel = "", jobs: Jobs
     return results
 
 
+def _worse(version: versions.Version, now: registry.Score) -> bool:
+    """Whether a champion does worse than when it was registered, beyond doubt: the 95% intervals do not overlap."""
+    return version.score is not None and now.high < version.score.low
+
+
 def _compare(version: versions.Version, now: registry.Score) -> dict[str, str]:
     """A row of the nightly table."""
     then = version.score
     if then is None:
         verdict = "was never scored"
-    elif now.high < then.low:
+    elif _worse(version, now):
         verdict = "WORSE: the 95% intervals do not overlap"
     elif now.low > then.high:
         verdict = "better: the 95% intervals do not overlap"

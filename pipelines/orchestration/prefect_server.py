@@ -13,95 +13,27 @@ besides its addresses, localhost and the machine's name).
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer, create_app
 from prefect.settings import get_current_settings
 
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+from pipelines.core.guard import HOSTS, Guard, listed
 
 MODULE = "pipelines.orchestration.prefect_server"
-#: Environment variable: names of the server besides those that are known.
-HOSTS = "VLDAC_ALLOWED_HOSTS"
-
-
-class Guard:
-    """An ASGI application that passes on what comes from its own pages or from a program.
-
-    Args:
-        app: what it guards.
-        hosts: names of the server besides addresses and localhost.
-        origins: sites such as https://gpu1.example that may use it besides its own pages.
-    """
-
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
-        self._app = app
-        self._hosts = {"localhost", *(name.lower() for name in hosts)}
-        self._origins = {origin.rstrip("/").lower() for origin in origins} - {"*"}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one connection."""
-        refusal = self._refusal(scope) if scope["type"] in {"http", "websocket"} else None
-        if refusal is None:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()  # its request to connect, which is answered by a refusal
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal})
-        else:
-            headers = [(b"content-type", b"text/plain; charset=utf-8")]
-            await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": refusal.encode()})
-
-    def _refusal(self, scope: Scope) -> str | None:
-        """Why a request is refused, None for one that is not."""
-        hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
-        if len(hosts) != 1 or not self._known(_host(f"//{hosts[0]}")):
-            return f"this server does not go by the name in the header Host; add it to {HOSTS}"
-        allowed = {f"{scheme}://{hosts[0].lower()}" for scheme in ("http", "https")} | self._origins
-        if any(origin.lower() not in allowed for origin in origins):
-            return "another website may not use this server; add it to PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
-        return None
-
-    def _known(self, name: str | None) -> bool:
-        """Whether a name is this server's. An address cannot be pointed elsewhere, a name can."""
-        if name in self._hosts:
-            return True
-        try:
-            ipaddress.ip_address(name or "")
-        except ValueError:
-            return False
-        return True
-
-
-def _values(scope: Scope, header: bytes) -> list[str]:
-    return [value.decode("latin-1").strip() for name, value in scope["headers"] if name.lower() == header]
-
-
-def _host(address: str) -> str | None:
-    """The host of an address in lower case, without its port; None where there is none."""
-    try:
-        return urlsplit(address).hostname
-    except ValueError:
-        return None
-
-
-def _listed(value: str) -> list[str]:
-    return [item.strip() for item in value.split(",") if item.strip()]
 
 
 def guarded_app(*names: str) -> Guard:
     """Prefect's application as its settings say, guarded; `names` are the server's."""
     allowed = get_current_settings().server.api.cors_allowed_origins
-    hosts = [socket.gethostname(), socket.getfqdn(), *names, *_listed(os.environ.get(HOSTS, ""))]
-    return Guard(create_app(final=True), hosts, _listed(allowed))
+    hosts = [socket.gethostname(), socket.getfqdn(), *names, *listed(os.environ.get(HOSTS, ""))]
+    setting = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+    return Guard(create_app(final=True), hosts, listed(allowed), setting=setting)
 
 
 class RunServer(SubprocessASGIServer):

@@ -2,7 +2,8 @@
 
 The checkout is a git worktree below `.local/checkouts`, named after its parameters: whoever asks for the same ones
 again finds their results there, or a checkpoint to resume from. Files that are not committed come along as they are.
-Nothing in it is the only copy: DVC's cache has the weights, MLflow the versions. It may be deleted at any time.
+Nothing in it is the only copy: DVC's cache has the weights, MLflow the versions. It may be deleted at any time when no
+run works in it; a run has a shared lock on the directory.
 """
 
 from __future__ import annotations
@@ -26,6 +27,14 @@ from pipelines.core.project import RECORDED, home, params_file
 from pipelines.stages.repro import NO_GIT, call, environment
 from vldac.config import Config, load
 
+#: Locked by whoever makes, changes or removes a checkout.
+LOCK = ".lock"
+
+
+def directory(root: Path) -> Path:
+    """Where the checkouts of a project lie."""
+    return home(root) / "checkouts"
+
 
 @contextmanager
 def enter(root: Path, params: str = "params.yaml", overrides: Sequence[str] = ()) -> Iterator[Path]:
@@ -48,26 +57,27 @@ def enter(root: Path, params: str = "params.yaml", overrides: Sequence[str] = ()
     if config == load(root / "params.yaml"):
         yield root
         return
-    checkout, before = prepare(root, config), os.environ.get("DVC_ROOT")
-    os.environ["DVC_ROOT"] = str(root)  # as DVC itself says of the directory of a queued experiment
-    try:
-        with chdir(checkout):
+    with prepared(root, config) as checkout, chdir(checkout):
+        before = os.environ.get("DVC_ROOT")
+        os.environ["DVC_ROOT"] = str(root)  # as DVC itself says of the directory of a queued experiment
+        try:
             yield checkout
-    finally:
-        if before is None:
-            del os.environ["DVC_ROOT"]
-        else:
-            os.environ["DVC_ROOT"] = before
+        finally:
+            if before is None:
+                del os.environ["DVC_ROOT"]
+            else:
+                os.environ["DVC_ROOT"] = before
 
 
-def prepare(root: Path, config: Config) -> Path:
-    """Makes the checkout for `config`, or brings the one that is there up to the files of `root`."""
+@contextmanager
+def prepared(root: Path, config: Config) -> Iterator[Path]:
+    """The checkout for `config`, made or brought up to the files of `root`; locked against removal while this lasts."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    checkouts = home(root) / "checkouts"
+    checkouts = directory(root)
     checkouts.mkdir(parents=True, exist_ok=True)
     checkout = checkouts / f"{re.sub('[:/]', '-', config.env.id)}-seed-{config.seed}-{digest}"
-    with (checkouts / ".lock").open("w") as lock:
+    with (checkouts / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         commit = _git(root, "rev-parse", "--verify", "HEAD").strip()
         if not (checkout / ".git").exists():
@@ -77,7 +87,12 @@ def prepare(root: Path, config: Config) -> Path:
         _mirror(root, checkout)
         (checkout / "params.yaml").write_text(text, encoding="utf-8")
         _share_cache(root, checkout)
-    return checkout
+        used = os.open(checkout, os.O_RDONLY)
+        fcntl.flock(used, fcntl.LOCK_SH)
+    try:
+        yield checkout
+    finally:
+        os.close(used)
 
 
 def _mirror(root: Path, checkout: Path) -> None:

@@ -33,6 +33,8 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 HISTORY = "champion.history"
 _REMEMBERED = 50  # champions
 _CARD = "README.md"
+#: Name of the lock of whoever changes the registry; see `runs.lock_file`.
+LOCK = "registry"
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,13 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
         client.create_registered_model(name, description="A vision-language policy trained by VL-DAC.")
 
 
-def promote(root: Path, config: Config) -> Promotion:
+def promote(root: Path, config: Config, *, dry_run: bool = False) -> Promotion:
     """Writes the evaluation's scores on the version of models/policy and lets it become @champion if it is better.
+
+    Args:
+        root: the project.
+        config: of the run.
+        dry_run: write the scores, and only say what would happen.
 
     Raises:
         PipelineError: the evaluation is of other weights, nothing is registered, or MLflow cannot be used.
@@ -163,7 +170,7 @@ def promote(root: Path, config: Config) -> Promotion:
         benchmark_scores.record_present(client, root, version, lock)
         version = client.get_model_version(name, str(version.version))
         client.log_text(version.run_id, model_card.card(version), _CARD)  # now with the scores
-        return _promote(client, name, str(version.version), dry_run=False)
+        return _promote(client, name, str(version.version), dry_run=dry_run)
 
 
 def promote_version(root: Path, name: str, number: str, *, dry_run: bool = False) -> Promotion:
@@ -185,6 +192,12 @@ def promote_version(root: Path, name: str, number: str, *, dry_run: bool = False
                 f"{name} version {number} has no score; run the evaluate and promote steps on its weights"
             )
         return _promote(client, name, number, dry_run=dry_run)
+
+
+def record_answer(root: Path, name: str, number: str, answer: str) -> None:
+    """Keeps with a version what a person said of its promotion."""
+    with _locked(root), runs.reachable(root):
+        runs.client(root).set_model_version_tag(name, number, "promotion.answer", answer)
 
 
 def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool) -> Promotion:
@@ -253,7 +266,7 @@ def _set_champion(client: MlflowClient, name: str, champions: Sequence[str]) -> 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
     """One process of this machine at a time: to look for a version and to make it are two requests."""
-    with runs.lock_file(root, "registry").open("w") as lock:
+    with runs.lock_file(root, LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

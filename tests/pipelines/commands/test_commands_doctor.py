@@ -63,7 +63,7 @@ def test_a_full_disk_and_a_machine_that_cannot_draw_fail(healthy: Path, monkeypa
     error = "Traceback\nenvs.base.SimulatorError: MiniWorld cannot draw: apt-get install libegl1"
     monkeypatch.setattr(doctor, "_child", lambda code, root: subprocess.CompletedProcess([], 1, "", error))
     findings = found(healthy)
-    assert findings["disk"] == Finding("FAIL", f"1.0 GiB free in {healthy}; a run needs 2: free some space")
+    assert findings["disk"] == Finding("FAIL", f"1.0 GiB free in {healthy}; a run needs 2: free some space (vldac gc)")
     assert findings["drawing"] == Finding("FAIL", "MiniWorld cannot draw: apt-get install libegl1")
 
 

@@ -83,10 +83,10 @@ def test_a_wrong_parameter_leaves_no_checkout(project: Path) -> None:
 def test_a_project_without_a_commit_is_told_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("")
     with pytest.raises(PipelineError, match="is not in git; type `git init && git add -A && git commit"):
-        worktrees.prepare(tmp_path, load(tmp_path / "params.yaml"))
+        worktrees.prepared(tmp_path, load(tmp_path / "params.yaml")).__enter__()
     call("git", "init", "-q", str(tmp_path))
     with pytest.raises(PipelineError, match="needs a commit; type `git add -A && git commit"):
-        worktrees.prepare(tmp_path, load(tmp_path / "params.yaml"))
+        worktrees.prepared(tmp_path, load(tmp_path / "params.yaml")).__enter__()
 
 
 @pytest.mark.slow
