@@ -36,6 +36,7 @@ from vldac.early_warnings import early_warnings
 from vldac.episodes import WINDOW, EpisodeStatistics, episode_row, running_since
 from vldac.launch import launch_ranks
 from vldac.learner import Learner
+from vldac.memory import PeakMemory
 from vldac.plan import plan
 from vldac.rollout import Collector, Rollout
 from vldac.run_log import RunLog, claim
@@ -67,6 +68,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     """
     identity = policy.identity(base)
     lock = claim(run_dir, config, identity, runtime)
+    peak = PeakMemory(runtime)
     torch.use_deterministic_algorithms(runtime.device.type == "cpu")
     torch.manual_seed(derive_seed(config.seed, "weights"))  # the adapter and the value head, alike on every rank
     algorithm = algorithms.make(config.train)
@@ -125,21 +127,14 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             }
             if algorithm.whole_episodes:
                 statistics.abandon()
+            noticed = peak.note(row, learner.planned["total_mib"])
             metrics.append([row])
+            stopping = statistics.reached(target) and update < config.updates
             if runtime.is_main:
-                print(progress_line(row, config), flush=True)
-                for warning in early_warnings(row, statistics, config):
-                    print(f"warning: {warning}", flush=True)
+                noticed += [f"warning: {warning}" for warning in early_warnings(row, statistics, config)]
+                print(progress_line(row, config), *noticed, *[_ending(row, config)] * stopping, sep="\n", flush=True)
             if update in config.exported_updates:  # before the checkpoint: what that resumes from has been exported
                 exporter.write(update, exports.directory(run_dir, update))
-            stopping = statistics.reached(target) and update < config.updates
-            if stopping and runtime.is_main:
-                print(
-                    f"the last {WINDOW} episodes have kept a success of {target} over 5 updates: ending at "
-                    f"{row['environment_steps']} of {config.updates * config.steps_per_update} environment steps "
-                    "(train.stop_at)",
-                    flush=True,
-                )
             if update % config.checkpoint.every == 0 or update == config.updates or stopping:
                 checkpoint.save(run_dir / "checkpoints", update, write, keep=config.checkpoint.keep, runtime=runtime)
 
@@ -304,6 +299,13 @@ def progress_line(row: dict[str, Any], config: Config) -> str:
         f"{row['speed/environment_steps_per_s']:.0f} steps/s",
     ]
     return "  ".join(fields)
+
+
+def _ending(row: dict[str, Any], config: Config) -> str:
+    return (
+        f"the last {WINDOW} episodes have kept a success of {config.train.stop_at} over 5 updates: ending at "
+        f"{row['environment_steps']} of {config.updates * config.steps_per_update} environment steps (train.stop_at)"
+    )
 
 
 def _agreed(path: Path | None, runtime: Runtime) -> Path | None:
