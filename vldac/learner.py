@@ -31,6 +31,7 @@ from vldac.distributed import Runtime
 from vldac.health import HealthError
 from vldac.minibatches import equal_passes, micro_batches, minibatches
 from vldac.models.vlm import VLM, Scores
+from vldac.plan import memory
 from vldac.rollout import Rollout, Step
 from vldac.scoring import OldScores, Scorer
 from vldac.utils.seeding import derive_seed
@@ -67,6 +68,10 @@ class Learner:
         # Gloo serves CPU ranks without this kernel, whose compilation needs g++ and most of a minute.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         trained = [p for p in self.vlm.parameters() if p.requires_grad]
+        every = sum(p.numel() for p in self.vlm.parameters())
+        adapter = sum(p.numel() for p in trained) if config.model.lora_rank else 0
+        #: What one rank is planned to take, in MiB by name (`vldac.plan`).
+        self.planned = memory(config, vlm.backbone.config, (every - adapter, adapter))
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=self.vlm,
             optimizer=torch.optim.Adam(trained, lr=config.train.learning_rate),
@@ -260,7 +265,7 @@ class Learner:
         prompts, responses = [step.prompt for step in steps], [step.response.token_ids for step in steps]
         try:
             scores: Scores
-            with self.vlm.recomputing() if self.config.train.gradient_checkpointing else contextlib.nullcontext():
+            with self.vlm.recomputing() if self.planned["gradient_checkpointing"] else contextlib.nullcontext():
                 scores = self.engine(prompts, responses, self.config.rollout.temperature, entropies=True)
         except torch.OutOfMemoryError:
             alone = self.runtime.world_size == 1 or self.config.deepspeed.zero_stage < 2

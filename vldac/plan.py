@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from vldac.config import Config
+from vldac.memory import room
 from vldac.models.registry import adapter_for
 from vldac.models.token_scores import CHUNK
 
@@ -57,9 +58,26 @@ def _memory(config: Config, base: str) -> dict[str, float] | str:
     return memory(config, described)
 
 
-def memory(config: Config, described: Any) -> dict[str, float]:
-    """The memory of one rank, in MiB, for a model of this Hugging Face configuration."""
-    parameters, adapter = _count(config, described)
+def memory(config: Config, described: Any, counts: tuple[int, int] | None = None) -> dict[str, float]:
+    """The memory of one rank, in MiB.
+
+    Args:
+        config: the run.
+        described: the Hugging Face configuration of its model.
+        counts: parameters of the model, and of its adapter, where they are known.
+
+    Returns:
+        Numbers by name, and whether there is "gradient_checkpointing": with `auto`, where the plan would otherwise
+        exceed what this machine has for a rank.
+    """
+    counts, wanted = counts or _count(config, described), config.train.gradient_checkpointing
+    planned = _of_rank(config, described, *counts, checkpointing=wanted is True)
+    if wanted == "auto" and planned["total_mib"] > room(config.deepspeed.ranks // config.deepspeed.nodes):
+        return _of_rank(config, described, *counts, checkpointing=True)
+    return planned
+
+
+def _of_rank(config: Config, described: Any, parameters: int, adapter: int, *, checkpointing: bool) -> dict[str, float]:
     ranks, stage = config.deepspeed.ranks, config.deepspeed.zero_stage
     width = _BYTES[config.model.dtype]
     trained = adapter or parameters
@@ -72,28 +90,31 @@ def memory(config: Config, described: Any) -> dict[str, float]:
         "reference": parameters * width if frozen else 0,  # whole on each rank, at any stage
         "gradients": trained * 4 / (ranks if stage >= 2 else 1),
         "optimizer": 0 if config.deepspeed.offload_optimizer and stage else state,
-        "activations": _activations(config, described),
-        "distributions": 5 * 4 * CHUNK,
+        "activations": _activations(config, described, checkpointing=checkpointing),
+        "distributions": 5 * 4 * min(CHUNK, _response_tokens(config) * described.get_text_config().vocab_size),
     }
     offloaded = state if config.deepspeed.offload_optimizer and stage else 0
     sizes |= {"total": sum(sizes.values()), "host_while_loading": parameters * width + offloaded}
-    return {"parameters": parameters, "trained_parameters": trained} | {
-        f"{name}_mib": round(size / 2**20, 1) for name, size in sizes.items()
-    }
+    counted = {"parameters": parameters, "trained_parameters": trained, "gradient_checkpointing": checkpointing}
+    return counted | {f"{name}_mib": round(size / 2**20, 1) for name, size in sizes.items()}
 
 
-def _activations(config: Config, described: Any) -> float:
+def _response_tokens(config: Config) -> int:
+    return config.train.micro_batch_size * config.rollout.max_new_tokens
+
+
+def _activations(config: Config, described: Any, *, checkpointing: bool) -> float:
     """Bytes that one pass with gradient keeps for its backward pass."""
     text, env, train = described.get_text_config(), config.env, config.train
-    vision = described.vision_config
-    cell = vision.patch_size * getattr(vision, "spatial_merge_size", 1)
+    vision = getattr(described, "vision_config", described)
+    cell = getattr(vision, "patch_size", 14) * getattr(vision, "spatial_merge_size", 1)
     longest = env.frames * math.ceil(env.width / cell) * math.ceil(env.height / cell) + _TEXT
     tokens = train.micro_batch_size * (longest + config.rollout.max_new_tokens)
     if train.token_budget is not None:
         tokens = min(tokens, train.token_budget)
     of_layer = 12 * text.hidden_size + 4 * text.intermediate_size
     numbers = text.num_hidden_layers * of_layer
-    if train.gradient_checkpointing:
+    if checkpointing:
         numbers = text.num_hidden_layers * text.hidden_size + of_layer
     return float(tokens * numbers * _BYTES[config.model.dtype])
 

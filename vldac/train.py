@@ -36,6 +36,7 @@ from vldac.early_warnings import early_warnings
 from vldac.episodes import WINDOW, EpisodeStatistics, episode_row, recent_success, running_since
 from vldac.launch import launch_ranks
 from vldac.learner import Learner
+from vldac.memory import PeakMemory
 from vldac.plan import plan
 from vldac.rollout import Collector, Rollout
 from vldac.run_log import RunLog, claim
@@ -68,6 +69,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     """
     identity = policy.identity(base)
     lock = claim(run_dir, config, identity, runtime)
+    peak = PeakMemory(runtime)
     torch.use_deterministic_algorithms(runtime.device.type == "cpu")
     torch.manual_seed(derive_seed(config.seed, "weights"))  # the adapter and the value head, alike on every rank
     algorithm = algorithms.make(config.train)
@@ -133,9 +135,9 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
                 statistics.abandon()
             history.append(row)
             row["warnings"] = early_warnings(history, statistics, config, max(simulators.episode_lengths))
+            noticed = peak.note(row, learner.planned["total_mib"])
             metrics.append([row])
-            stopping = statistics.reached(target) and update < config.updates
-            report(progress, row, config, stopping=stopping)
+            stopping = report(progress, row, statistics, config, noticed)
             if update in config.exported_updates:  # before the checkpoint: what that resumes from has been exported
                 exporter.write(update, exports.directory(run_dir, update))
             if update % config.checkpoint.every == 0 or update == config.updates or stopping:
@@ -283,18 +285,26 @@ def rollout_metrics(rollout: Rollout, seconds: float, runtime: Runtime) -> dict[
     }
 
 
-def report(progress: Progress, row: Mapping[str, Any], config: Config, *, stopping: bool) -> None:
-    """Shows a person what an update came to."""
+def report(
+    progress: Progress, row: Mapping[str, Any], statistics: EpisodeStatistics, config: Config, noticed: Sequence[str]
+) -> bool:
+    """Shows a person what an update came to, and what else was `noticed`.
+
+    Returns:
+        Whether the run ends before its last update, because it has reached `train.stop_at`.
+    """
     progress.advance(note=f"success {recent_success(row)}")
     progress.log(progress_line(row, config))
-    for warning in row["warnings"]:
-        progress.say(f"warning: {warning}")
+    for line in (*noticed, *(f"warning: {warning}" for warning in row["warnings"])):
+        progress.say(line)
+    stopping = statistics.reached(config.train.stop_at) and row["update"] < config.updates
     if stopping:
         progress.say(
             f"the last {WINDOW} episodes have kept a success of {config.train.stop_at} over 5 updates: ending at "
             f"{row['environment_steps']} of {config.updates * config.steps_per_update} environment steps "
             "(train.stop_at)"
         )
+    return stopping
 
 
 def progress_line(row: Mapping[str, Any], config: Config) -> str:

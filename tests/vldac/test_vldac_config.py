@@ -185,6 +185,7 @@ def changed(value: Any, key: str) -> Any:
         "train.batch_size": 64,
         "train.micro_batch_size": 16,
         "train.token_budget": 4096,
+        "train.gradient_checkpointing": True,
         "train.kl_to": "old",
         "train.old_scores": "computed",
         "train.value_hidden_sizes": (64,),

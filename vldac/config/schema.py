@@ -173,7 +173,7 @@ class TrainConfig(_Section):
     importance_cap: PositiveFloat | None = 2.0
     micro_batch_size: Positive = 32
     token_budget: Positive | None = None
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
     value_warmup: NonNegative = 2
     learning_rate: PositiveFloat = 1e-3
     final_learning_rate: NonNegativeFloat = 3e-4
