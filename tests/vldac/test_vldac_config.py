@@ -178,6 +178,8 @@ def changed(value: Any, key: str) -> Any:
         "env.options": {"solvable_only": True},
         "env.num_envs": 32,
         "model.family": "smolvlm",
+        "model.thinking": False,
+        "model.max_pixels": 4096,
         "rollout.engine": "module:factory",
         "rollout.steps": 32,
         "train.algorithm": "module:Class",

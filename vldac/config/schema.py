@@ -71,6 +71,8 @@ class ModelConfig(_Section):
     base: Annotated[str, Field(min_length=1)] = "tiny"
     revision: str | None = None
     family: str | None = None
+    thinking: bool | None = None
+    max_pixels: Positive | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     lora_rank: NonNegative = 16
     lora_alpha: Positive = 32
