@@ -164,6 +164,16 @@ class Env(gym.Env[Observation, Any], ABC):
     def describe(self) -> str:
         """One short, true sentence about the scene as it is now, for supervised warm starts."""
 
+    @property
+    def instruction(self) -> str:
+        """What is to be done, in the words of the prompt, for a user's own template; "" if it is told only there."""
+        return ""
+
+    @property
+    def state_text(self) -> str:
+        """What the world says in words now, likewise; "" where pictures say all of it."""
+        return ""
+
     def prepare(self, seed: int) -> None:
         """Called some time before `reset`, with the seed that `reset` will be called with.
 

@@ -30,7 +30,7 @@ from envs.base import (
     how_to_install,
 )
 from envs.miniworld.tasks import TASKS as MINIWORLD_TASKS
-from envs.wrappers import FrameWindow, RewardScale, TimeLimit
+from envs.wrappers import FrameWindow, RewardScale, TemplatePrompt, TimeLimit
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def make(
     height: int,
     frames: int = 1,
     prompt: PromptStyle = "full",
+    prompt_template: str | None = None,
     invalid_reward: float | None = None,
     reward_scale: float = 1.0,
     max_steps: int | None = None,
@@ -118,6 +119,7 @@ def make(
         height: of a frame, in pixels.
         frames: K, how many frames an observation holds.
         prompt: "full" or "terse", see `Env`.
+        prompt_template: a prompt with placeholders in place of the environment's own, see `envs.templates`.
         invalid_reward: see `Env`.
         reward_scale: see `RewardScale`.
         max_steps: see `TimeLimit`; None leaves the environment its own limit.
@@ -131,6 +133,7 @@ def make(
         UnknownOptionError: the environment's class has no such option; the message names those that it has.
         MissingSimulatorError: the simulator is not installed; the message names the command that installs it.
         SimulatorError: the simulator cannot run on this machine.
+        TemplateError: the template cannot be used.
     """
     found = spec(env_id)
     env_class = _load(env_id, found)
@@ -143,7 +146,8 @@ def make(
         **found.options,
         **(options or {}),
     )
-    env: gym.Env[Observation, Any] = FrameWindow(unwrapped, frames)
+    window = FrameWindow(unwrapped, frames)
+    env: gym.Env[Observation, Any] = window if prompt_template is None else TemplatePrompt(window, prompt_template)
     if max_steps is not None:
         env = TimeLimit(env, max_steps)
     return env if reward_scale == 1.0 else RewardScale(env, reward_scale)

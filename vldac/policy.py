@@ -25,6 +25,8 @@ from vldac.utils.files import honor_umask, model_digest, write_json
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
+#: Values of `ModelConfig` that say how any model is loaded; arguments of `VLM.from_pretrained`.
+LOADED = frozenset({"family", "thinking", "system_message", "max_pixels"})
 
 
 def write_pointer(directory: Path, base: str, revision: str | None) -> None:
@@ -191,8 +193,7 @@ def load_base(directory: str | Path, config: ModelConfig) -> VLM:
 
 def _how(config: ModelConfig) -> dict[str, Any]:
     """How a model is loaded, whichever it is."""
-    chosen = config.model_dump(include={"family", "thinking", "max_pixels"})
-    return {"dtype": getattr(torch, config.dtype), **chosen}
+    return {"dtype": getattr(torch, config.dtype), **config.model_dump(include=set(LOADED))}
 
 
 def save(directory: Path, vlm: VLM, value_head: Mapping[str, Tensor] | None, description: dict[str, Any]) -> None:

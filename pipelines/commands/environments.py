@@ -20,7 +20,7 @@ from envs.hostile import hostile_answer
 from pipelines.core import extensions
 from pipelines.core.errors import PipelineError
 from vldac import parsing
-from vldac.config import Config, load, parse, presets
+from vldac.config import Config, load, parse, presets, texts
 from vldac.evaluation.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _resolve(env_id: str, options: str, root: Path) -> tuple[str, Mapping[str, A
     folder = presets.folder_of(root / "params.yaml")
     if env_id in presets.names("env", folder) and env_id not in registry.registered():
         section: dict[str, Any] = {presets.KEY: env_id, **({"options": given} if given else {})}
-        env = parse(presets.resolve({"env": section}, frozenset({"env"}), folder)).env
+        env = parse(texts.with_template(presets.resolve({"env": section}, frozenset({"env"}), folder))).env
         return env.id, env.make_options
     return env_id, {"width": 64, "height": 48, "options": given}
 

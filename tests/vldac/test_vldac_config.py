@@ -173,6 +173,8 @@ def changed(value: Any, key: str) -> Any:
         "model.tiny.vision_width": 64,
         "env.id": "GymCards-NumberLine-v0",
         "env.prompt": "full",
+        "env.prompt_template": "{instruction} {actions}",
+        "model.system_message": "be brief",
         "env.invalid_reward": -0.5,
         "env.max_steps": 9,
         "env.options": {"solvable_only": True},

@@ -39,7 +39,7 @@ def load(base: str | Path, policy_dir: Path | None, *, dtype: Dtype | None = Non
     options: dict[str, Any] = {}
     if policy_dir is not None:
         model = described(policy_dir)
-        options = model.model_dump(include={"family", "thinking", "max_pixels"})
+        options = model.model_dump(include=set(policy.LOADED))
         dtype = dtype or model.dtype
         revision = revision or revision_of(base, policy_dir)
     options["dtype"] = getattr(torch, dtype) if dtype else "auto"

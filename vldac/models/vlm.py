@@ -74,12 +74,15 @@ class VLM(nn.Module):
         model: a Hugging Face image-text-to-text model, or a PEFT model around one.
         family: what is particular to the model's family, with its tokenizer and image processor.
         thinking: see `Encoder`.
+        system_message: stands before each observation; None for none, or for what the chat template writes by itself.
     """
 
     #: (V,) bool, the token ids that are never drawn and take no part in log-probabilities.
     forbidden: Tensor
 
-    def __init__(self, model: Any, family: ModelAdapter, thinking: bool | None = None) -> None:
+    def __init__(
+        self, model: Any, family: ModelAdapter, thinking: bool | None = None, system_message: str | None = None
+    ) -> None:
         super().__init__()
         self.model, self.family = model, family
         self.tokenizer = tokenizer = family.tokenizer
@@ -102,6 +105,7 @@ class VLM(nn.Module):
         self.lockstep = False
         #: From conversations to prompts.
         self.encoder = Encoder(tokenizer, self.family, thinking)
+        self._before = () if system_message is None else (Message("system", (system_message,)),)
         # What a released model advises for chats, such as a repetition penalty, `generate` would put between the model
         # and the sampler: the log-probabilities of sampling would no longer be those of learning.
         advised = self.backbone.generation_config
@@ -118,6 +122,7 @@ class VLM(nn.Module):
         dtype: torch.dtype | Literal["auto"] = torch.float32,
         family: str | None = None,
         thinking: bool | None = None,
+        system_message: str | None = None,
         max_pixels: int | None = None,
     ) -> VLM:
         """Loads a Hugging Face directory or hub id.
@@ -128,6 +133,7 @@ class VLM(nn.Module):
             dtype: of the weights; "auto" leaves them as they were saved.
             family: see `vldac.models.registry.adapter_for`; None goes by the model's type.
             thinking: see `Encoder`.
+            system_message: see `VLM`.
             max_pixels: larger pictures are scaled down to it; see `ModelAdapter.limit_pixels`.
 
         Raises:
@@ -165,7 +171,7 @@ class VLM(nn.Module):
                 f"the tokenizer of {base} has {len(tokenizer)} tokens, and the model {rows} rows for them; download "
                 "the model again, with its own tokenizer"
             )
-        vlm = cls(model, adapter(model.config, tokenizer, processor), thinking).eval()
+        vlm = cls(model, adapter(model.config, tokenizer, processor), thinking, system_message).eval()
         vlm.commit = commit
         if max_pixels is not None:
             vlm.family.limit_pixels(1, max_pixels)
@@ -241,7 +247,8 @@ class VLM(nn.Module):
 
     def encode(self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[str]) -> list[Prompt]:
         """Encodes B observations: frames, each (K, H, W, 3) uint8, and prompt texts."""
-        return self.encoder([(Message("user", (*window, text)),) for window, text in zip(frames, prompts, strict=True)])
+        pairs = zip(frames, prompts, strict=True)
+        return self.encoder([(*self._before, Message("user", (*window, text))) for window, text in pairs])
 
     def encode_response(self, text: str) -> Tensor:
         """Token ids (R,) of a written response and its end of turn. For supervised targets only."""

@@ -243,6 +243,13 @@ def test_thinking_that_the_template_has_begun_is_part_of_what_is_read(
     assert vlm.tokenizer.decode(prompt.input_ids).endswith(f"<|im_start|>assistant\n{tail}")
 
 
+def test_a_system_message_stands_before_every_observation(directory: Path, vlm: VLM) -> None:
+    before = VLM.from_pretrained(directory, system_message="be brief <|im_start|>")
+    (found,) = before.encode([picture()[None]], ["go there."])
+    messages = (Message("system", ("be brief <|im_start|>",)), Message("user", (picture(), "go there.")))
+    assert torch.equal(found.input_ids, vlm.encoder([messages])[0].input_ids)
+
+
 @pytest.mark.parametrize("directory", ["internvl"], indirect=True)
 def test_a_switch_that_the_template_does_not_have_is_refused(directory: Path) -> None:
     with pytest.raises(UserError, match=r"has no switch for thinking; leave model\.thinking out"):
