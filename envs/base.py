@@ -93,6 +93,8 @@ def how_to_install(extra: str) -> str:
     Args:
         extra: of pyproject.toml; or "nethack", whose packages no extra can name, because they pin another Gymnasium.
     """
+    if extra == "openenv":  # which moves Pillow, and is therefore part of no other set
+        return "pip install 'openenv>=0.10,<0.11'"
     if (Path(__file__).parents[1] / "Makefile").is_file():
         return "make envs" if extra in {"alfworld", "webshop"} else "make setup"
     if extra == "nethack":

@@ -50,6 +50,8 @@ class EnvSpec:
 
 #: What stands before an id of Gymnasium's.
 GYMNASIUM = "gymnasium:"
+#: What stands before the address of an OpenEnv server.
+OPENENV = "openenv:"
 #: The namespace of the environments in Gymnasium's own registry.
 NAMESPACE = "vldac"
 _GROUP = "vldac.envs"
@@ -113,8 +115,9 @@ def make(
     """Makes an environment that shows its last `frames` frames.
 
     Args:
-        env_id: one of `registered()`; "module:Class" for a `Env` outside this package, in the current directory too; or
-            "gymnasium:ID" for an environment that is registered with Gymnasium (`envs.adapter`).
+        env_id: one of `registered()`; "module:Class" for a `Env` outside this package, in the current directory too;
+            "gymnasium:ID" for an environment that is registered with Gymnasium (`envs.adapter`); or
+            "openenv:http://127.0.0.1:8000" for an OpenEnv server (`envs.openenv`).
         width: of a frame, in pixels.
         height: of a frame, in pixels.
         frames: K, how many frames an observation holds.
@@ -196,6 +199,8 @@ def spec(env_id: str) -> EnvSpec:
     """
     if found := _SPECS.get(env_id) or _installed().get(env_id):
         return found
+    if env_id.startswith(OPENENV):
+        return EnvSpec("envs.openenv.client:OpenEnv", {"url": env_id.removeprefix(OPENENV)}, "openenv")
     if env_id.startswith(GYMNASIUM):
         return EnvSpec("envs.adapter:GymnasiumEnv", {"env_id": env_id.removeprefix(GYMNASIUM)})
     if ":" in env_id:

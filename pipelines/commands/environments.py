@@ -87,7 +87,7 @@ def check(env_id: str, *, episodes: int = 10, seed: int = 0, options: str = "") 
     root = Path.cwd()
     config = load(root / "params.yaml") if (root / "params.yaml").is_file() else Config()
     extensions.make_importable(root, config)
-    name, make_options = _resolve(env_id, options, root)
+    name, make_options = resolve(env_id, options, root)
     try:
         env, twin = (registry.make(name, **make_options) for _ in range(2))
     except (SimulatorError, ValueError) as error:
@@ -101,7 +101,7 @@ def check(env_id: str, *, episodes: int = 10, seed: int = 0, options: str = "") 
         twin.close()
 
 
-def _resolve(env_id: str, options: str, root: Path) -> tuple[str, Mapping[str, Any]]:
+def resolve(env_id: str, options: str, root: Path) -> tuple[str, Mapping[str, Any]]:
     """The id and the options of `envs.registry.make`.
 
     Raises:
