@@ -93,6 +93,8 @@ def how_to_install(extra: str) -> str:
     Args:
         extra: of pyproject.toml; or "nethack", whose packages no extra can name, because they pin another Gymnasium.
     """
+    if extra == "openenv":  # which moves Pillow, and is therefore part of no other set
+        return "pip install 'openenv>=0.10,<0.11'"
     if (Path(__file__).parents[1] / "Makefile").is_file():
         return "make envs" if extra in {"alfworld", "webshop"} else "make setup"
     if extra == "nethack":
@@ -177,6 +179,16 @@ class Env(gym.Env[Observation, Any], ABC):
     @abstractmethod
     def describe(self) -> str:
         """One short, true sentence about the scene as it is now, for supervised warm starts."""
+
+    @property
+    def instruction(self) -> str:
+        """What is to be done, in the words of the prompt, for a user's own template; "" if it is told only there."""
+        return ""
+
+    @property
+    def state_text(self) -> str:
+        """What the world says in words now, likewise; "" where pictures say all of it."""
+        return ""
 
     def marks(self) -> tuple[Mark, ...]:
         """What the newest frame shows, and where: what a small vision tower is taught first (`vldac.dense_labels`).

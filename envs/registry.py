@@ -30,7 +30,7 @@ from envs.base import (
     how_to_install,
 )
 from envs.miniworld.tasks import TASKS as MINIWORLD_TASKS
-from envs.wrappers import ExpertStart, FrameWindow, RewardScale, TimeLimit
+from envs.wrappers import ExpertStart, FrameWindow, RewardScale, TemplatePrompt, TimeLimit
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class EnvSpec:
 
 #: What stands before an id of Gymnasium's.
 GYMNASIUM = "gymnasium:"
+#: What stands before the address of an OpenEnv server.
+OPENENV = "openenv:"
 #: The namespace of the environments in Gymnasium's own registry.
 NAMESPACE = "vldac"
 _GROUP = "vldac.envs"
@@ -119,6 +121,7 @@ def make(
     height: int,
     frames: int = 1,
     prompt: PromptStyle = "full",
+    prompt_template: str | None = None,
     invalid_reward: float | None = None,
     reward_scale: float = 1.0,
     max_steps: int | None = None,
@@ -128,12 +131,14 @@ def make(
     """Makes an environment that shows its last `frames` frames.
 
     Args:
-        env_id: one of `registered()`; "module:Class" for a `Env` outside this package, in the current directory too; or
-            "gymnasium:ID" for an environment that is registered with Gymnasium (`envs.adapter`).
+        env_id: one of `registered()`; "module:Class" for a `Env` outside this package, in the current directory too;
+            "gymnasium:ID" for an environment that is registered with Gymnasium (`envs.adapter`); or
+            "openenv:http://127.0.0.1:8000" for an OpenEnv server (`envs.openenv`).
         width: of a frame, in pixels.
         height: of a frame, in pixels.
         frames: K, how many frames an observation holds.
         prompt: "full" or "terse", see `Env`.
+        prompt_template: a prompt with placeholders in place of the environment's own, see `envs.templates`.
         invalid_reward: see `Env`.
         reward_scale: see `RewardScale`.
         max_steps: see `TimeLimit`; None leaves the environment its own limit.
@@ -148,6 +153,7 @@ def make(
         UnknownOptionError: the environment's class has no such option; the message names those that it has.
         MissingSimulatorError: the simulator is not installed; the message names the command that installs it.
         SimulatorError: the simulator cannot run on this machine.
+        TemplateError: the template cannot be used.
     """
     found = spec(env_id)
     env_class = _load(env_id, found)
@@ -160,8 +166,8 @@ def make(
         **found.options,
         **(options or {}),
     )
-    started = ExpertStart(unwrapped, expert_start) if expert_start else unwrapped
-    env: gym.Env[Observation, Any] = FrameWindow(started, frames)
+    window = FrameWindow(ExpertStart(unwrapped, expert_start) if expert_start else unwrapped, frames)
+    env: gym.Env[Observation, Any] = window if prompt_template is None else TemplatePrompt(window, prompt_template)
     if max_steps is not None:
         env = TimeLimit(env, max_steps)
     return env if reward_scale == 1.0 else RewardScale(env, reward_scale)
@@ -210,6 +216,8 @@ def spec(env_id: str) -> EnvSpec:
     """
     if found := _SPECS.get(env_id) or _installed().get(env_id):
         return found
+    if env_id.startswith(OPENENV):
+        return EnvSpec("envs.openenv.client:OpenEnv", {"url": env_id.removeprefix(OPENENV)}, "openenv")
     if env_id.startswith(GYMNASIUM):
         return EnvSpec("envs.adapter:GymnasiumEnv", {"env_id": env_id.removeprefix(GYMNASIUM)})
     if ":" in env_id:

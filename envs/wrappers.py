@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import string
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.base import Env, Observation, UnsuitableEnvError, held_out, observation_space
+from envs.base import (
+    MAX_PROMPT_CHARACTERS,
+    Env,
+    Observation,
+    UnsuitableEnvError,
+    answer_format,
+    held_out,
+    observation_space,
+)
+from envs.templates import Template, TemplateError, list_actions
 
 
 class FrameWindow(gym.Wrapper[Observation, Any, Observation, Any]):
@@ -51,6 +61,56 @@ class FrameWindow(gym.Wrapper[Observation, Any, Observation, Any]):
 
     def _observation(self, observation: Observation) -> Observation:
         return {"frames": np.stack(self._window), "prompt": observation["prompt"]}
+
+
+class TemplatePrompt(gym.Wrapper[Observation, Any, Observation, Any]):
+    """Shows a prompt that a user wrote in place of the environment's own.
+
+    Args:
+        env: an environment with its window of frames.
+        template: of the prompt, see `envs.templates`.
+
+    Raises:
+        TemplateError: the template cannot be used; from `reset` on, if it asks for what the environment does not tell.
+    """
+
+    def __init__(self, env: FrameWindow, template: str) -> None:
+        super().__init__(env)
+        self._template, self._world = Template(template), env.env
+        frames = env.observation_space["frames"]  # type: ignore[index]  # a Dict in every Env
+        self._frames = str(frames.shape[0])
+        charset = frozenset(string.printable) | frozenset(template)
+        text = gym.spaces.Text(min_length=1, max_length=MAX_PROMPT_CHARACTERS, charset=charset)
+        self.observation_space = cast("gym.Space[Observation]", gym.spaces.Dict({"frames": frames, "prompt": text}))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Starts an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._observation(observation), info
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Takes a step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._observation(observation), float(reward), terminated, truncated, info
+
+    def _observation(self, observation: Observation) -> Observation:
+        world = cast(Env, self._world.unwrapped)
+        if "instruction" in self._template.names and not world.instruction:
+            raise TemplateError(
+                f"{type(world).__name__} tells its instruction in its own prompt only; write {{prompt}} in the prompt "
+                "template, or give the class a property `instruction`"
+            )
+        values = {
+            "instruction": world.instruction,
+            "state": world.state_text,
+            "actions": list_actions(world.action_names),
+            "answer_format": answer_format(),
+            "frames": self._frames,
+            "prompt": observation["prompt"],
+        }
+        return {"frames": observation["frames"], "prompt": self._template.format(values)}
 
 
 class ExpertStart(gym.Wrapper[Observation, Any, Observation, Any]):

@@ -19,7 +19,7 @@ FORBIDDEN = {
     "benchmarks": PIPELINE,
 }
 #: The interface of the simulators; everything else in envs is one of them, or how they are run.
-INTERFACE = {"envs.base", "envs.registry", "envs.vector"}
+INTERFACE = {"envs.base", "envs.registry", "envs.templates", "envs.vector"}
 
 
 def imported(source: str) -> set[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 #: Longer texts are not read at all. A response of 4,096 tokens stays below it.
 MAX_CHARACTERS = 65_536
+#: What models that were trained to think before they answer write around their thoughts.
+THINKING = ("<think>", "</think>")
 _SPACE = " \t\n\r"
 _OPENING = re.compile(r'\{[ \t\n\r]*["}]')
 #: A string, which ends with the text at the latest, or a brace outside of strings.
@@ -21,7 +23,8 @@ class ParsedResponse:
     """A readable answer.
 
     Attributes:
-        thoughts: what the model wrote before it chose, "" if nothing.
+        thoughts: what the model wrote before it chose, "" if nothing: between its marks of thinking, at "thoughts", or
+            both, a line apart.
         action: the action in the model's words; whether it is legal is for the environment to say.
     """
 
@@ -34,9 +37,12 @@ def parse_response(text: str) -> ParsedResponse | None:
 
     An answer is a JSON object (RFC 8259: no NaN, no duplicate keys) with a string or an integer at "action" and, if
     present, a string at "thoughts"; other keys are ignored. Where a text begins with one, apart from white space, that
-    is the answer, whatever follows. The one fallback: where something stands before it, such as a code fence, prose or
-    `<think>...</think>`, the last answer in the text is read, because models try out others before it. An object
-    inside of another one, whole or broken, is never an answer, and neither is what follows one that is broken off.
+    is the answer, whatever follows. The one fallback: where something stands before it, such as a code fence or prose,
+    the last answer in the text is read, because models try out others before it. An object inside of another one, whole
+    or broken, is never an answer, and neither is what follows one that is broken off.
+
+    Where a text begins with `<think>`, all up to `</think>` is thoughts, and what follows is read as above. Each of
+    the two must stand in the text once: who is still thinking has not answered.
 
     Takes time in proportion to the text's length.
 
@@ -84,13 +90,19 @@ def _find(text: str) -> tuple[int, ParsedResponse] | None:
     """The answer of a text, and where its object begins."""
     if len(text) > MAX_CHARACTERS:
         return None
-    first = len(text) - len(text.lstrip(_SPACE))
+    thoughts, position = "", 0
+    if text.lstrip(_SPACE).startswith(THINKING[0]):
+        if any(text.count(mark) != 1 for mark in THINKING):
+            return None
+        before, _, after = text.partition(THINKING[1])
+        thoughts, position = before.lstrip(_SPACE).removeprefix(THINKING[0]).strip(), len(text) - len(after)
+    first = len(text) - len(text[position:].lstrip(_SPACE))
     last = None
     try:
-        for start, value in _objects(text):
+        for start, value in _objects(text, position):
             answer = _answer(value)
             if answer is not None:
-                last = start, answer
+                last = start, replace(answer, thoughts="\n".join(filter(None, (thoughts, answer.thoughts))))
                 if start == first:
                     break
     except RecursionError:  # nesting as deep as the answer is long
@@ -107,10 +119,9 @@ def _answer(value: dict[str, Any]) -> ParsedResponse | None:
     return ParsedResponse(thoughts, action.strip())
 
 
-def _objects(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every object of a text that lies in no other, and where it begins; what is broken is passed over as a whole."""
+def _objects(text: str, position: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every object from a position on that lies in no other, and where it begins; a broken one is passed over whole."""
     decoder = _Decoder()
-    position = 0
     while (opening := _OPENING.search(text, position)) is not None:
         start = opening.start()
         decoder.sound = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
@@ -106,9 +105,8 @@ def _response_tokens(config: Config) -> int:
 def _activations(config: Config, described: Any, *, checkpointing: bool) -> float:
     """Bytes that one pass with gradient keeps for its backward pass."""
     text, env, train = described.get_text_config(), config.env, config.train
-    vision = getattr(described, "vision_config", described)
-    cell = getattr(vision, "patch_size", 14) * getattr(vision, "spatial_merge_size", 1)
-    longest = env.frames * math.ceil(env.width / cell) * math.ceil(env.height / cell) + _TEXT
+    family = adapter_for(described.model_type, config.model.family)
+    longest = env.frames * family.picture_tokens(described, env.height, env.width) + _TEXT
     tokens = train.micro_batch_size * (longest + config.rollout.max_new_tokens)
     if train.token_budget is not None:
         tokens = min(tokens, train.token_budget)

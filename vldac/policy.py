@@ -25,6 +25,8 @@ from vldac.utils.files import honor_umask, model_digest, write_json
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
+#: Values of `ModelConfig` that say how any model is loaded; arguments of `VLM.from_pretrained`.
+LOADED = frozenset({"family", "thinking", "system_message", "max_pixels"})
 
 
 def write_pointer(directory: Path, base: str, revision: str | None) -> None:
@@ -186,7 +188,12 @@ def load_base(directory: str | Path, config: ModelConfig) -> VLM:
     """
     require_unchanged(Path(directory))
     base, revision = resolve(directory)
-    return VLM.from_pretrained(base, revision=revision, dtype=getattr(torch, config.dtype), family=config.family)
+    return VLM.from_pretrained(base, revision=revision, **_how(config))
+
+
+def _how(config: ModelConfig) -> dict[str, Any]:
+    """How a model is loaded, whichever it is."""
+    return {"dtype": getattr(torch, config.dtype), **config.model_dump(include=set(LOADED))}
 
 
 def save(directory: Path, vlm: VLM, value_head: Mapping[str, Tensor] | None, description: dict[str, Any]) -> None:
@@ -226,7 +233,7 @@ def load(directory: str | Path, base: str | Path, config: ModelConfig) -> VLM:
     directory = Path(directory)
     description = describe(directory)
     if not description["adapter"]:
-        return VLM.from_pretrained(directory, dtype=getattr(torch, config.dtype), family=config.family)
+        return VLM.from_pretrained(directory, **_how(config))
     require_own_base(directory, Path(base))
     vlm = load_base(base, config)
     vlm.load_adapter(directory)

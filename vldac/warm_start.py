@@ -108,7 +108,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
     settings = config.warm_start
     examples, held_out = _examples(config)
     tiny_vlm.build(config.model.tiny, corpus(examples), derive_seed(config.seed, "initialisation"), out)
-    vlm = VLM.from_pretrained(out).train()
+    vlm = policy.load_base(out, config.model).train()
     learned: dict[str, float] = {}
     if settings.dense_updates:
         learned = dense_labels.teach(

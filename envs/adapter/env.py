@@ -115,6 +115,16 @@ class GymnasiumEnv(Env):
         """See `Env`."""
         return self._names
 
+    @property
+    def instruction(self) -> str:
+        """See `Env`."""
+        return self._instruction
+
+    @property
+    def state_text(self) -> str:
+        """See `Env`."""
+        return _words(self._seen)
+
     def parse_action(self, text: str) -> int | None:
         """The index of the action that `text` names, ignoring case and spacing, or None."""
         return match_action(text, self._names)
@@ -200,7 +210,7 @@ class GymnasiumEnv(Env):
         return {"frames": self.render()[None], "prompt": self._prompt()}
 
     def _prompt(self) -> str:
-        task, actions = " ".join(filter(None, [self._instruction, _words(self._seen)])), ", ".join(self._names)
+        task, actions = " ".join(filter(None, [self.instruction, self.state_text])), ", ".join(self._names)
         if self.prompt_style == "terse":
             return f"{task} actions: {actions}."
         return (

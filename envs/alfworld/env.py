@@ -203,6 +203,20 @@ class ALFWorld(Env):
             raise RuntimeError("call reset first")
         return self._game, self._known
 
+    @property
+    def instruction(self) -> str:
+        """See `Env`."""
+        game, _ = self._running()
+        return words.task(game.goal) if self.prompt_style == "terse" else words.plain(game.text)
+
+    @property
+    def state_text(self) -> str:
+        """See `Env`."""
+        game, known = self._running()
+        if self.prompt_style == "terse":
+            return words.terse_state(game.goal, known)
+        return words.full_state(self._feedback, known)
+
     def _observation(self) -> Observation:
         game, known = self._running()
         if self.prompt_style == "terse":

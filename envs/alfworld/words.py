@@ -46,21 +46,29 @@ def full_prompt(told: str, feedback: str, known: Knowledge, actions: Sequence[st
     """
     return (
         "You act in a house that is described in text.\n"
-        f"Your task is to: {_plain(told)}.\n"
+        f"Your task is to: {plain(told)}.\n"
         "The images are the latest drawings of the room, oldest first: what has been found so far, where you stand "
         "and what you hold.\n"
-        f"What happened last: {_plain(feedback)}\n"
-        f"You {_position(known)} and hold {known.holding or 'nothing'}.\n"
+        f"{full_state(feedback, known)}\n"
         f"Possible actions: {', '.join(actions)}.\n"
         "Say briefly what you know and what follows from it, then choose one action. "
         f"Answer with one JSON object and nothing else: {answer_format()}"
     )
 
 
+def full_state(feedback: str, known: Knowledge) -> str:
+    """What the game answered last, where one stands and what one holds."""
+    return f"What happened last: {plain(feedback)}\nYou {_position(known)} and hold {known.holding or 'nothing'}."
+
+
 def terse_prompt(goal: Goal, known: Knowledge, actions: Sequence[str]) -> str:
     """The prompt for a small model: the goal, what is here, what is held, where things of the goal are, the actions."""
-    parts = (task(goal), _here(known), _held(goal, known), _found(goal, known), f"actions: {', '.join(actions)}.")
-    return ". ".join(part for part in parts if part)
+    return ". ".join(filter(None, (task(goal), terse_state(goal, known), f"actions: {', '.join(actions)}.")))
+
+
+def terse_state(goal: Goal, known: Knowledge) -> str:
+    """What is here, what is held, where things of the goal are."""
+    return ". ".join(filter(None, (_here(known), _held(goal, known), _found(goal, known))))
 
 
 def describe(goal: Goal, known: Knowledge) -> str:
@@ -129,7 +137,7 @@ def _kind_to_find(goal: Goal, known: Knowledge) -> str:
     return goal.toggle if goal.toggle and held is not None and type_of(held) == goal.object else goal.object
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """One line of ASCII; annotated tasks of official games may hold other characters."""
     return " ".join(text.encode("ascii", "replace").decode().split())
 

@@ -43,10 +43,10 @@ class Game(Env):
         self.observation_space = observation_space(1, height, width)
         actions = ", ".join(self.names)
         if prompt_style == "terse":
-            self._prompt = f"{self.terse_rules} actions: {actions}."
+            self._prompt = f"{self.instruction} actions: {actions}."
         else:
             self._prompt = (
-                f"{self.rules}\nThe images are the latest pictures of the game, oldest first.\n"
+                f"{self.instruction}\nThe images are the latest pictures of the game, oldest first.\n"
                 f"Possible actions: {actions}.\n"
                 "Say briefly what you see and what follows from it, then choose one action. "
                 f"Answer with one JSON object and nothing else: {answer_format()}"
@@ -56,6 +56,11 @@ class Game(Env):
     def action_names(self) -> tuple[str, ...]:
         """See `Env`."""
         return self.names
+
+    @property
+    def instruction(self) -> str:
+        """See `Env`."""
+        return self.terse_rules if self.prompt_style == "terse" else self.rules
 
     def parse_action(self, text: str) -> int | None:
         """The index of the action that `text` names, ignoring case and spacing, or None."""

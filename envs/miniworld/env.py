@@ -25,7 +25,7 @@ from envs.base import (
     observation_space,
     opengl_error,
 )
-from envs.miniworld.tasks import ACTION_NAMES, SIGN_ACTION_NAMES, TASKS, prompt
+from envs.miniworld.tasks import ACTION_NAMES, SIGN_ACTION_NAMES, TASKS, instruction, prompt
 
 pyglet.options["headless"] = True
 
@@ -104,8 +104,14 @@ class MiniWorld(Env):
         names = SIGN_ACTION_NAMES if self.name == "Sign" else ACTION_NAMES
         self._action_names = names[prompt_style][: self.action_space.n]
         shape = ("box", "key")[self._sim._goal] if self.name == "Sign" else ""
-        self._prompt = prompt(prompt_style, TASKS[self.name], self._action_names, shape)
+        self._instruction = instruction(prompt_style, TASKS[self.name], shape)
+        self._prompt = prompt(prompt_style, self._instruction, self._action_names)
         self._frame: NDArray[np.uint8] = np.zeros((height, width, 3), np.uint8)
+
+    @property
+    def instruction(self) -> str:
+        """See `Env`."""
+        return self._instruction
 
     @property
     def action_names(self) -> tuple[str, ...]:

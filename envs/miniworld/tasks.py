@@ -102,20 +102,30 @@ TASKS: dict[str, Task] = {
 }
 
 
-def prompt(style: PromptStyle, task: Task, actions: Sequence[str], shape: str = "") -> str:
-    """The instruction, the accepted actions and, in full style, what the frames are and the answer format.
+def instruction(style: PromptStyle, task: Task, shape: str = "") -> str:
+    """What is to be done.
 
     Args:
         style: "full" or "terse".
         task: the task's words.
-        actions: names of the accepted actions.
         shape: Sign's goal, "box" or "key".
     """
+    return (task.terse if style == "terse" else task.goal).format(shape=shape)
+
+
+def prompt(style: PromptStyle, task: str, actions: Sequence[str]) -> str:
+    """The instruction, the accepted actions and, in full style, what the frames are and the answer format.
+
+    Args:
+        style: "full" or "terse".
+        task: the instruction.
+        actions: names of the accepted actions.
+    """
     if style == "terse":
-        return f"{task.terse.format(shape=shape)} actions: {', '.join(actions)}."
+        return f"{task} actions: {', '.join(actions)}."
     return (
         "You control a robot in a 3D world and see through its camera.\n"
-        f"Your task: {task.goal.format(shape=shape)}\n"
+        f"Your task: {task}\n"
         "The images are the latest camera frames, oldest first; the last one is what you see now.\n"
         f"Possible actions: {', '.join(actions)}.\n"
         "Say briefly what you see and what to do about it, then choose one action. "

@@ -127,18 +127,23 @@ class Pictures(Env):
         """The right option."""
         return self.question.answer
 
+    @property
+    def instruction(self) -> str:
+        """The question."""
+        return self.question.terse if self.prompt_style == "terse" else self.question.text
+
     def _observation(self) -> Observation:
         return {"frames": self.render()[None], "prompt": self._prompt()}
 
     def _prompt(self) -> str:
         question = self.question
         if self.prompt_style == "terse":
-            return f"{question.terse} actions: {', '.join(question.options)}."
+            return f"{self.instruction} actions: {', '.join(question.options)}."
         options = "\n".join(
             f"{letter}. {option}" for letter, option in zip(string.ascii_uppercase, question.options, strict=False)
         )
         return (
-            f"{question.text}\nOptions:\n{options}\n"
+            f"{self.instruction}\nOptions:\n{options}\n"
             "Say briefly what you see and what follows from it, then choose one option. "
             f"Answer with one JSON object and nothing else: {answer_format()}"
         )

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.base import Env, Observation, PromptStyle, held_out, observation_space
+from envs.webshop import prompts
 from envs.webshop.buyer import Buyer, keywords
 from envs.webshop.goals import Goal, split
 from envs.webshop.products import Tagger
-from envs.webshop.prompts import prompt
 from envs.webshop.screens import open_screen
 from envs.webshop.shop import MAX_ACTION_CHARACTERS, State, open_shop, parse
 
@@ -180,6 +180,16 @@ class WebShop(Env):
         at = np.searchsorted(self._train_weights, self.np_random.random() * self._train_weights[-1], side="right")
         return self._train[min(int(at), len(self._train) - 1)]
 
+    @property
+    def instruction(self) -> str:
+        """See `Env`."""
+        return prompts.instruction(self.prompt_style, self.goal)
+
+    @property
+    def state_text(self) -> str:
+        """See `Env`."""
+        return prompts.state_text(self.prompt_style, self.shop, self.state, self.goal)
+
     def _observation(self) -> Observation:
-        text = prompt(self.prompt_style, self.shop, self.state, self.goal, self.action_names)
+        text = prompts.prompt(self.prompt_style, self.shop, self.state, self.goal, self.action_names)
         return {"frames": self.render()[None], "prompt": text}

@@ -33,13 +33,25 @@ def prompt(style: PromptStyle, shop: Shop, state: State, goal: Goal, actions: Se
     Long descriptions, and lists of more options than can be told, are cut with a note of what is left out.
     """
     if style == "terse":
-        view = shorten(_terse_view(shop, state, goal), _MOST_TERSE)
-        return f"want {shorten(wish(goal), _MOST_INSTRUCTION)}. {view}. actions: {_list_actions(actions)}."
+        view = state_text(style, shop, state, goal)
+        return f"want {instruction(style, goal)}. {view}. actions: {_list_actions(actions)}."
     sections = shop.catalogue.sections
     rules = _RULES.format(sections=f"{', '.join(sections)} tell more about the item, " if sections else "")
-    head = f"{rules}\nInstruction: {shorten(printable(goal.instruction), _MOST_INSTRUCTION)}\n"
+    head = f"{rules}\nInstruction: {instruction(style, goal)}\n"
     tail = f"\nPossible actions: {_list_actions(actions)}.\n{_FORMAT}"
-    return head + shorten(_full_view(shop, state, goal), MAX_PROMPT_CHARACTERS - len(head) - len(tail)) + tail
+    return head + state_text(style, shop, state, goal, MAX_PROMPT_CHARACTERS - len(head) - len(tail)) + tail
+
+
+def instruction(style: PromptStyle, goal: Goal) -> str:
+    """What is to be bought."""
+    return shorten(wish(goal) if style == "terse" else printable(goal.instruction), _MOST_INSTRUCTION)
+
+
+def state_text(style: PromptStyle, shop: Shop, state: State, goal: Goal, most: int = MAX_PROMPT_CHARACTERS) -> str:
+    """The page in words, in at most so many characters."""
+    if style == "terse":
+        return shorten(_terse_view(shop, state, goal), min(most, _MOST_TERSE))
+    return shorten(_full_view(shop, state, goal), most)
 
 
 def _list_actions(actions: Sequence[str]) -> str:

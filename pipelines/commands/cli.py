@@ -549,6 +549,21 @@ def check(env_id: str, /, *, episodes: int = 10, seed: int = 0, options: str = "
     return int(failed)
 
 
+@envs.command(name="serve")
+def envs_serve(env_id: str, /, *, port: int = 8000, sessions: int = 8, options: str = "") -> int:
+    """Serve an environment to OpenEnv clients, such as TRL, on 127.0.0.1 until Ctrl-C.
+
+    Args:
+        env_id: such as GymCards-NumberLine-v0, or a preset of section `env`, which has its size and frames too.
+        port: to listen on.
+        sessions: at once, each a process with one simulator.
+        options: `env.options` as YAML.
+    """
+    from pipelines.commands import serve_env as command  # noqa: PLC0415
+
+    return command.serve(env_id, port=port, sessions=sessions, options=options)
+
+
 @app.command(group=_ABOUT)
 def doctor() -> int:
     """Look at what a run needs of this machine: a line each, with a cure for what is missing.

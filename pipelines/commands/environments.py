@@ -20,7 +20,7 @@ from envs.hostile import hostile_answer
 from pipelines.core import extensions
 from pipelines.core.errors import PipelineError
 from vldac import parsing
-from vldac.config import Config, load, parse, presets
+from vldac.config import Config, load, parse, presets, texts
 from vldac.evaluation.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def check(env_id: str, *, episodes: int = 10, seed: int = 0, options: str = "") 
     root = Path.cwd()
     config = load(root / "params.yaml") if (root / "params.yaml").is_file() else Config()
     extensions.make_importable(root, config)
-    name, make_options = _resolve(env_id, options, root)
+    name, make_options = resolve(env_id, options, root)
     try:
         env, twin = (registry.make(name, **make_options) for _ in range(2))
     except (SimulatorError, ValueError) as error:
@@ -101,7 +101,7 @@ def check(env_id: str, *, episodes: int = 10, seed: int = 0, options: str = "") 
         twin.close()
 
 
-def _resolve(env_id: str, options: str, root: Path) -> tuple[str, Mapping[str, Any]]:
+def resolve(env_id: str, options: str, root: Path) -> tuple[str, Mapping[str, Any]]:
     """The id and the options of `envs.registry.make`.
 
     Raises:
@@ -116,7 +116,7 @@ def _resolve(env_id: str, options: str, root: Path) -> tuple[str, Mapping[str, A
     folder = presets.folder_of(root / "params.yaml")
     if env_id in presets.names("env", folder) and env_id not in registry.registered():
         section: dict[str, Any] = {presets.KEY: env_id, **({"options": given} if given else {})}
-        env = parse(presets.resolve({"env": section}, frozenset({"env"}), folder)).env
+        env = parse(texts.with_template(presets.resolve({"env": section}, frozenset({"env"}), folder))).env
         return env.id, env.make_options
     return env_id, {"width": 64, "height": 48, "options": given}
 

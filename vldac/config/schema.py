@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from vldac.algorithms.registry import ALGORITHMS, check_options
 from vldac.config import presets, strict_yaml
 from vldac.config.errors import explain
 from vldac.config.presets import PresetError
 from vldac.config.strict_yaml import YAMLTextError
+from vldac.config.texts import TemplateFileError, with_template
 from vldac.engines.registry import ENGINES
 from vldac.engines.registry import check_options as check_engine_options
 from vldac.utils.errors import UserError
@@ -72,6 +73,9 @@ class ModelConfig(_Section):
     base: Annotated[str, Field(min_length=1)] = "tiny"
     revision: str | None = None
     family: str | None = None
+    thinking: bool | None = None
+    system_message: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    max_pixels: Positive | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     lora_rank: NonNegative = 16
     lora_alpha: Positive = 32
@@ -90,6 +94,8 @@ class EnvConfig(_Section):
     width: Annotated[int, Field(ge=16, le=2048)] = 64
     height: Annotated[int, Field(ge=16, le=2048)] = 48
     prompt: Literal["full", "terse"] = "terse"
+    #: Its text; in a params file, the path of a file that has it (`vldac.config.texts`).
+    prompt_template: str | None = None
     invalid_reward: Annotated[float, Field(allow_inf_nan=False)] | None = None
     num_envs: Positive = 16
     num_workers: Positive = 2
@@ -99,11 +105,30 @@ class EnvConfig(_Section):
     reward_scale: PositiveFloat = 1.0
     options: dict[str, _OptionValue | dict[str, _OptionValue]] = Field(default_factory=dict)
 
+    @field_validator("prompt_template")
+    @classmethod
+    def _template_is_sound(cls, text: str | None) -> str | None:
+        if text is not None:
+            from envs.templates import Template  # noqa: PLC0415  # without one, no simulator need be imported
+
+            Template(text)
+        return text
+
     @property
     def make_options(self) -> dict[str, Any]:
         """Keyword arguments of `envs.registry.make`, which makes one simulator."""
-        names = {"width", "height", "frames", "prompt", "invalid_reward", "max_steps", "reward_scale", "options"}
-        return self.model_dump(include=names | {"expert_start"})
+        names = {
+            "width",
+            "height",
+            "frames",
+            "prompt",
+            "prompt_template",
+            "invalid_reward",
+            "max_steps",
+            "reward_scale",
+            "expert_start",
+        }
+        return self.model_dump(include=names | {"options"})
 
 
 class MixturePart(_Section):
@@ -365,8 +390,8 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
     for override in overrides:
         _apply_override(values, override)
     try:
-        return parse(presets.resolve(values, _SECTIONS, presets.folder_of(path)))
-    except (ConfigError, PresetError) as error:
+        return parse(with_template(presets.resolve(values, _SECTIONS, presets.folder_of(path))))
+    except (ConfigError, PresetError, TemplateFileError) as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -36,20 +36,21 @@ def load(base: str | Path, policy_dir: Path | None, *, dtype: Dtype | None = Non
         UnsupportedFamilyError: the model is of a family that is not supported.
         OutOfDeviceMemoryError: the device's memory is too small for it.
     """
-    family = None
+    options: dict[str, Any] = {}
     if policy_dir is not None:
-        family = described(policy_dir).family
-        dtype = dtype or described(policy_dir).dtype
+        model = described(policy_dir)
+        options = model.model_dump(include=set(policy.LOADED))
+        dtype = dtype or model.dtype
         revision = revision or revision_of(base, policy_dir)
-    kind: torch.dtype | Literal["auto"] = getattr(torch, dtype) if dtype else "auto"
+    options["dtype"] = getattr(torch, dtype) if dtype else "auto"
     if policy_dir is not None and not policy.describe(policy_dir)["adapter"]:
-        vlm = VLM.from_pretrained(policy_dir, dtype=kind, family=family)
+        vlm = VLM.from_pretrained(policy_dir, **options)
     elif Path(base).is_dir():
         policy.require_unchanged(Path(base))
         target, revision = policy.resolve(base)
-        vlm = VLM.from_pretrained(target, revision=revision, dtype=kind, family=family)
+        vlm = VLM.from_pretrained(target, revision=revision, **options)
     else:
-        vlm = _from_hub(str(base), revision, kind, family)
+        vlm = _from_hub(str(base), revision, options)
     if policy_dir is not None and policy.describe(policy_dir)["adapter"]:
         policy.require_own_base(policy_dir, Path(base))
         vlm.load_adapter(policy_dir)
@@ -85,9 +86,9 @@ def revision_of(base: str | Path, policy_dir: Path) -> str | None:
     return model.revision if model.base == str(base) else None
 
 
-def _from_hub(base: str, revision: str | None, dtype: torch.dtype | Literal["auto"], family: str | None) -> VLM:
+def _from_hub(base: str, revision: str | None, options: dict[str, Any]) -> VLM:
     try:
-        return VLM.from_pretrained(base, revision=revision, dtype=dtype, family=family)
+        return VLM.from_pretrained(base, revision=revision, **options)
     except OSError as error:
         raise OSError(f"{base} is no directory, and as a hub id it cannot be loaded: {error}") from error
 

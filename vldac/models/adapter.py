@@ -6,6 +6,7 @@ Everything else in `vldac` treats a vision-language model as: token ids and pict
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from transformers.utils import cached_file
 from vldac.models.cached_decoder import counted
 from vldac.models.conversation import Image
 from vldac.models.prompts import Prompt
+from vldac.parsing import THINKING
 
 _TEMPLATE = "chat_template.json"
 
@@ -71,7 +73,9 @@ class ModelAdapter(ABC):
         image_processor: of the model.
 
     Attributes:
-        image_token: the text of one image placeholder, as the chat template writes it.
+        image_token: the text of one visual token.
+        picture_mark: what the chat template writes for a picture; "" if it is `image_token`, as in most families.
+        marks: tokens of the family's format that not every release of its tokenizer treats as special.
         end_of_turn: the token that ends a response. It is part of the response and of its log-probability.
         lora_targets: regular expression that matches, as a whole, the names of the linear layers that carry a LoRA
             adapter: those of the language model; the vision tower stays as it is.
@@ -82,7 +86,9 @@ class ModelAdapter(ABC):
     pixel_names: ClassVar[frozenset[str]] = frozenset({"pixel_values", "pixel_attention_mask"})
 
     image_token: ClassVar[str]
+    picture_mark: ClassVar[str] = ""
     end_of_turn: ClassVar[str]
+    marks: ClassVar[frozenset[str]] = frozenset()
     lora_targets: ClassVar[str]
 
     def __init__(self, config: Any, tokenizer: Any, image_processor: Any) -> None:
@@ -116,13 +122,27 @@ class ModelAdapter(ABC):
         return AutoImageProcessor.from_pretrained(base, revision=revision, backend="pil", trust_remote_code=False)
 
     @property
-    @abstractmethod
     def forbidden_tokens(self) -> tuple[str, ...]:
         """Tokens of the vocabulary that a response can never hold.
 
         They are the placeholders, which would make the next forward pass look for an image, and the chat format's own
-        marks, `end_of_turn` excepted.
+        marks, `end_of_turn` and those of thinking excepted: `marks`, and whatever the tokenizer treats as special.
         """
+        special = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        present = self.marks & self.tokenizer.get_vocab().keys()
+        return tuple(sorted((special | present) - {self.end_of_turn, *THINKING}))
+
+    @classmethod
+    def picture_tokens(cls, config: Any, height: int, width: int) -> int:
+        """About how many visual tokens a picture of this size has, before the model is loaded.
+
+        Args:
+            config: of the Hugging Face model.
+            height: of the picture, in pixels.
+            width: of the picture, in pixels.
+        """
+        cell = config.vision_config.patch_size * getattr(config.vision_config, "spatial_merge_size", 1)
+        return math.ceil(width / cell) * math.ceil(height / cell)
 
     @abstractmethod
     def limit_pixels(self, smallest: int, largest: int) -> None:

@@ -17,6 +17,13 @@ _AROUND, _GLOBAL = "<fake_token_around_image>", "<global-img>"
 _MOST_ROWS = 6  # the released tokenizers have a mark for each tile of up to 6 x 6
 
 
+def _tile(row: int, column: int) -> str:
+    return f"<row_{row}_col_{column}>"
+
+
+_TILES = [_tile(1 + index // _MOST_ROWS, 1 + index % _MOST_ROWS) for index in range(_MOST_ROWS**2)]
+
+
 class Idefics3Adapter(ModelAdapter):
     """Adapter of Idefics3 and SmolVLM.
 
@@ -26,18 +33,8 @@ class Idefics3Adapter(ModelAdapter):
 
     image_token = "<image>"  # noqa: S105  # a placeholder, not a password
     end_of_turn = "<end_of_utterance>"
+    marks = frozenset({image_token, _AROUND, _GLOBAL, *_TILES})
     lora_targets = r".*text_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-
-    @property
-    def forbidden_tokens(self) -> tuple[str, ...]:
-        """The marks of a picture, and whatever else this tokenizer treats as special.
-
-        The language models differ (Llama 3, SmolLM2), and so do the special tokens that come with them.
-        """
-        numbers = range(1, _MOST_ROWS + 1)
-        marks = {self.image_token, _AROUND, _GLOBAL, *(_tile(row, column) for row in numbers for column in numbers)}
-        special = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
-        return tuple(sorted((marks & self.tokenizer.get_vocab().keys() | special) - {self.end_of_turn}))
 
     def limit_pixels(self, smallest: int, largest: int) -> None:
         """Sets the longest edge that pictures are scaled to: as many whole tiles as `largest` allows, at least one.
@@ -79,7 +76,3 @@ class Idefics3Adapter(ModelAdapter):
         inputs = {name: tensor.to(model.device) for name, tensor in self.pixel_inputs(prompts).items()}
         (pooled,) = self.trunk(model).get_image_features(**inputs, return_dict=True).pooler_output
         return [{"pooled": part.clone()} for part in pooled.split(self.visual_tokens(prompts))]
-
-
-def _tile(row: int, column: int) -> str:
-    return f"<row_{row}_col_{column}>"

@@ -15,12 +15,15 @@ import torch
 from torch import Tensor
 
 from vldac.models.conversation import Message
+from vldac.parsing import THINKING
+from vldac.utils.errors import UserError
 
 if TYPE_CHECKING:  # which imports this module
     from vldac.models.adapter import ModelAdapter, Picture
 
 #: Role and content of a message; None stands for a picture.
 _Turn = tuple[str, tuple[str | None, ...]]
+_SWITCH = "enable_thinking"  # as the templates of Qwen and others call it
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,22 @@ class Encoder:
     Args:
         tokenizer: of the model, with its chat template.
         family: of the model.
+        thinking: whether the chat template lets the model think before it answers; None leaves it to the template.
+
+    Attributes:
+        opening: how each response has begun already, because the chat template writes it: `<think>`, or nothing.
+
+    Raises:
+        UserError: the chat template has no switch for thinking.
     """
 
-    def __init__(self, tokenizer: Any, family: ModelAdapter) -> None:
+    def __init__(self, tokenizer: Any, family: ModelAdapter, thinking: bool | None = None) -> None:
         self.tokenizer, self.family = tokenizer, family
+        if thinking is not None and _SWITCH not in str(tokenizer.chat_template):
+            raise UserError("the chat template of this model has no switch for thinking; leave model.thinking out")
+        self._options = {} if thinking is None else {_SWITCH: thinking}
+        begun = self._text([{"role": "user", "content": [{"type": "text", "text": ""}]}])
+        self.opening = THINKING[0] + begun.rpartition(THINKING[0])[2] if begun.rstrip().endswith(THINKING[0]) else ""
         self._marks = sorted({*tokenizer.all_special_tokens, *family.forbidden_tokens, family.end_of_turn})
         self._encode_text = lru_cache(maxsize=4096)(self._encode_text_uncached)
 
@@ -94,8 +109,7 @@ class Encoder:
             }
             for role, content in turns
         ]
-        template = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        pieces = template.split(self.family.image_token)
+        pieces = self._text(messages).split(self.family.picture_mark or self.family.image_token)
         if len(pieces) != len(placeholders) + 1:
             raise ValueError(f"the chat template of this model drops or adds pictures: {len(pieces) - 1} placeholders")
         expanded = pieces[0] + "".join(
@@ -103,6 +117,12 @@ class Encoder:
         )
         ids = self.tokenizer(expanded, add_special_tokens=False, return_tensors="pt")["input_ids"]
         return ids[0]
+
+    def _text(self, messages: list[dict[str, Any]]) -> str:
+        """A conversation as the chat template writes it, up to where the model answers."""
+        return str(
+            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **self._options)
+        )
 
 
 def _joined(pictures: Sequence[Picture]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: patches of any number, a grid for each picture, three-axis positions."""
+"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5: patches of any number, a grid for each picture, three-axis positions."""
 
 from __future__ import annotations
 
@@ -123,3 +123,12 @@ class QwenVLAdapter(ModelAdapter):
                 known[layout] = F.pad(found, (width - found.shape[-1], 0))
             rows.append(known[layout])
         return torch.cat(rows, dim=1).to(model.device)
+
+
+class Qwen3_5Adapter(QwenVLAdapter):
+    """Adapter of Qwen3.5, most of whose layers have linear attention in place of keys and values."""
+
+    lora_targets = (
+        r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
+        r"|in_proj_qkv|in_proj_z|in_proj_b|in_proj_a|out_proj)"
+    )

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 _QWEN, _IDEFICS = "vldac.models.qwen_vl:QwenVLAdapter", "vldac.models.idefics3:Idefics3Adapter"
 FAMILIES = Registry(
     "family",
-    {"qwen2_vl": _QWEN, "qwen2_5_vl": _QWEN, "qwen3_vl": _QWEN, "idefics3": _IDEFICS, "smolvlm": _IDEFICS},
+    {
+        "qwen2_vl": _QWEN,
+        "qwen2_5_vl": _QWEN,
+        "qwen3_vl": _QWEN,
+        "qwen3_5": "vldac.models.qwen_vl:Qwen3_5Adapter",
+        "idefics3": _IDEFICS,
+        "smolvlm": _IDEFICS,
+        "gemma3": "vldac.models.tiles:Gemma3Adapter",
+        "internvl": "vldac.models.tiles:InternVLAdapter",
+        "llava_onevision": "vldac.models.tiles:LlavaOnevisionAdapter",
+    },
     group="vldac.families",
 )
 

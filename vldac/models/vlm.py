@@ -75,12 +75,16 @@ class VLM(nn.Module):
     Args:
         model: a Hugging Face image-text-to-text model, or a PEFT model around one.
         family: what is particular to the model's family, with its tokenizer and image processor.
+        thinking: see `Encoder`.
+        system_message: stands before each observation; None for none, or for what the chat template writes by itself.
     """
 
     #: (V,) bool, the token ids that are never drawn and take no part in log-probabilities.
     forbidden: Tensor
 
-    def __init__(self, model: Any, family: ModelAdapter) -> None:
+    def __init__(
+        self, model: Any, family: ModelAdapter, thinking: bool | None = None, system_message: str | None = None
+    ) -> None:
         super().__init__()
         self.model, self.family = model, family
         self.tokenizer = tokenizer = family.tokenizer
@@ -102,7 +106,8 @@ class VLM(nn.Module):
         #: (ZeRO stage 3).
         self.lockstep = False
         #: From conversations to prompts.
-        self.encoder = Encoder(tokenizer, self.family)
+        self.encoder = Encoder(tokenizer, self.family, thinking)
+        self._before = () if system_message is None else (Message("system", (system_message,)),)
         # What a released model advises for chats, such as a repetition penalty, `generate` would put between the model
         # and the sampler: the log-probabilities of sampling would no longer be those of learning.
         advised = self.backbone.generation_config
@@ -118,6 +123,9 @@ class VLM(nn.Module):
         revision: str | None = None,
         dtype: torch.dtype | Literal["auto"] = torch.float32,
         family: str | None = None,
+        thinking: bool | None = None,
+        system_message: str | None = None,
+        max_pixels: int | None = None,
     ) -> VLM:
         """Loads a Hugging Face directory or hub id.
 
@@ -126,9 +134,13 @@ class VLM(nn.Module):
             revision: branch, tag or commit of a hub id.
             dtype: of the weights; "auto" leaves them as they were saved.
             family: see `vldac.models.registry.adapter_for`; None goes by the model's type.
+            thinking: see `Encoder`.
+            system_message: see `VLM`.
+            max_pixels: larger pictures are scaled down to it; see `ModelAdapter.limit_pixels`.
 
         Raises:
             OSError: nothing is there, or its files are incomplete.
+            UserError: its chat template has no switch for thinking.
             UnsupportedFamilyError: the model is of a family that is not supported.
             WeightsError: its files are not those of one model.
         """
@@ -161,8 +173,10 @@ class VLM(nn.Module):
                 f"the tokenizer of {base} has {len(tokenizer)} tokens, and the model {rows} rows for them; download "
                 "the model again, with its own tokenizer"
             )
-        vlm = cls(model, adapter(model.config, tokenizer, processor)).eval()
+        vlm = cls(model, adapter(model.config, tokenizer, processor), thinking, system_message).eval()
         vlm.commit = commit
+        if max_pixels is not None:
+            vlm.family.limit_pixels(1, max_pixels)
         return vlm
 
     @property
@@ -261,7 +275,8 @@ class VLM(nn.Module):
 
     def encode(self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[str]) -> list[Prompt]:
         """Encodes B observations: frames, each (K, H, W, 3) uint8, and prompt texts."""
-        return self.encoder([(Message("user", (*window, text)),) for window, text in zip(frames, prompts, strict=True)])
+        pairs = zip(frames, prompts, strict=True)
+        return self.encoder([(*self._before, Message("user", (*window, text))) for window, text in pairs])
 
     def encode_response(self, text: str) -> Tensor:
         """Token ids (R,) of a written response and its end of turn. For supervised targets only."""
@@ -269,8 +284,8 @@ class VLM(nn.Module):
         return torch.tensor([*ids, self.end_id])
 
     def decode(self, token_ids: Tensor) -> str:
-        """The text of a response, without its end of turn."""
-        return str(self.tokenizer.decode(token_ids[token_ids != self.end_id]))
+        """The text of a response, from what the chat template has begun it with, without its end of turn."""
+        return self.encoder.opening + str(self.tokenizer.decode(token_ids[token_ids != self.end_id]))
 
     @torch.no_grad()
     def encode_frames(self, prompts: Sequence[Prompt]) -> list[Prompt]:
