@@ -22,6 +22,11 @@ from vldac.evaluation.watch import load_player
 REPOSITORY = Path(__file__).parents[2]
 WORLD = "GymCards-NumberLine-v0"
 
+#: What reaches beyond the card that it is on.
+BEYOND = """[...document.querySelectorAll("section :is(button, input, textarea, dl, img, .said)")].filter(
+    node => node.getBoundingClientRect().right > node.closest("section").getBoundingClientRect().right - 8
+).map(node => node.outerHTML)"""
+
 pytestmark = pytest.mark.slow
 
 
@@ -101,6 +106,8 @@ def test_a_person_and_a_model_play(page: Page, tiny_policy: Path, tiny_base: Pat
     page.get_by_label("What it is asked").fill("which way? actions: -, +.")
     page.get_by_role("button", name="Only ask").click()
     expect(page.locator("#said-title")).to_have_text("What it answered at step 2")
+    page.get_by_role("button", name="Only ask").press("Enter")  # a key's focus is kept
+    expect(page.get_by_role("button", name="Only ask")).to_be_focused()
     page.get_by_role("button", name="Restore").click()
     assert page.locator("#prompt").input_value().startswith("number line")
 
@@ -125,9 +132,12 @@ def test_a_person_plays_alone_at_any_width(page: Page) -> None:
     expect(status).to_have_text("Your move.")
     page.locator("body").press("1")
     expect(page.locator("#steps li")).to_have_count(1)
-    for width in (390, 1280):
+    page.locator("#model").select_option("models/policy")
+    expect(status).to_have_text("Your move, or the model's.")
+    for width in (360, 390, 820, 1280):
         page.set_viewport_size({"width": width, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(BEYOND) == []
         shown = page.locator("#frame").bounding_box()
         assert shown is not None
         assert 240 <= shown["width"] <= width

@@ -28,6 +28,8 @@ function say(text, kind) {
 /* One thing at a time; what fails is said where it is seen. */
 async function busily(text, work) {
   if (busy) return;
+  const held = document.activeElement, place = [...at("actions").children].indexOf(held);
+  const keys = held?.matches("button:focus-visible");
   busy = true;
   say(text, "busy");
   refresh();
@@ -40,6 +42,8 @@ async function busily(text, work) {
   }
   busy = false;
   refresh();
+  // Who works by keys goes on where she was, though the buttons were off meanwhile, or are new ones.
+  if (keys && document.activeElement === document.body) (place < 0 ? held : at("actions").children[place])?.focus();
 }
 
 function refresh() {
@@ -222,13 +226,15 @@ function fill(select, names, labels) {
 }
 
 async function start() {
-  choices = await call("GET", "choices");
-  fill(at("environment"), choices.environments);
-  fill(at("model"), [...choices.models.map(one => one.name), ALONE],
-    [...choices.models.map(one => one.note ? one.name + " · " + one.note : one.name), "nobody: you play alone"]);
-  at("model").value = choices.model ?? choices.models[0]?.name ?? ALONE;
-  at("environment").value = choices.environment ?? home() ?? "GymCards-NumberLine-v0";
-  await begin();
+  await busily("looking for environments and models", async () => {
+    choices = await call("GET", "choices");
+    fill(at("environment"), choices.environments);
+    fill(at("model"), [...choices.models.map(one => one.name), ALONE],
+      [...choices.models.map(one => one.note ? one.name + " · " + one.note : one.name), "nobody: you play alone"]);
+    at("model").value = choices.model ?? choices.models[0]?.name ?? ALONE;
+    at("environment").value = choices.environment ?? home() ?? "GymCards-NumberLine-v0";
+  });
+  if (choices) await begin();
 }
 const home = () => choices.models.find(one => one.name === at("model").value)?.environment ?? undefined;
 
@@ -254,6 +260,7 @@ at("file").onchange = event => choose(event.target.files[0]);
 at("take").onclick = () => { picture = state.frames.at(-1); at("file-name").textContent = "the frame above"; refresh(); };
 at("question").onsubmit = event => { event.preventDefault(); put(); };
 at("frame").onload = fit;
+at("shown").onload = () => at("shown").classList.toggle("small", at("shown").naturalWidth < 240);
 addEventListener("resize", fit);
 addEventListener("pagehide", () => {
   if (state) fetch("/api/sessions/" + state.session, { method: "DELETE", keepalive: true });
@@ -269,4 +276,4 @@ document.onkeydown = event => {
   event.preventDefault();
   press.click();
 };
-busily("loading", async () => {}).then(start).catch(error => say(error.message, "bad"));
+start();
