@@ -205,8 +205,8 @@ def closing(root: Path, outcome: Outcome) -> str:
         aliases = "@candidate"
         if outcome.promotion is not None and outcome.promotion.champion == outcome.registered.version:
             aliases += " @champion"
-        registered = f"{outcome.registered.name} version {outcome.registered.version} {aliases}"
-        lines.append(_entry("registered", registered))
+        lines.append(_entry("registered", outcome.registered.name))
+        lines.append(_entry("", f"version {outcome.registered.version} {aliases}"))
     if outcome.promotion is not None:
         lines.append(_entry("promotion", outcome.promotion.decision.reason))
     lines.append("")

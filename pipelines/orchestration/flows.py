@@ -213,6 +213,9 @@ def _train(root: Path, steps: list[Step], *, force: bool, ask: bool = False) -> 
                 failed = benchmark_tasks.run_stages(stage, root, config, force=force)
             else:
                 stage(step, force=force)
+            if step == "evaluate" and "benchmark" in steps:  # what follows may take longer than all before
+                found = read_json(Path("metrics/summary.json"))
+                log.info("%s", tables.text(found, warm_started=config.model.base == "tiny"))
         except StageError:
             raise
         except PipelineError as failure:  # the registry is away: what was trained is still worth an evaluation
@@ -229,8 +232,6 @@ def _train(root: Path, steps: list[Step], *, force: bool, ask: bool = False) -> 
             root, config, summary=summary, registered=registered, promotion=promotion, registry_error=error
         )
     if failed:
-        if summary is not None:
-            log.info("%s", tables.text(summary, warm_started=config.model.base == "tiny"))
         raise benchmark_tasks.failure_of(failed)
     return outcome
 

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from vldac import parsing
+from vldac.evaluation.choice import choose
 
 MOST_FRAMES = 9
-_GOOD_LENGTH = range(3, MOST_FRAMES)
+_BEGINNING = 4  # frames of a longer episode that are drawn before its last ones
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Strip:
 
     Attributes:
         title: above its first picture.
-        frames: (H, W, 3) uint8 each; those past `MOST_FRAMES` are counted and not drawn.
+        frames: (H, W, 3) uint8 each; of more than `MOST_FRAMES`, the middle ones are counted and not drawn.
         captions: one a frame, below it.
     """
 
@@ -36,46 +37,57 @@ class Strip:
 def draw_strips(path: Path, heading: str, strips: Sequence[Strip]) -> None:
     """Draws strips below each other into a PNG."""
     columns = min(MOST_FRAMES, max(len(strip.frames) for strip in strips))
-    heights = [1.78 + 0.16 * max(text.count("\n") + 1 for text in strip.captions[:columns]) for strip in strips]
+    shown = [_shown(len(strip.frames)) for strip in strips]
+    heights = [
+        1.78 + 0.16 * max(strip.captions[i].count("\n") + 1 for i in drawn)
+        for strip, drawn in zip(strips, shown, strict=True)
+    ]
     figure = Figure(figsize=(1.75 * columns, sum(heights) + 0.4), layout="constrained")
     figure.suptitle(heading, fontsize=12)
     axes = figure.subplots(len(strips), columns, squeeze=False, height_ratios=heights)
-    for row, strip in zip(axes, strips, strict=True):
+    for row, strip, drawn in zip(axes, strips, shown, strict=True):
         row[0].set_title(" ", fontsize=10)  # holds the height; the title itself is wider than its picture
         title = row[0].text(0, 1.04, strip.title, transform=row[0].transAxes, ha="left", va="bottom", fontsize=10)
         title.set_in_layout(False)
         for axis in row:
             axis.set_axis_off()
-        for axis, frame, caption in zip(row, strip.frames, strip.captions, strict=False):
-            axis.imshow(frame, interpolation="nearest")
-            axis.text(0.5, -0.04, caption, transform=axis.transAxes, ha="center", va="top", fontsize=8)
-        if len(strip.frames) > columns:
-            row[-1].set_title(f"+{len(strip.frames) - columns} more", loc="right", fontsize=8)
+        for axis, i in zip(row, drawn, strict=False):
+            axis.imshow(strip.frames[i], interpolation="nearest")
+            axis.text(0.5, -0.04, strip.captions[i], transform=axis.transAxes, ha="center", va="top", fontsize=8)
+        if left_out := len(strip.frames) - len(drawn):
+            row[_BEGINNING].set_title(f"{left_out} more steps, then", loc="left", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
-def draw(path: Path, title: str, policies: Mapping[str, Sequence[Any]]) -> None:
-    """Draws the same filmed episode for each policy, one row each.
+def _shown(frames: int) -> list[int]:
+    """The frames there is room for: the first ones, and the last ones, with what the episode ended in."""
+    ending = MOST_FRAMES - _BEGINNING
+    return [i for i in range(frames) if frames <= MOST_FRAMES or i < _BEGINNING or i >= frames - ending]
 
-    The episode is the first evaluation seed that the last policy finished in 3 to 8 steps, or the first one at all:
-    long enough to show something, short enough to fit. A longer row is cut and says so.
+
+def draw(path: Path, title: str, policies: Mapping[str, Sequence[Any]]) -> None:
+    """Draws the same filmed episodes for each policy, a row each: the last policy's hardest success, and one failure.
 
     Args:
         path: of the PNG.
         title: name of the environment.
         policies: label to episodes (`vldac.evaluation.episodes.Episode`) with frames.
     """
-    filmed = {label: [e for e in episodes if e.frames] for label, episodes in policies.items()}
-    last = list(filmed.values())[-1]
-    seed = next((e.seed for e in last if e.success and e.length in _GOOD_LENGTH), last[0].seed)
+    filmed = {label: {e.seed: e for e in episodes if e.frames} for label, episodes in policies.items()}
+    *others, last = filmed.values()
+    seeds = [seed for seed in last if all(seed in other for other in others)]
+    chosen = [seeds[i] for i in choose([(last[seed], *(other[seed] for other in others)) for seed in seeds])]
     strips = [
-        Strip(_outcome(label, e), e.frames, [_caption(e, step) for step in range(len(e.frames))])
+        Strip(
+            _outcome(f"seed {seed}, {label}", episodes[seed]),
+            episodes[seed].frames,
+            [_caption(episodes[seed], step) for step in range(len(episodes[seed].frames))],
+        )
+        for seed in chosen
         for label, episodes in filmed.items()
-        for e in episodes
-        if e.seed == seed
     ]
-    draw_strips(path, f"{title}, evaluation seed {seed}", strips)
+    draw_strips(path, title, strips)
 
 
 def _outcome(label: str, episode: Any) -> str:

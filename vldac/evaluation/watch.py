@@ -27,6 +27,7 @@ from vldac import parsing, policy
 from vldac.acting import Actor, Decision
 from vldac.algorithms import registry as algorithms
 from vldac.config import Config, EnvConfig, parse
+from vldac.evaluation.choice import choose
 from vldac.evaluation.model import load as load_model
 from vldac.evaluation.player import Answer, Panel, Show, Token, Turn, animate, page
 from vldac.models.vlm import VLM, Response
@@ -75,6 +76,16 @@ class Episode:
     success: bool
     steps: tuple[Step, ...]
     last_frame: NDArray[np.uint8]
+
+    @property
+    def length(self) -> int:
+        """Environment steps."""
+        return len(self.steps)
+
+    @property
+    def episode_return(self) -> float:
+        """Undiscounted sum of rewards."""
+        return sum(step.reward for step in self.steps)
 
 
 @dataclass(frozen=True)
@@ -188,32 +199,6 @@ class Player:
         return tuple(zip(names, shares, strict=True))
 
 
-def choose(episodes: Sequence[tuple[Episode, ...]]) -> list[int]:
-    """Which seeds to show: the hardest success of the first policy, and one failure.
-
-    The hardest success is one where another policy failed, and of those the longest. The failure is the one with the
-    highest return, one where another policy succeeded before all others.
-
-    Args:
-        episodes: for each seed, the episode of each policy.
-
-    Returns:
-        One or two places in `episodes`, success first.
-    """
-
-    def hardness(index: int) -> tuple[bool, int]:
-        first, *others = episodes[index]
-        return any(not other.success for other in others), len(first.steps)
-
-    def loss(index: int) -> tuple[bool, float]:
-        first, *others = episodes[index]
-        return any(other.success for other in others), sum(step.reward for step in first.steps)
-
-    won = [index for index, (first, *_) in enumerate(episodes) if first.success]
-    lost = [index for index, (first, *_) in enumerate(episodes) if not first.success]
-    return [max(found, key=key) for found, key in ((won, hardness), (lost, loss)) if found]
-
-
 def load_player(base: str, policy_dir: Path, label: str) -> Player:
     """A trained policy and its critic.
 
@@ -273,12 +258,9 @@ def watch(players: Sequence[Player], env_id: str | None, seeds: Sequence[int], c
         for seed in seeds or EVALUATION_SEEDS[:candidates]:
             played.append(tuple(player.play(env, seed) for player in players))
             for player, episode in zip(players, played[-1], strict=True):
-                total = sum(step.reward for step in episode.steps)
                 outcome = "success" if episode.success else "no success"
-                print(
-                    f"seed {seed}  {player.label}  {outcome} after {len(episode.steps)} steps, return {total:.3g}",
-                    flush=True,
-                )
+                came_to = f"{outcome} after {episode.length} steps, return {episode.episode_return:.3g}"
+                print(f"seed {seed}  {player.label}  {came_to}", flush=True)
     finally:
         env.close()
     chosen = [played[index] for index in (range(len(played)) if seeds else choose(played))]

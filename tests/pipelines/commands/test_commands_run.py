@@ -115,4 +115,4 @@ def test_the_end_of_a_run_fits_a_terminal(tmp_path: Path) -> None:
     lines = run.closing(tmp_path, outcome).splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
-    assert "registered      vldac-miniworld-onerooms6fast-v0-qwen2_vl version 12 @candidate" in lines
+    assert "                version 12 @candidate @champion" in lines

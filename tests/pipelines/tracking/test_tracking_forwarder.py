@@ -241,7 +241,7 @@ def test_a_resumed_training_goes_on_in_its_mlflow_run(tmp_path: Path) -> None:
     again = MlflowRun(client, IDENTITY, DETAILS)
     assert again.run_id == first.run_id
     assert again.last_step() == 10
-    again.send([{"environment_steps": 20, "time_s": 2.0, "a/b": 0.75}])
+    again.send([{"environment_steps": 20, "time_s": 2.0, "a/b": 0.75, "warnings": ["no success"]}])
     again.send([{"environment_steps": 20, "time_s": 2.0, "a/b": 0.75}])  # as after a lost reply
     again.finish("FINISHED")
 
@@ -249,6 +249,7 @@ def test_a_resumed_training_goes_on_in_its_mlflow_run(tmp_path: Path) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params == DETAILS.params
     assert run.data.tags[runs.RUN_KEY] == IDENTITY.run_key
+    assert run.data.tags[runs.WARNING] == "no success"
     history = client.get_metric_history(first.run_id, "a/b")
     assert [(m.step, m.value, m.timestamp) for m in history] == [(10, 0.5, 1_001_000), (20, 0.75, 1_002_000)]
     assert MlflowRun(client, RunIdentity("other", "abcd", 0), DETAILS).run_id != first.run_id

@@ -151,7 +151,7 @@ def test_a_card_has_the_scores_and_the_metadata_of_the_hub(version: Any) -> None
     assert "| understanding (short, synthetic) | - | 41.20 ± 2.50 | 100 |" in text
     assert version.tags["content.sha256"] in text
     data = metadata(text)
-    assert {result.metric_type: result.metric_value for result in data.eval_results} == {
+    assert {result.metric_type: result.metric_value for result in data.eval_results or ()} == {
         "success": 0.75,
         "return": 0.5,
         "steps_to_goal": 7.25,

@@ -169,14 +169,33 @@ def filmed(seed: int, length: int, *, success: bool = True, text: str = '{"actio
     return episode(seed, success=success, length=length, replies=[text] * length, frames=frames)
 
 
+def test_a_filmstrip_shows_a_hard_success_and_a_failure_with_their_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[filmstrip.Strip] = []
+    monkeypatch.setattr(filmstrip, "draw_strips", lambda path, heading, strips: drawn.extend(strips))
+    before = [filmed(1, 5), filmed(2, 30, success=False), filmed(3, 30, success=False)]
+    after = [filmed(1, 5), filmed(2, 12), filmed(3, 30, success=False)]
+    filmstrip.draw(tmp_path / "film.png", "Env", {"base model": before, "trained model": after})
+    assert [strip.title for strip in drawn] == [
+        "seed 2, base model: failed after 30 steps",
+        "seed 2, trained model: reached the goal after 12 steps",
+        "seed 3, base model: failed after 30 steps",
+        "seed 3, trained model: failed after 30 steps",
+    ]
+    assert filmstrip._shown(13) == [0, 1, 2, 3, 8, 9, 10, 11, 12]  # the goal is the last one
+    assert filmstrip._shown(9) == list(range(9))
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
         ([filmed(1, 30, success=False, text="not json $x_1$ \\n")], [filmed(1, 5)]),
         ([filmed(1, 1)], [filmed(1, 1)]),
         ([filmed(1, 40, success=False), filmed(2, 3)], [filmed(1, 40, success=False), filmed(2, 3)]),
+        ([filmed(1, 3), filmed(2, 3)], [filmed(2, 3)]),
     ],
-    ids=["a failure and a success", "one step", "the second seed"],
+    ids=["a failure and a success", "one step", "a success and a failure", "an episode that was lost"],
 )
 def test_a_filmstrip_is_a_picture(tmp_path: Path, before: list[Episode], after: list[Episode]) -> None:
     path = tmp_path / "plots" / "film.png"

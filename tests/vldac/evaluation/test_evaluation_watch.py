@@ -15,7 +15,8 @@ from envs.base import EVALUATION_SEEDS
 from envs.registry import make
 from vldac import parsing
 from vldac.evaluation import watch
-from vldac.evaluation.watch import Episode, Player, Step, choose, load_players
+from vldac.evaluation.choice import choose
+from vldac.evaluation.watch import Episode, Player, Step, load_players
 from vldac.parsing import ParsedResponse
 
 
