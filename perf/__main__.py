@@ -2,7 +2,8 @@
 
     vldac perf train [--steps 8] [--base models/base]
 
-Compares N batched simulators with one simulator at a time on the same model, and prints the shares of time.
+Compares N batched simulators with one simulator at a time and with the way in which the released code works, on the
+same model, and prints the shares of time; then what each kind of pass costs beside what the machine can do.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from typing import Any
 
 import torch
 
+from perf import passes
 from vldac import algorithms, policy, warm_start
 from vldac.acting import Actor
 from vldac.config import Config, load
 from vldac.distributed import Runtime, process_group
+from vldac.engines.decoding import cached_decoder
 from vldac.engines.transformers import TransformersEngine
 from vldac.learner import Learner
 from vldac.rollout import Collector
@@ -34,16 +37,22 @@ from vldac.utils.errors import report_errors
 from vldac.utils.libraries import quiet
 
 
-def measure(config: Config, base: Path, updates: int, runtime: Runtime) -> dict[str, Any]:
-    """Collects and learns `updates` times after one unmeasured round; medians, in seconds and per second."""
+def measure(config: Config, base: Path, updates: int, runtime: Runtime, *, released: bool = False) -> dict[str, Any]:
+    """Collects and learns `updates` times after one unmeasured round; medians, in seconds and per second.
+
+    With `released`, responses come from transformers' `generate` and pictures are encoded in every pass.
+    """
     torch.manual_seed(0)
     vlm = policy.load_base(base, config.model)
+    if released:
+        vlm.encode_frames = list  # type: ignore[method-assign,assignment]  # they keep their pixels
     learner = Learner(config, vlm, algorithms.make(config.train), runtime)
     rounds = []
     actor = Actor(
         vlm,
         max_new_tokens=config.rollout.max_new_tokens,
         temperature=config.rollout.temperature,
+        engine=TransformersEngine(vlm, decoders=()) if released else None,
     )
     with make_simulators(config, learner.algorithm.group_size, runtime) as simulators:
         collector = Collector(actor, simulators)
@@ -82,7 +91,8 @@ def generation_seconds(config: Config, base: Path, rounds: int) -> dict[str, flo
     """CPU seconds in which one observation of each simulator is answered, with an adapter on the policy; medians.
 
     Returns:
-        Of the decoder of the model's family, and of transformers' `generate`, each drawing the same tokens.
+        Of the decoder of the model's family, of transformers' forward pass with a cache and LoRA merged, and of
+        transformers' `generate`, each drawing the same tokens.
     """
     vlm = policy.load_base(base, config.model)
     if config.model.lora_rank:
@@ -92,6 +102,7 @@ def generation_seconds(config: Config, base: Path, rounds: int) -> dict[str, flo
     prompts = vlm.encode_frames(vlm.encode([o["frames"] for o in shown], [o["prompt"] for o in shown]))
     engines = {
         "decoder": TransformersEngine(vlm),
+        "cached": TransformersEngine(vlm, decoders=[cached_decoder]),
         "transformers": TransformersEngine(vlm, decoders=()),
     }
     spent: dict[str, list[float]] = {name: [] for name in engines}
@@ -109,13 +120,13 @@ def generation_seconds(config: Config, base: Path, rounds: int) -> dict[str, flo
     return {name: statistics.median(seconds[1:]) for name, seconds in spent.items()}
 
 
-def one_at_a_time(config: Config) -> Config:
-    """The released code's way: one simulator, one step a forward pass, gradients accumulated to the same batch."""
+def one_at_a_time(config: Config, **train: Any) -> Config:
+    """One simulator, one step a forward pass, gradients accumulated to the same batch."""
     values = config.model_dump()
     values["env"] |= {"num_envs": 1, "num_workers": 1}
     values["deepspeed"] |= {"ranks": 1}
     values["rollout"] |= {"steps": config.train.batch_size}
-    values["train"] |= {"micro_batch_size": 1}
+    values["train"] |= {"micro_batch_size": 1, **train}
     return Config.model_validate(values)
 
 
@@ -137,23 +148,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         batched = measure(config, base, options.updates, runtime)
         single = measure(one_at_a_time(config), base, 1, runtime)
+        # After generation, one more pass for the log-probabilities of each response.
+        released = measure(one_at_a_time(config, old_scores="computed"), base, 1, runtime, released=True)
         generation = generation_seconds(config, base, 10)
+        costs = list(passes.table(passes.measure(config, base, options.updates, runtime), config, base, runtime.device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{'':28}{'steps/s':>9}{'tokens/s':>10}{'simulator':>11}{'generation':>12}{'learning':>10}")
     for name, row in (
         (f"{config.env.num_envs} simulators, batched", batched),
         ("1 simulator, one at a time", single),
+        ("as the released code works", released),
     ):
         print(
             f"{name:28}{row['steps_per_s']:9.1f}{row['tokens_per_s']:10.0f}"
             f"{row['simulator']:11.1%}{row['generation']:12.1%}{row['learning']:10.1%}"
         )
-    print(f"batched / one at a time: {batched['steps_per_s'] / single['steps_per_s']:.1f} x")
-    decoder, transformers = generation["decoder"], generation["transformers"]
+    print(
+        f"batched / one at a time: {batched['steps_per_s'] / single['steps_per_s']:.1f} x; batched / as the released "
+        f"code works: {batched['steps_per_s'] / released['steps_per_s']:.1f} x"
+    )
+    decoder, cached, transformers = (generation[name] for name in ("decoder", "cached", "transformers"))
     print(
         f"{config.env.num_envs} responses of at most {config.rollout.max_new_tokens} tokens: {decoder * 1000:.0f} ms "
-        f"of CPU time; by transformers' generate {transformers * 1000:.0f} ms, {transformers / decoder:.1f} x"
+        f"of CPU time; by transformers' generate {transformers * 1000:.0f} ms, {transformers / decoder:.1f} x; by its "
+        f"forward pass in our loop {cached * 1000:.0f} ms, {cached / decoder:.1f} x"
     )
+    print(*costs, sep="\n")
     print(f"peak memory of the learner: {peak:.0f} MiB")
     return 0
 

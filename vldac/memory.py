@@ -52,8 +52,8 @@ class PeakMemory:
         if self.noted or row["train/policy_frozen"]:
             return []
         self.noted = True
-        row |= {"memory/peak_mib": self.runtime.max(self.mib()), "memory/planned_mib": planned}
-        return compared(row["memory/peak_mib"], planned)
+        row |= {"system/peak_memory_mib": self.runtime.max(self.mib()), "system/planned_memory_mib": planned}
+        return compared(row["system/peak_memory_mib"], planned)
 
 
 def compared(peak: float, planned: float) -> list[str]:

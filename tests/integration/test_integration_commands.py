@@ -30,6 +30,9 @@ def test_perf_prints_rates_shares_and_the_ratio(tiny_params_file: Any, tiny_base
         "generation",
         "learning",
         "batched / one at a time",
+        "as the released code works",
+        "MFLOP/step",
+        "scoring",
         "of CPU time; by transformers' generate",
         "peak memory",
     ):

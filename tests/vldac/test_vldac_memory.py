@@ -26,8 +26,8 @@ def test_only_the_first_update_that_trains_the_policy_is_set_beside_the_plan() -
     rows: list[dict[str, float]] = [{"train/policy_frozen": frozen} for frozen in (1.0, 0.0, 0.0)]
     lines = [peak.note(row, 10.0) for row in rows]
     assert [len(each) for each in lines] == [0, 1, 0]
-    assert [row.get("memory/planned_mib") for row in rows] == [None, 10.0, None]
-    assert rows[1]["memory/peak_mib"] >= 0
+    assert [row.get("system/planned_memory_mib") for row in rows] == [None, 10.0, None]
+    assert rows[1]["system/peak_memory_mib"] >= 0
 
 
 @pytest.mark.parametrize(

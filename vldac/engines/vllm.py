@@ -31,6 +31,8 @@ from vldac.utils.processes import stop_group, tie_to_parent
 #: Bytes of an answer: a million tokens and their prompts.
 _MOST = 2**27
 _LOG = "server.log"
+#: Of adapters, which vLLM knows by these sizes.
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 #: What launchers tell a rank, and where this project's packages lie: the server is no rank and has packages of its own.
 _NOT_ITS_OWN = frozenset(
     {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH", "VIRTUAL_ENV"}
@@ -81,10 +83,10 @@ class VLLMEngine:
     exact = False
 
     def __init__(self, vlm: VLM, options: VLLMOptions) -> None:
-        if not isinstance(vlm.model, PeftModel) or vlm.lockstep:
+        if not isinstance(vlm.model, PeftModel) or vlm.lockstep or vlm.model.active_peft_config.r > max(_RANKS):
             raise EngineError(
                 "rollout.engine vllm takes over an adapter after each update, and this run has none that is whole on a "
-                "rank; set model.lora_rank to 1 or more and deepspeed.zero_stage below 3"
+                f"rank of the run; set model.lora_rank from 1 to {max(_RANKS)} and deepspeed.zero_stage below 3"
             )
         self.vlm, self.options = vlm, options
         self.directory = tempfile.TemporaryDirectory(prefix="vldac-vllm-")
@@ -257,7 +259,7 @@ def _engine(vlm: VLM, options: VLLMOptions) -> dict[str, Any]:
         "generation_config": "vllm",  # its own defaults, and nothing of what a released model advises for chats
         "logprobs_mode": "processed_logprobs",  # of what is drawn from, temperature and forbidden tokens included
         "enable_lora": True,
-        "max_lora_rank": next(rank for rank in (8, 16, 32, 64, 128, 256, 320, 512) if rank >= adapter.r),
+        "max_lora_rank": min(rank for rank in _RANKS if rank >= adapter.r),
         "max_model_len": options.max_tokens,
         "gpu_memory_utilization": options.memory_share,
         "enable_mm_embeds": True,
