@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import yaml
 
 from envs import registry
 from envs.vector import VectorEnv, seeds_from, shared_seeds, training_seeds
-from vldac import algorithms, checkpoint, engines, exports, policy
+from vldac import algorithms, checkpoint, engines, exports, policy, trackers
 from vldac.acting import Actor
 from vldac.checkpoint import CheckpointError
 from vldac.config import Config, ConfigError, load
@@ -82,7 +83,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     metrics = RunLog(run_dir / "metrics.jsonl", runtime)
     episode_log = RunLog(run_dir / "episodes.jsonl", runtime)
 
-    with make_simulators(config, algorithm.group_size, runtime) as simulators:
+    with make_simulators(config, algorithm.group_size, runtime) as simulators, ExitStack() as stack:
         collector = Collector(
             actor,
             simulators,
@@ -100,6 +101,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
         update = start(run_dir, config, learner, experience, metrics)
         metrics.truncate(update)
         episode_log.truncate(update)
+        stack.enter_context(trackers.following(metrics, config))
 
         statistics, target = experience.statistics, config.train.stop_at
         while update < config.updates and not statistics.reached(target):
@@ -125,9 +127,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
                 statistics.abandon()
             metrics.append([row])
             if runtime.is_main:
-                print(progress_line(row, config), flush=True)
-                for warning in early_warnings(row, statistics, config):
-                    print(f"warning: {warning}", flush=True)
+                tell(row, statistics, config)
             if update in config.exported_updates:  # before the checkpoint: what that resumes from has been exported
                 exporter.write(update, exports.directory(run_dir, update))
             stopping = statistics.reached(target) and update < config.updates
@@ -145,6 +145,13 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     runtime.barrier()
     if lock is not None:
         lock.close()
+
+
+def tell(row: dict[str, Any], statistics: EpisodeStatistics, config: Config) -> None:
+    """Prints one line about an update, and what looks wrong early in a run."""
+    print(progress_line(row, config), flush=True)
+    for warning in early_warnings(row, statistics, config):
+        print(f"warning: {warning}", flush=True)
 
 
 def start(run_dir: Path, config: Config, learner: Learner, experience: Experience, metrics: RunLog) -> int:
@@ -327,6 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     launched = [f"deepspeed.ranks={os.environ['WORLD_SIZE']}"] if "WORLD_SIZE" in os.environ else []
     config = load(options.params, [*options.set, *launched])
+    trackers.require(config)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if options.dry_run:
         quiet()
