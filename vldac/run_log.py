@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,10 +21,14 @@ class RunLog:
     Args:
         path: of the file.
         runtime: this rank.
+
+    Attributes:
+        followers: get each row too, once it is written.
     """
 
     def __init__(self, path: Path, runtime: Runtime) -> None:
         self.path, self.runtime, self.started = path, runtime, time.time()
+        self.followers: list[Callable[[Mapping[str, Any]], None]] = []
 
     def truncate(self, update: int) -> None:
         """Drops the lines after `update`: they are about to be made again."""
@@ -61,19 +65,22 @@ class RunLog:
             updates += 1
         return updates
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Every line, without its "time_s"; none on other ranks than the first."""
-        if not self.runtime.is_main:
-            return []
-        rows = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-        return [{key: value for key, value in row.items() if key != "time_s"} for row in rows]
-
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
         """Adds lines, with "time_s": seconds of the run so far, interruptions left out."""
         if self.runtime.is_main:
             elapsed = time.time() - self.started
+            timed = [{**row, "time_s": elapsed} for row in rows]
             with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps({**row, "time_s": elapsed}) + "\n" for row in rows)
+                file.writelines(json.dumps(row) + "\n" for row in timed)
+            for row in timed:
+                for follow in self.followers:
+                    follow(row)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row, after `truncate` has left whole ones only; none on other ranks than the first."""
+        if not self.runtime.is_main:
+            return []
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
 
 
 class RunBusyError(UserError):

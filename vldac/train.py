@@ -27,7 +27,7 @@ import yaml
 
 from envs import registry
 from envs.vector import VectorEnv, seeds_from, shared_seeds, training_seeds
-from vldac import algorithms, checkpoint, engines, exports, policy
+from vldac import algorithms, checkpoint, engines, exports, policy, trackers
 from vldac.acting import Actor
 from vldac.checkpoint import CheckpointError
 from vldac.config import Config, ConfigError, load
@@ -84,13 +84,13 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
         stop_at_answer=config.rollout.stop_at_answer,
     )
     exporter = exports.Exporter(learner, config, identity, runtime)
-    metrics = RunLog(run_dir / "metrics.jsonl", runtime)
-    episode_log = RunLog(run_dir / "episodes.jsonl", runtime)
+    metrics, episode_log = (RunLog(run_dir / f"{name}.jsonl", runtime) for name in ("metrics", "episodes"))
 
     with (
         contextlib.closing(engine),
         make_simulators(config, algorithm.group_size, runtime) as simulators,
         Progress("train", config.updates, "updates", shown=runtime.is_main) as progress,
+        contextlib.ExitStack() as stack,
     ):
         collector = Collector(
             actor,
@@ -110,6 +110,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
         progress.begin_at(update)
         metrics.truncate(update)
         episode_log.truncate(update)
+        stack.enter_context(trackers.following(metrics, config))
 
         history, statistics, target = metrics.rows(), experience.statistics, config.train.stop_at
         while update < config.updates and not statistics.reached(target):
@@ -352,6 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     launched = [f"deepspeed.ranks={os.environ['WORLD_SIZE']}"] if "WORLD_SIZE" in os.environ else []
     config = load(options.params, [*options.set, *launched])
+    trackers.require(config)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if options.dry_run:
         quiet()

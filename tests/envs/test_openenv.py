@@ -186,7 +186,12 @@ def test_a_server_of_another_kind_is_shown_in_our_words() -> None:
         answer(observation={"board": "at\x1b the bottom", "png": png(2)}, reward=None),
         answer(observation={"board": "at the top"}, reward=1, done=True),
     ]
-    env._ask = lambda what, *given, **named: (sent.append((what, given, named)), replies.pop(0))[1]  # type: ignore[method-assign]
+
+    def ask(what: str, *given: Any, **named: Any) -> Any:
+        sent.append((what, given, named))
+        return replies.pop(0)
+
+    env._ask = ask  # type: ignore[method-assign]  # in place of the server
     observation, _ = env.reset(seed=1)
     assert observation["prompt"] == (
         "Reach the top.\nat? the bottom\nPossible actions: up, down.\n"

@@ -225,6 +225,7 @@ def test_the_fingerprint_changes_with_whatever_decides_the_weights(key: str, val
     free = (
         "evaluate.",
         "checkpoint.",
+        "tracking.",
         "benchmarks",
         "env.step_deadline",
         "extensions",

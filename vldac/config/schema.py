@@ -245,6 +245,13 @@ class CheckpointConfig(_Section):
     export_every: NonNegative = 0
 
 
+class TrackingConfig(_Section):
+    """What follows a run's metrics beside MLflow (`vldac.trackers`); it decides nothing of the run."""
+
+    tensorboard: bool = False
+    wandb: bool = False
+
+
 class EvaluateConfig(_Section):
     """Episodes on seeds that training never draws."""
 
@@ -264,6 +271,7 @@ class Config(_Section):
     train: TrainConfig = TrainConfig()
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     #: As it is written: the method knows no benchmark, and `benchmarks.harness.section` validates it for the pipeline.
     benchmarks: dict[str, JsonValue] = Field(default_factory=dict)
@@ -323,6 +331,7 @@ class Config(_Section):
                 "evaluate": True,
                 "benchmarks": True,
                 "checkpoint": True,
+                "tracking": True,
                 "extensions": True,
                 "env": {"step_deadline", "num_workers"},
                 "rollout": {"engine_options"},
