@@ -168,7 +168,7 @@ def run(config: Config, out: Path) -> dict[str, float]:
         examples += collect_pictures(config, pictures, derive_seed(config.seed, "pictures"))
         np.random.default_rng(derive_seed(config.seed, "mixture")).shuffle(examples)
     tiny_vlm.build(config.model.tiny, corpus(examples), derive_seed(config.seed, "initialisation"), out)
-    vlm = policy.load_base(out, config.model)
+    vlm = VLM.from_pretrained(out, system_message=config.model.system_message, max_pixels=config.model.max_pixels)
     train(config, vlm.train(), examples, derive_seed(config.seed, "warm start"))
     vlm.eval().model.save_pretrained(out)
     honor_umask(out)
