@@ -108,7 +108,8 @@ def run(config: Config, out: Path) -> dict[str, float]:
     settings = config.warm_start
     examples, held_out = _examples(config)
     tiny_vlm.build(config.model.tiny, corpus(examples), derive_seed(config.seed, "initialisation"), out)
-    vlm = policy.load_base(out, config.model).train()
+    vlm = VLM.from_pretrained(out, system_message=config.model.system_message, max_pixels=config.model.max_pixels)
+    vlm.train()
     learned: dict[str, float] = {}
     if settings.dense_updates:
         learned = dense_labels.teach(

@@ -129,7 +129,7 @@ def test_every_parameter_of_a_stage_is_a_key_of_the_configuration() -> None:
 
 def test_no_parameter_that_decides_the_weights_is_missing_from_training() -> None:
     tracked = {key for stage in ("base", "train") for key in READERS[stage][RESOLVED]}
-    free = {"evaluate", "benchmarks", "checkpoint", "env.step_deadline", "extensions"}
+    free = {"evaluate", "benchmarks", "checkpoint", "env.step_deadline", "extensions", "tracking"}
     for key in _leaves(Config().model_dump()):
         prefixes = {key.rsplit(".", n)[0] for n in range(key.count(".") + 1)}
         assert prefixes & (tracked | free), f"{key} decides the weights, but no stage depends on it"

@@ -228,6 +228,17 @@ def test_a_policy_learns_is_saved_and_loads_back_to_the_same_log_probs(
     assert shown == VISUAL[directory.name]
 
 
+def test_whole_weights_are_saved_with_all_that_loads_them_again(
+    directory: Path, vlm: VLM, tiny_config: Any, tmp_path: Path
+) -> None:
+    config = tiny_config({"model": {"base": str(directory), "lora_rank": 0}})
+    policy.save(tmp_path, vlm, None, {"adapter": False, "config": config.model_dump(mode="json")})
+    loaded = policy.load(tmp_path, directory, config.model)
+    responses = [vlm.encode_response(text) for text in ("x", "y", "z")]
+    expected = log_probs(vlm, vlm.encoder(CONVERSATIONS), responses)
+    assert_close(log_probs(loaded, loaded.encoder(CONVERSATIONS), responses), expected, 0.0)
+
+
 @pytest.mark.parametrize("directory", ["qwen3_5"], indirect=True)
 @pytest.mark.parametrize(("thinking", "opening"), [(None, "<think>\n"), (True, "<think>\n"), (False, "")])
 def test_thinking_that_the_template_has_begun_is_part_of_what_is_read(
