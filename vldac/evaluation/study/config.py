@@ -331,12 +331,12 @@ def hours(runs: Sequence[Cell], study: Study, jobs: int) -> float:
 
 def base_fingerprint(config: Config) -> str:
     """A 16-digit hash of every value that decides a base model."""
-    environment = {"id", "frames", "width", "height", "prompt", "max_steps", "options"}
+    environment = {"id", "frames", "width", "height", "prompt", "prompt_template", "max_steps", "options"}
     deciding = config.model_dump(
         mode="json",
         include={
             "seed": True,
-            "model": {"base", "revision", "tiny"},
+            "model": {"base", "revision", "tiny", "system_message", "max_pixels"},
             "env": {"prompt"} if config.warm_start.mixture else environment,
             "warm_start": True,
             "rollout": {"temperature", "max_new_tokens"},
