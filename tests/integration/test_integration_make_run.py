@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,12 +47,6 @@ def clone(root: Path, params: dict[str, Any]) -> Path:
     call(root, "git", "add", "-A")
     call(root, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "start")
     return root
-
-
-def notebook(path: Path) -> str:
-    """The program that the cells of a notebook are, one after the other."""
-    cells = json.loads(path.read_text())["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
 def test_make_run_trains_registers_and_benchmarks_and_dvc_alone_gives_the_same_weights(
@@ -109,12 +102,6 @@ print("ANSWER", json.dumps(model.predict([json.loads(sys.argv[1])])[0]))
     request = {"image": base64.b64encode(png.getvalue()).decode(), "instruction": "number line."}
     answer = call(root, sys.executable, "-c", check, json.dumps(request)).partition("ANSWER ")[2]
     assert set(json.loads(answer.splitlines()[0])) == {"action", "thoughts", "text"}
-
-    # The notebook runs from its first cell to its last, where a notebook program would start it.
-    environment = {**clean_environment(root), "MPLBACKEND": "Agg"}
-    told = call(root / "docs", sys.executable, "-c", notebook(root / "docs/notebook.ipynb"), env=environment)
-    assert re.search(rf"trained on tiny for {params['env']['id']}: [\d,]+ parameters", told)
-    assert len(re.findall(r": success \d\.\d\d \[.*\] of 20 episodes", told)) == 2
 
     # A second run finds everything done.
     again = call(root, sys.executable, "-m", "vldac", "run")
