@@ -18,9 +18,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from cyclopts import App, CycloptsError, Group, Parameter, validators
+from cyclopts import App, CycloptsError, Group, Parameter
 
 import vldac
+from pipelines.commands.declarations import METHOD, WITHIN, Flag, print_lines
+from pipelines.commands.envs_app import app as envs
+from pipelines.commands.models_app import app as models
 from pipelines.commands.play import play
 
 
@@ -61,14 +64,12 @@ MODULES: dict[tuple[str, ...], Module] = {
 }
 
 _PIPELINE = Group("The pipeline, with DVC, Prefect and MLflow", sort_key=1)
-_METHOD = Group("By themselves, without the pipeline", sort_key=2)
 _ABOUT = Group("Other", sort_key=3)
 
 Passed = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 Params = Annotated[str, Parameter(name="--params")]
 Overrides = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
 Several = Parameter(consume_multiple=True, negative=())
-Flag = Annotated[bool, Parameter(negative=())]
 Devices = Annotated[int, Parameter(name="--devices")]
 
 app = App(
@@ -83,11 +84,8 @@ app = App(
 )
 for _flag in ("--help", "--version"):
     app[_flag].group = _ABOUT
-models = App(name="models", help="The registered models: list, compare, promote, roll back, fetch, push, pull.")
-envs = App(name="envs", help="The environments: list, check, and what prepares or shows them.", group=_METHOD)
-perf = App(name="perf", help="Measure speed (in a checkout).", group=_METHOD)
+perf = App(name="perf", help="Measure speed (in a checkout).", group=METHOD, group_commands=WITHIN)
 for _group in (models, envs, perf):
-    _group.group_commands = Group("Commands")
     app.command(_group)
 
 
@@ -138,7 +136,7 @@ def _module_command(name: str, module: Module) -> App:
         help_flags=[],
         version_flags=[],
         end_of_options_delimiter="",
-        group=_METHOD,
+        group=METHOD,
     )
 
     @command.default
@@ -163,11 +161,6 @@ def _need_perf() -> None:
 for _words, _module in MODULES.items():
     _parent = {"envs": envs, "perf": perf}.get(_words[0], app)
     _parent.command(_module_command(_words[-1], _module))
-
-
-def _print(lines: Iterable[str]) -> int:
-    print("\n".join(lines))
-    return 0
 
 
 @app.command
@@ -245,158 +238,6 @@ def watch(
 
 
 app.command(play)
-
-
-@models.command(name="list")
-def models_list(*, checkpoints: Flag = False, env: str | None = None) -> int:
-    """List versions with their aliases and scores.
-
-    Args:
-        checkpoints: list every logged policy instead, the best first.
-        env: only those of this environment, such as MiniWorld-Hallway-v0.
-    """
-    from pipelines.commands import models as command  # noqa: PLC0415
-
-    return _print(command.list_versions(env, checkpoints=checkpoints))
-
-
-@models.command
-def compare(a: str, b: str, /, *, play: int = 0) -> int:
-    """Show two versions side by side, and in what their parameters differ.
-
-    With `--play N` both play the same N episodes: the difference with its paired 95% interval, and McNemar's test.
-
-    Args:
-        a: NAME@champion, NAME/3, or NAME for its candidate.
-        b: the other version.
-        play: episodes that both play first, with the same seeds; 0 compares what is recorded.
-    """
-    from pipelines.commands import models as command  # noqa: PLC0415
-
-    if play:
-        return _print(command.play(a, b, play))
-    return _print(command.compare(a, b))
-
-
-@models.command(name="serve")
-def models_serve(
-    model: str = "models/policy",
-    /,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 5001,
-    batch_size: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 16,
-    queue: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 64,
-    patience: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 30.0,
-) -> int:
-    """Answer questions over HTTP with a policy: POST /act, with /health, /ready and /metrics.
-
-    With another `--host`, requests need the token of the environment variable VLDAC_SERVE_TOKEN.
-
-    Args:
-        model: models:/NAME@champion, NAME/3, or a policy's directory.
-        host: address to listen on.
-        port: to listen on.
-        batch_size: questions that are answered at once, at most.
-        queue: questions that wait, at most; more are refused with status 503.
-        patience: seconds within which a question's turn must come.
-    """
-    from pipelines.commands import models as command  # noqa: PLC0415
-
-    command.serve(model, host=host, port=port, batch_size=batch_size, queue=queue, patience=patience)
-    return 0
-
-
-@models.command
-def report(a: str, b: str, /, *, out: Path = Path("report")) -> int:
-    """Draw a page with the benchmarks of two versions side by side.
-
-    Args:
-        a: NAME@champion, NAME/3, or NAME for its candidate.
-        b: the other version.
-        out: directory of the page.
-    """
-    from pipelines.commands import models as command  # noqa: PLC0415
-
-    return _print(command.report(a, b, out))
-
-
-@models.command
-def promote(version: str, /, *, dry_run: Flag = False) -> int:
-    """Make a version the champion, if the rule says so.
-
-    Args:
-        version: NAME@candidate or NAME/3.
-        dry_run: only say what would happen.
-    """
-    from pipelines.commands import models as command  # noqa: PLC0415
-
-    return _print(command.promote(version, dry_run=dry_run))
-
-
-@models.command
-def rollback(name: str, /, *, reason: str) -> int:
-    """Make the champion before the present one champion again.
-
-    Args:
-        name: of the registered model.
-        reason: kept with the version that stops being champion.
-    """
-    from pipelines.commands import models as command  # noqa: PLC0415
-
-    return _print(command.rollback(name, reason))
-
-
-@models.command
-def fetch(version: str, directory: Path, /) -> int:
-    """Download a version, verified.
-
-    Args:
-        version: such as models:/NAME@champion.
-        directory: takes policy, base and params.yaml; must not exist.
-    """
-    from pipelines.commands import models as command  # noqa: PLC0415
-
-    return _print(command.fetch(version, directory))
-
-
-@models.command
-def push(version: str, target: str, /, *, public: Flag = False) -> int:
-    """Write a version, with its model card, to a folder or to a repository of Hugging Face's hub.
-
-    Args:
-        version: such as models:/NAME@champion.
-        target: a folder that does not exist, or hf://OWNER/NAME.
-        public: let everybody see a repository that is made; without, it is private.
-    """
-    from pipelines.commands import models as command  # noqa: PLC0415
-
-    return _print(command.push(version, target, public=public))
-
-
-@models.command
-def pull(source: str, directory: Path, /) -> int:
-    """Bring a version that was pushed, verified.
-
-    Args:
-        source: a folder that push wrote, or hf://OWNER/NAME, which may end in @REVISION.
-        directory: takes policy, base, params.yaml and the model card; must not exist.
-    """
-    from pipelines.commands import models as command  # noqa: PLC0415
-
-    return _print(command.pull(source, directory))
-
-
-@models.command
-def trace(version: str, /) -> int:
-    """Go from a version back to the code, data and parameters that made it.
-
-    Args:
-        version: such as models:/NAME/3.
-    """
-    from pipelines.commands import models as command  # noqa: PLC0415
-
-    return _print(command.trace(version))
 
 
 @app.command
@@ -500,68 +341,7 @@ def new(directory: Path, /) -> int:
     """
     from pipelines.commands import new as command  # noqa: PLC0415
 
-    return _print(command.create(directory))
-
-
-@envs.command(name="list")
-def envs_list(*, presets: Flag = False) -> int:
-    """List the ids of the environments.
-
-    Args:
-        presets: list the presets of section `env` instead.
-    """
-    from envs.registry import registered  # noqa: PLC0415
-    from vldac.config import presets as known  # noqa: PLC0415
-
-    return _print(known.names("env", known.folder_of(Path("params.yaml"))) if presets else registered())
-
-
-@envs.command(name="new")
-def envs_new(name: str, /) -> int:
-    """Write an environment of your own that runs at once, its test and its preset.
-
-    Args:
-        name: such as `my_maze`: extensions/my_maze.py with the class MyMaze, and the preset conf/env/my_maze.yaml.
-    """
-    from pipelines.commands import new_env as command  # noqa: PLC0415
-
-    return _print(command.create(name))
-
-
-@envs.command
-def check(env_id: str, /, *, episodes: int = 10, seed: int = 0, options: str = "") -> int:
-    """Check an environment on this machine: interface, hostile answers, speed, and what players reach.
-
-    Prints a line each, with a verdict, and fails if one fails.
-
-    Args:
-        env_id: such as MiniWorld-Hallway-v0, gymnasium:CartPole-v1, "module:Class", or a preset of section `env`.
-        episodes: of the random player and of the expert, at most: a slow one stops after 10 s.
-        seed: of all other episodes and of the actions.
-        options: `env.options` as YAML, such as '{solvable_only: true}'.
-    """
-    from pipelines.commands import environments  # noqa: PLC0415
-
-    failed = False
-    for verdict, text in environments.check(env_id, episodes=episodes, seed=seed, options=options):
-        print(f"{verdict:<4}  {text}", flush=True)
-        failed |= verdict == "FAIL"
-    return int(failed)
-
-
-@envs.command(name="serve")
-def envs_serve(env_id: str, /, *, port: int = 8000, sessions: int = 8, options: str = "") -> int:
-    """Serve an environment to OpenEnv clients, such as TRL, on 127.0.0.1 until Ctrl-C.
-
-    Args:
-        env_id: such as GymCards-NumberLine-v0, or a preset of section `env`, which has its size and frames too.
-        port: to listen on.
-        sessions: at once, each a process with one simulator.
-        options: `env.options` as YAML.
-    """
-    from pipelines.commands import serve_env as command  # noqa: PLC0415
-
-    return command.serve(env_id, port=port, sessions=sessions, options=options)
+    return print_lines(command.create(directory))
 
 
 @app.command(group=_ABOUT)
@@ -609,7 +389,7 @@ def gc(
 @app.command(group=_ABOUT)
 def version() -> int:
     """Print the version."""
-    return _print([f"vldac {vldac.__version__}"])
+    return print_lines([f"vldac {vldac.__version__}"])
 
 
 if __name__ == "__main__":
