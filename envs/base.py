@@ -26,6 +26,7 @@ MAX_PROMPT_CHARACTERS = 8192
 #: Seeds below this are for training and warm starts; evaluation draws from `EVALUATION_SEEDS`, so the two never meet.
 TRAINING_SEEDS = range(0, 2**30)
 EVALUATION_SEEDS = range(2**30, 2**31)
+_BEGINS_BY_EXPERT = 1812  # is drawn apart from what environments draw
 
 
 class SimulatorError(RuntimeError):
@@ -212,6 +213,16 @@ class Env(gym.Env[Observation, Any], ABC):
 def held_out(seed: int | None) -> bool:
     """Whether an episode with this seed is one of evaluation; an episode without a seed is one of training."""
     return seed is not None and seed in EVALUATION_SEEDS
+
+
+def begins_by_expert(seed: int, share: float) -> bool:
+    """Whether the episode of a seed begins part of the way to the goal; see `envs.wrappers.ExpertStart`.
+
+    Args:
+        seed: of the episode; those of evaluation never do.
+        share: of the training episodes that do.
+    """
+    return not held_out(seed) and float(np.random.default_rng([seed, _BEGINS_BY_EXPERT]).random()) < share
 
 
 def match_action(text: str, names: Sequence[str]) -> int | None:

@@ -18,7 +18,7 @@ from envs.base import (
     Observation,
     UnsuitableEnvError,
     answer_format,
-    held_out,
+    begins_by_expert,
     observation_space,
 )
 from envs.templates import Template, TemplateError, list_actions
@@ -113,6 +113,9 @@ class TemplatePrompt(gym.Wrapper[Observation, Any, Observation, Any]):
         return {"frames": observation["frames"], "prompt": self._template.format(values)}
 
 
+_LENGTH = 3381  # of a walk is drawn apart from what environments draw
+
+
 class ExpertStart(gym.Wrapper[Observation, Any, Observation, Any]):
     """Begins some training episodes part of the way to the goal, which the environment's expert has walked.
 
@@ -168,15 +171,6 @@ class ExpertStart(gym.Wrapper[Observation, Any, Observation, Any]):
             if terminated or truncated:
                 return
             yield observation
-
-
-#: Apart from each other and from what environments draw.
-_WHETHER, _LENGTH = 1812, 3381
-
-
-def begins_by_expert(seed: int, share: float) -> bool:
-    """Whether the episode of a seed begins part of the way to the goal; those of evaluation never do."""
-    return not held_out(seed) and float(np.random.default_rng([seed, _WHETHER]).random()) < share
 
 
 class TimeLimit(gym.Wrapper[Observation, Any, Observation, Any]):

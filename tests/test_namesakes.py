@@ -25,6 +25,7 @@ FOLDERS = frozenset(
     (
         *(
             "adapter",
+            "openenv",
             "alfworld",
             "gym_cards",
             "webshop",

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envs.wrappers import begins_by_expert
+from envs.base import begins_by_expert
 from vldac.config import Config
 from vldac.evaluation.statistics import wilson_interval
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from misbehaving_envs import Counter
 
-from envs.base import EVALUATION_SEEDS, Observation, UnsuitableEnvError
+from envs.base import EVALUATION_SEEDS, Observation, UnsuitableEnvError, begins_by_expert
 from envs.gym_cards import NumberLine
-from envs.wrappers import ExpertStart, FrameWindow, RewardScale, TimeLimit, begins_by_expert
+from envs.wrappers import ExpertStart, FrameWindow, RewardScale, TimeLimit
 
 
 def counts(observation: Observation) -> list[int]:
