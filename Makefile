@@ -2,7 +2,7 @@
 # it a command of `vldac`, which `source .venv/bin/activate` puts on PATH.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test perf study benchmark gallery serve envs lint lock prefect mlflow setup system
+.PHONY: help run test perf study benchmark gallery serve envs lint docs lock prefect mlflow setup system
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -42,6 +42,11 @@ lint: setup $(VENV)/.dev ## ruff and mypy
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
+docs: setup $(VENV)/.docs ## build the pages of docs/ and the reference in site/, and serve them (PORT=8080)
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+	@echo "site/index.html; until Ctrl-C also at http://127.0.0.1:$(or $(PORT),8080)"
+	@$(PYTHON) -m http.server $(or $(PORT),8080) --bind 127.0.0.1 --directory site 2>/dev/null
+
 lock: ## write constraints.txt anew: nothing moves that need not (ARGS=--upgrade moves all; UV=/path/to/uv)
 	@UV="$(UV)" scripts/lock $(ARGS)
 
@@ -70,6 +75,10 @@ $(VENV)/.dev: $(VENV)/.ready
 	@scripts/system-libraries chromium-headless-shell g++
 	@scripts/packages $(PYTHON) alfworld,webshop,dev
 	@touch $(VENV)/.envs $@
+
+$(VENV)/.docs: $(VENV)/.ready
+	@scripts/packages $(PYTHON) docs
+	@touch $@
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

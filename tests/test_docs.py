@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import runpy
 import shlex
@@ -166,3 +167,23 @@ def test_groups_of_entry_points_are_those_that_are_read() -> None:
     page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     read = {registry._group for registry in (ALGORITHMS, ENGINES, FAMILIES)} | {harness.GROUP}
     assert set(re.findall(r"`(vldac\.(?:algorithms|families|engines|benchmarks))`", page)) == read
+
+
+@pytest.mark.slow
+def test_the_site_is_built_whole_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr  # a page that is not in the navigation, or a dead link, is an error
+    for page in ("index", "faq", "changelog", "reference/vldac.train", "reference/envs.base"):
+        text = (tmp_path / "site" / f"{page}.html").read_text(encoding="utf-8")
+        assert (
+            re.findall(r'<(?:script|img|iframe)[^>]*src="(?:https?:)?//[^"]*"|<link[^>]*rel="stylesheet"[^>]*//', text)
+            == []
+        )
