@@ -214,7 +214,7 @@ def test_the_pipeline_runs_in_a_new_project(installed: Any, tmp_path: Path) -> N
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     said = installed(root, "vldac", "run", "--steps", "environment", "base", "train", "register")
     assert (root / "models/policy/vldac.json").is_file()
-    assert "vldac-gymcards-numberline-v0-qwen2_vl version 1 @candidate" in said
+    assert re.search(r"vldac-gymcards-numberline-v0-qwen2_vl\s+version 1 @candidate", said)
     assert "'train'" not in installed(root, "python", "-m", "dvc", "status", "train")
     assert "vldac-gymcards-numberline-v0-qwen2_vl/1" in installed(root, "vldac", "models", "list")
     installed(root, "vldac", "models", "fetch", "vldac-gymcards-numberline-v0-qwen2_vl/1", "out")

@@ -161,7 +161,7 @@ def _busy(lines: Sequence[str]) -> str:
             f"a dvc command that was killed has left a lock, and process {blockers[0]} that it names is another "
             f"program now; type `rm '{lock}'` and the same command again"
         )
-    named = f" (process {', '.join(map(str, blockers))})" if blockers else ""
+    named = f" (process {', '.join(map(str, dict.fromkeys(blockers)))})" if blockers else ""
     return f"another dvc command works in this project{named}; wait for it or stop it"
 
 

@@ -104,7 +104,7 @@ def test_a_run_with_its_own_parameters_is_registered_and_leaves_the_project_alon
     assert not re.search(r"^update 7$", printed, re.MULTILINE)
     assert "version 1" in first
     assert "version 2 @candidate" in printed
-    assert re.search(r"^learning curve +\.local/checkouts/\S+/plots/learning_curve.png$", printed, re.MULTILINE)
+    assert re.search(r"^learning curve\s+\.local/checkouts/\S+/plots/learning_curve.png$", printed, re.MULTILINE)
     assert (project / "dvc.lock").read_bytes() == lock
     assert (project / "models/policy/adapter_model.safetensors").read_bytes() == policy
     assert call("git", "status", "--porcelain", "params.yaml", "vldac", "pipelines") == ""
