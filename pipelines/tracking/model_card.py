@@ -12,6 +12,7 @@ from pipelines.tracking import benchmark_scores, runs
 from pipelines.tracking.exports import CONTENT
 from pipelines.tracking.promotion import Score
 from vldac.config import Config
+from vldac.utils.pictures import read_picture
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -35,9 +36,9 @@ def attach(client: MlflowClient, root: Path, config: Config, run_id: str) -> Non
     if (curve := root / "plots/learning_curve.png").is_file():
         from PIL import Image  # noqa: PLC0415
 
-        with Image.open(curve) as picture:
-            picture.thumbnail((_WIDTH, 2 * _WIDTH))
-            client.log_image(run_id, picture, artifact_file=_CURVE)
+        picture = Image.fromarray(read_picture(curve))
+        picture.thumbnail((_WIDTH, 2 * _WIDTH))
+        client.log_image(run_id, picture, artifact_file=_CURVE)
 
 
 def describe(config: Config, summary: Mapping[str, Any], run_id: str, step: int) -> str:

@@ -32,13 +32,13 @@ class PictureError(UserError):
     """Something that should be a picture cannot be read as one; the message is one line, `cause; cure`."""
 
 
-def read_picture(source: bytes | Path, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def read_picture(source: bytes | Path, name: str = "picture", *, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """A picture as a model sees it: the first frame, without regard to an orientation in its EXIF data.
 
     Args:
         source: the content of a file, or the file.
         name: what messages call a content.
-        max_pixels: that its header may state.
+        max_pixels: that its header may state; None: `MAX_PIXELS`.
 
     Returns:
         (H, W, 3) uint8; see `to_rgb`.
@@ -46,6 +46,7 @@ def read_picture(source: bytes | Path, name: str = "picture", *, max_pixels: int
     Raises:
         PictureError: it is not in one of `FORMATS`, it is damaged or cut short, or it is larger than the limits.
     """
+    max_pixels = max_pixels or MAX_PIXELS
     if isinstance(source, Path):
         name = str(source)
         source = _content(source)
@@ -66,7 +67,7 @@ def read_picture(source: bytes | Path, name: str = "picture", *, max_pixels: int
             raise _unreadable(name, error) from error
 
 
-def read_base64(text: str, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def read_base64(text: str, name: str = "picture", *, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """A picture whose file is written in base64 (RFC 4648); see `read_picture`.
 
     Raises:
@@ -81,7 +82,7 @@ def read_base64(text: str, name: str = "picture", *, max_pixels: int = MAX_PIXEL
     return read_picture(content, name, max_pixels=max_pixels)
 
 
-def to_rgb(picture: PIL.Image.Image, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def to_rgb(picture: PIL.Image.Image, name: str = "picture", *, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """An opened picture as (H, W, 3) uint8.
 
     Gray values of 16 bits are scaled to 8, where Pillow's own conversion shows all above 255 as white. Transparency is
@@ -90,6 +91,7 @@ def to_rgb(picture: PIL.Image.Image, name: str = "picture", *, max_pixels: int =
     Raises:
         PictureError: it has too many pixels, or its data are damaged.
     """
+    max_pixels = max_pixels or MAX_PIXELS
     if picture.width * picture.height > max_pixels:
         raise _too_large(name, max_pixels)
     try:
