@@ -22,9 +22,10 @@ from vldac.examples import Example
 from vldac.models.vlm import VLM, Prompt
 from vldac.utils.errors import UserError
 from vldac.utils.progress import Progress
+from vldac.utils.schedules import trapezoid
 
 _POSITIVE_WEIGHT = 5.0  # most visual tokens show none of the things
-_WARM_UP = 50  # updates
+_RISE, _SLOPE = 50, 2.5  # of the learning rate; see `trapezoid`
 _WEIGHT_DECAY = 0.05
 
 
@@ -74,7 +75,7 @@ def teach(
         examples: those without marks are left out.
         updates: of the optimizer.
         batch_size: pictures of an update.
-        learning_rate: highest; it rises and falls linearly.
+        learning_rate: highest; see `vldac.utils.schedules.trapezoid`.
         seed: of the order.
 
     Returns:
@@ -109,7 +110,7 @@ def teach(
             logits = head(features)
             loss = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=torch.tensor(_POSITIVE_WEIGHT))
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate * schedule(update, updates, _WARM_UP)
+                group["lr"] = learning_rate * trapezoid(update, updates, rise=_RISE, slope=_SLOPE)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -126,8 +127,3 @@ def _grid(vlm: VLM, prompt: Prompt) -> tuple[int, int]:
     _, rows, columns = prompt.pictures["image_grid_thw"][0].tolist()
     merged = vlm.image_processor.merge_size
     return rows // merged, columns // merged
-
-
-def schedule(update: int, updates: int, warm_up: int) -> float:
-    """Linear rise over `warm_up` updates, constant, linear fall over the last two fifths."""
-    return min(1.0, (update + 1) / warm_up) * min(1.0, 2.5 * (1 - update / updates) + 0.02)

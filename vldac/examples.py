@@ -96,7 +96,7 @@ def sources(config: Config) -> list[Source]:
         found = [
             Source(
                 env.id,
-                env.make_options,
+                env.make_options | {"expert_start": 0.0},  # which is of training alone
                 1 - settings.pictures,
                 derive_seed(config.seed, "examples"),
                 expert_walk=settings.expert_walk,

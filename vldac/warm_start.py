@@ -31,10 +31,11 @@ from vldac.utils.errors import report_errors
 from vldac.utils.files import honor_umask, write_json
 from vldac.utils.libraries import quiet, set_threads
 from vldac.utils.progress import Progress
+from vldac.utils.schedules import trapezoid
 from vldac.utils.seeding import derive_seed
 
 _HELD_OUT = 256
-_WARM_UP = 30  # updates
+_RISE, _SLOPE = 30, 3.0  # of the learning rate; see `trapezoid`
 _PASSES_OF_A_MIXTURE = 3  # of a batch, by length: rooms have a fifth of the words of a shop
 _TOWER_LEARNING_RATE = 1e-3  # of its first lesson
 _TOWER_SHARE = 0.3  # of the learning rate, for a vision tower that has had its first lesson
@@ -71,7 +72,11 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
                 of_part.backward()
                 loss += of_part.item()
             for group in optimizer.param_groups:
-                group["lr"] = group["share"] * settings.learning_rate * _schedule(update, settings.updates)
+                group["lr"] = (
+                    group["share"]
+                    * settings.learning_rate
+                    * trapezoid(update, settings.updates, rise=_RISE, slope=_SLOPE)
+                )
             torch.nn.utils.clip_grad_norm_(vlm.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -164,11 +169,6 @@ def _parts(prompts: Sequence[Prompt], targets: Sequence[torch.Tensor]) -> list[l
     lengths = [len(prompt.input_ids) + len(target) for prompt, target in zip(prompts, targets, strict=True)]
     parts = np.array_split(np.argsort(lengths, kind="stable"), min(_PASSES_OF_A_MIXTURE, len(lengths)))
     return [part.tolist() for part in parts]
-
-
-def _schedule(update: int, updates: int) -> float:
-    """Linear rise over `_WARM_UP` updates, constant, linear fall over the last third."""
-    return min(1.0, (update + 1) / _WARM_UP) * min(1.0, 3 * (1 - update / updates) + 0.02)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

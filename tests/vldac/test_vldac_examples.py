@@ -30,7 +30,8 @@ def test_shares_of_a_mixture_add_up_beside_the_pictures(tiny_config: Any) -> Non
 
 
 def test_the_run_itself_is_the_only_source_where_there_is_no_mixture(tiny_config: Any) -> None:
-    (own,) = sources(tiny_config({"env": {"id": "GymCards-EZPoints-v0"}}))
+    (own,) = sources(tiny_config({"env": {"id": "GymCards-EZPoints-v0", "expert_start": 0.5}}))
+    assert own.make_options["expert_start"] == 0.0  # of training: it decides no base model
     assert (own.env_id, own.share, own.questions) == ("GymCards-EZPoints-v0", 1, False)
 
 

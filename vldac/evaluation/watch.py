@@ -236,7 +236,7 @@ def load_players(base: str, policy_dir: Path, name: str, *, beside_base: bool) -
 
 def make_options(config: EnvConfig, env_id: str) -> dict[str, Any]:
     """Options of `envs.registry.make`: the policy's own, of which another environment takes how it is shown alone."""
-    own = config.make_options
+    own = config.make_options | {"expert_start": 0.0}  # which is of training alone
     if env_id == config.id:
         return own
     return own | {"options": {}, "max_steps": None, "reward_scale": 1.0, "invalid_reward": None}

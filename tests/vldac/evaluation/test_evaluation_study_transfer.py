@@ -60,6 +60,8 @@ def test_what_carries_over_is_a_matrix_of_differences_with_intervals(tmp_path: P
     assert not hall.own
     assert of["Room"]["Room"].own
     assert not of["Room"]["Cards"].clear
+    (tmp_path / "study.json").write_text(json.dumps(about | {"study": {"name": "mine", "base_per_seed": True}}))
+    assert transfer.matrix(results.read(tmp_path))["Room"]["Hall"].episodes == (200, 200)  # a base model for each
     page = report.write(tmp_path).read_text()
     assert "| trained in Room | **0.99 (+0.49 [" in page
     assert "| 0.22 (+0.00 [" in page

@@ -103,7 +103,7 @@ def adopt(study: Study, runs: Sequence[Run], out: Path) -> int:
     if not (out / "cells.jsonl").exists():
         return 0
     known = {
-        (line["fingerprint"], line["trained"]["episodes"], *line["exams"]): line
+        (line["fingerprint"], line["trained"]["episodes"], *line.get("exams", {})): line
         for line in read_lines(out / "cells.jsonl")
     }
     adopted = 0

@@ -57,16 +57,18 @@ def matrix(results: Results) -> dict[str, dict[str, Carried]]:
             algorithm = line["algorithm"] if len(results.algorithms) > 1 else ""
             name = ", ".join(filter(None, (line["environment"], algorithm, line["variant"])))
             found.setdefault(name, []).append(line)
-    return {name: {exam: _carried(lines, exam) for exam in lines[0]["exams"]} for name, lines in found.items()}
+    several = bool(results.study.get("base_per_seed", False))
+    return {
+        name: {exam: _carried(lines, exam, several_bases=several) for exam in lines[0]["exams"]}
+        for name, lines in found.items()
+    }
 
 
-def _carried(lines: Sequence[Mapping[str, Any]], exam: str) -> Carried:
-    """The episodes of all seeds together; base models that several seeds share count once."""
-    trained = [line["exams"][exam]["trained"] for line in lines]
-    # Seeds with a base model each have different ones; equal scores over equal seeds are of the same model.
-    bases = {tuple(sorted((k, str(v)) for k, v in line["exams"][exam]["base"].items())): line for line in lines}
-    base = [line["exams"][exam]["base"] for line in bases.values()]
-    before, after = _successes(base), _successes(trained)
+def _carried(lines: Sequence[Mapping[str, Any]], exam: str, *, several_bases: bool) -> Carried:
+    """The episodes of all seeds together; a base model that the seeds share counts once."""
+    bases = lines if several_bases else lines[:1]
+    before = _successes([line["exams"][exam]["base"] for line in bases])
+    after = _successes([line["exams"][exam]["trained"] for line in lines])
     return Carried(
         before[0] / before[1],
         after[0] / after[1],
