@@ -71,12 +71,9 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
                 of_part = -step_mean(scores.log_probs, scores.mask) * (len(part) / len(batch))
                 of_part.backward()
                 loss += of_part.item()
+            rate = trapezoid(update, settings.updates, rise=_RISE, slope=_SLOPE)
             for group in optimizer.param_groups:
-                group["lr"] = (
-                    group["share"]
-                    * settings.learning_rate
-                    * trapezoid(update, settings.updates, rise=_RISE, slope=_SLOPE)
-                )
+                group["lr"] = group["share"] * settings.learning_rate * rate
             torch.nn.utils.clip_grad_norm_(vlm.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
