@@ -24,8 +24,9 @@ from benchmarks.harness.records import SUMMARY
 from benchmarks.harness.registry import Entry
 from benchmarks.harness.runner import VLMRunner
 from benchmarks.harness.task import Benchmark, BenchmarkDataError
-from vldac.config import explain
+from vldac.config import ModelConfig, explain
 from vldac.evaluation import model
+from vldac.policy import LOADED
 from vldac.utils.errors import report_errors
 from vldac.utils.libraries import quiet, set_threads
 
@@ -97,22 +98,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.base_out is not None:
         if parsed.policy is None:
             raise BenchmarkDataError("--base-out is for the base of a policy; name the policy with --policy")
-        # The policy says in which precision and on which revision it was trained; its base is benchmarked in the same.
-        parsed.dtype = parsed.dtype or model.described(parsed.policy).dtype
+        # The policy says how it was trained, in which precision, on which revision; its base is benchmarked likewise.
+        like = model.described(parsed.policy)
+        parsed.dtype = parsed.dtype or like.dtype
         parsed.revision = parsed.revision or model.revision_of(parsed.base, parsed.policy)
-        _run_benchmark(benchmark, parsed, None, parsed.base_out)
+        _run_benchmark(benchmark, parsed, None, parsed.base_out, like)
     _run_benchmark(benchmark, parsed, parsed.policy, parsed.out)
     return 0
 
 
-def _run_benchmark(benchmark: Benchmark, parsed: argparse.Namespace, policy: Path | None, out: Path) -> None:
+def _run_benchmark(
+    benchmark: Benchmark, parsed: argparse.Namespace, policy: Path | None, out: Path, like: ModelConfig | None = None
+) -> None:
     options = benchmark.options
-    vlm = model.load(parsed.base, policy, dtype=parsed.dtype, revision=parsed.revision)
+    vlm = model.load(parsed.base, policy, dtype=parsed.dtype, revision=parsed.revision, like=like)
+    read = {} if like is None else like.model_dump(include=set(LOADED), exclude_none=True)
     identity = {
         "digest": model.digest(vlm, parsed.base, policy),
         "dtype": str(next(vlm.parameters()).dtype),
         "max_pixels": options.max_pixels,
         "min_pixels": options.min_pixels,
+        **({"read": read} if read else {}),  # a policy's own digest covers it
     }
     runner = VLMRunner(
         vlm, max_pixels=options.max_pixels, min_pixels=options.min_pixels, tokens_at_once=options.tokens_at_once

@@ -114,6 +114,7 @@ class TemplatePrompt(gym.Wrapper[Observation, Any, Observation, Any]):
 
 
 _LENGTH = 3381  # of a walk is drawn apart from what environments draw
+_UNKNOWN_IN_A_ROW = 20  # starts of which the expert knows nothing: then it knows nothing of any
 
 
 class ExpertStart(gym.Wrapper[Observation, Any, Observation, Any]):
@@ -133,6 +134,7 @@ class ExpertStart(gym.Wrapper[Observation, Any, Observation, Any]):
 
     Raises:
         ValueError: `share` is not in [0, 1].
+        UnsuitableEnvError: the environment has no expert.
     """
 
     env: Env
@@ -141,7 +143,13 @@ class ExpertStart(gym.Wrapper[Observation, Any, Observation, Any]):
         super().__init__(env)
         if not 0 <= share <= 1:
             raise ValueError(f"share is {share}; it must be in [0, 1]")
-        self.share = share
+        self.share, self._unknown = share, 0
+        if type(env).expert_action is Env.expert_action:
+            raise self._no_expert()
+
+    def _no_expert(self) -> UnsuitableEnvError:
+        name = type(self.env).__name__
+        return UnsuitableEnvError(f"{name} has no expert that could begin its episodes; set env.expert_start to 0")
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -149,14 +157,17 @@ class ExpertStart(gym.Wrapper[Observation, Any, Observation, Any]):
         """Starts an episode, and walks into it where its seed says so.
 
         Raises:
-            UnsuitableEnvError: the environment has no expert.
+            UnsuitableEnvError: the expert has known nothing of many starts in a row.
         """
         observation, info = self.env.reset(seed=seed, options=options)
         if seed is None or not begins_by_expert(seed, self.share):
             return observation, info
-        if self.env.expert_action() is None:
-            name = type(self.env).__name__
-            raise UnsuitableEnvError(f"{name} has no expert that could begin its episodes; set env.expert_start to 0")
+        if self.env.expert_action() is None:  # of this start, such as cards that cannot make 24: it stays as it is
+            self._unknown += 1
+            if self._unknown >= _UNKNOWN_IN_A_ROW:
+                raise self._no_expert()
+            return observation, info
+        self._unknown = 0
         steps = sum(1 for _ in self._walk())  # but for the last one, which ends the episode
         observation, info = self.env.reset(seed=seed, options=options)
         wanted = int(np.random.default_rng([seed, _LENGTH]).integers(steps + 1))

@@ -48,7 +48,7 @@ def measure(config: Config, base: Path, rounds: int, runtime: Runtime) -> Passes
     vlm = policy.load_base(base, config.model)
     learner = Learner(config, vlm, algorithms.make(config.train), runtime)
     rollout = config.rollout
-    actor = Actor(vlm, max_new_tokens=rollout.max_new_tokens, temperature=rollout.temperature)
+    actor = Actor.of(vlm, rollout)
     taken, first = list[Passes](), config.train.value_warmup
     with make_simulators(config, learner.algorithm.group_size, runtime) as simulators:
         collector = Collector(actor, simulators)

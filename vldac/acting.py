@@ -12,6 +12,7 @@ from torch import Tensor
 
 from envs.base import Observation
 from vldac import parsing, policy
+from vldac.config import RolloutConfig
 from vldac.engines.base import Engine
 from vldac.engines.transformers import TransformersEngine
 from vldac.models.vlm import VLM, Prompt, Response
@@ -66,6 +67,17 @@ class Actor:
         self.vlm, self.max_new_tokens, self.temperature = vlm, max_new_tokens, temperature
         self.engine = engine or TransformersEngine(vlm)
 
+    @classmethod
+    def of(cls, vlm: VLM, rollout: RolloutConfig, engine: Engine | None = None) -> Actor:
+        """A policy that answers as it does in training."""
+        return cls(
+            vlm,
+            max_new_tokens=rollout.max_new_tokens,
+            temperature=rollout.temperature,
+            engine=engine,
+            stop_at_answer=rollout.stop_at_answer,
+        )
+
     def at(self, temperature: float) -> Actor:
         """The same policy with another temperature."""
         actor = copy.copy(self)
@@ -116,11 +128,7 @@ def load_actor(directory: str | Path, base: str | Path) -> Actor:
     """
     directory = Path(directory)
     config = policy.recorded_config(directory, "model", "rollout")
-    return Actor(
-        policy.load(directory, base, config.model),
-        max_new_tokens=config.rollout.max_new_tokens,
-        stop_at_answer=config.rollout.stop_at_answer,
-    )
+    return Actor.of(policy.load(directory, base, config.model), config.rollout).at(0.0)
 
 
 def action_mask(token_ids: Tensor, decode: Callable[[Tensor], str]) -> Tensor:

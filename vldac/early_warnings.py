@@ -22,7 +22,7 @@ _CURES = "try an easier env.id or preset, more env.num_envs"
 
 
 def early_warnings(
-    history: Sequence[Mapping[str, Any]], statistics: EpisodeStatistics, config: Config, longest: int
+    history: Sequence[Mapping[str, Any]], statistics: EpisodeStatistics, config: Config, oldest: int
 ) -> list[str]:
     """Warnings after an update, one line each.
 
@@ -32,16 +32,16 @@ def early_warnings(
         history: the metrics of the updates so far, the newest last.
         statistics: of all episodes so far.
         config: of the run.
-        longest: steps that the longest running episode has taken.
+        oldest: when the oldest running episode began (`vldac.episodes.running_since`), over all ranks.
     """
     row = history[-1]
     found = _first_responses(row, config) if row["update"] == 1 else []
     tenth = math.ceil(config.updates / 10)
-    if row["update"] == tenth and not statistics.ended:
+    if row["update"] == tenth and not statistics.ended and not statistics.assisted:
         found.append(
-            f"no episode has ended in the first {row['environment_steps']} environment steps, {longest} of each "
-            "simulator: whether the goal is ever reached is not known yet; set longer rollout.steps, or a smaller "
-            "env.max_steps"
+            f"no episode has ended in the first {row['environment_steps']} environment steps; the oldest that runs has "
+            f"taken {(row['environment_steps'] - oldest) // config.env.num_envs}: whether the goal is ever reached is "
+            "not known yet; set longer rollout.steps, or a smaller env.max_steps"
         )
     if _judged(row, tenth) and (
         len(history) == 1 or not _judged(history[-2], tenth) or row["update"] == math.ceil(config.updates / 2)
@@ -81,6 +81,8 @@ def _success(history: Sequence[Mapping[str, Any]], statistics: EpisodeStatistics
     cures = _CURES
     if config.model.base == "tiny":
         cures += ", or warm_start.expert_walk, which shows the base model late parts of the task"
+    if statistics.succeeded == statistics.ended:
+        return []
     if statistics.lowest == statistics.highest:
         return [f"every episode has returned {statistics.lowest:g} {so_far}: there is nothing to learn from; {cures}"]
     if statistics.succeeded:

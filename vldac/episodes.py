@@ -77,6 +77,7 @@ class EpisodeStatistics:
         complete_until: environment steps; every episode that began before has ended.
         ended: episodes so far, compared fairly or not.
         succeeded: of them.
+        assisted: episodes besides, which the environment's expert has begun.
         recent: the success rate of the last `WINDOW` comparable episodes, after each of the last updates at which there
             were so many.
         lowest: return of them; infinite before the first.
@@ -84,7 +85,7 @@ class EpisodeStatistics:
     """
 
     def __init__(self) -> None:
-        self.complete_until = self.ended = self.succeeded = 0
+        self.complete_until = self.ended = self.succeeded = self.assisted = 0
         self.lowest, self.highest = math.inf, -math.inf
         self._waiting: list[dict[str, Any]] = []
         self._recent: deque[dict[str, Any]] = deque(maxlen=WINDOW)
@@ -102,7 +103,9 @@ class EpisodeStatistics:
             last `WINDOW` of them, with the number of episodes behind each; and how many have ended, and succeeded, of
             all.
         """
-        rows = [row for row in rows if not row.get("assisted", False)]
+        own = [row for row in rows if not row.get("assisted", False)]
+        self.assisted += len(rows) - len(own)
+        rows = own
         self.ended += len(rows)
         self.succeeded += sum(row["success"] for row in rows)
         self.lowest = min([self.lowest, *(row["return"] for row in rows)])
@@ -142,6 +145,7 @@ class EpisodeStatistics:
             "complete_until": self.complete_until,
             "ended": self.ended,
             "succeeded": self.succeeded,
+            "assisted": self.assisted,
             "returns": [self.lowest, self.highest],
             "waiting": list(self._waiting),
             "recent": list(self._recent),
@@ -152,6 +156,7 @@ class EpisodeStatistics:
         """Puts everything back where `state_dict` found it."""
         self.complete_until = int(state["complete_until"])
         self.ended, self.succeeded = int(state["ended"]), int(state["succeeded"])
+        self.assisted = int(state["assisted"])
         self.lowest, self.highest = state["returns"]
         self._waiting = list(state["waiting"])
         self._recent = deque(state["recent"], maxlen=WINDOW)

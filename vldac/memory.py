@@ -58,7 +58,10 @@ class PeakMemory:
 
 def compared(peak: float, planned: float) -> list[str]:
     """Lines that set the peak beside the plan, both in MiB; a warning where it is off by more than half of the plan."""
-    lines = [f"memory of a rank: {peak:.0f} MiB at most in the first update of the policy, planned {planned:.0f} MiB"]
+    lines = [
+        f"memory of a rank: {peak:.0f} MiB at most up to its first update of the policy since it started, planned "
+        f"{planned:.0f} MiB"
+    ]
     if max(peak, planned) > _SMALL and abs(peak - planned) > planned / 2:
         lines.append(
             f"warning: the plan of memory was off by {abs(peak - planned) / planned:.0%}; go by the peak where you set "

@@ -68,9 +68,6 @@ def _frame(text: object) -> NDArray[np.uint8]:
     if len(data) > MAX_BYTES:
         raise ValueError(f"a picture is larger than {MAX_BYTES} bytes")
     try:
-        frame = read_picture(data, "image")
+        return read_picture(data, "image", max_pixels=MAX_PIXELS)
     except PictureError as error:
         raise ValueError(str(error)) from None
-    if frame.shape[0] * frame.shape[1] > MAX_PIXELS:
-        raise ValueError(f"a picture of {frame.shape[1]}x{frame.shape[0]} has more than {MAX_PIXELS} pixels")
-    return frame

@@ -11,16 +11,18 @@ import math
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from vldac.config import Config
 from vldac.run_log import RunLog
 from vldac.utils.errors import UserError
 
+_T = TypeVar("_T")
 TENSORBOARD = "tensorboard"
 _WANDB_ID = "wandb-id"
 _STEP = "environment_steps"
@@ -123,7 +125,7 @@ def require(config: Config) -> None:
 def following(metrics: RunLog, config: Config) -> Iterator[None]:
     """Within it, the trackers that are switched on get every row of a run's metrics; the first rank has them.
 
-    A tracker that cannot begin is left out, in one line: none stops training.
+    A tracker that cannot begin, or fails, is left out, in one line: none stops training.
 
     Args:
         metrics: of the run, cut back to where it resumes.
@@ -133,15 +135,38 @@ def following(metrics: RunLog, config: Config) -> Iterator[None]:
         if metrics.runtime.is_main:
             rows = metrics.rows()
             for name in _switched_on(config):
-                try:
-                    tracker = _TRACKERS[name](metrics.path.parent, config, rows)
-                except Exception as error:  # noqa: BLE001  # of a server, a login or a disk, whatever it is
-                    line = " ".join(str(error).split())[:200] or type(error).__name__
-                    print(f"warning: without {name}: {line}", file=sys.stderr, flush=True)
-                    continue
-                stack.callback(tracker.close)
-                metrics.followers.append(tracker.log)
+                guarded = _Guarded(name, partial(_TRACKERS[name], metrics.path.parent, config, rows))
+                stack.callback(guarded.close)
+                metrics.followers.append(guarded.log)
         yield
+
+
+class _Guarded:
+    """A tracker that stops neither a training nor its end: after its first failure it is left out, in one line."""
+
+    def __init__(self, name: str, start: Callable[[], Tracker]) -> None:
+        self._name = name
+        self._tracker: Tracker | None = None
+        self._tracker = self._tried(start)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """See `Tracker`."""
+        if (tracker := self._tracker) is not None:
+            self._tried(lambda: tracker.log(row))
+
+    def close(self) -> None:
+        """See `Tracker`."""
+        if (tracker := self._tracker) is not None:
+            self._tried(tracker.close)
+
+    def _tried(self, what: Callable[[], _T]) -> _T | None:
+        try:
+            return what()
+        except Exception as error:  # noqa: BLE001  # of a server, a login or a disk, whatever it is
+            line = " ".join(str(error).split())[:200] or type(error).__name__
+            print(f"warning: without {self._name}: {line}", file=sys.stderr, flush=True)
+            self._tracker = None
+            return None
 
 
 def _switched_on(config: Config) -> list[str]:

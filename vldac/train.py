@@ -76,13 +76,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     vlm = policy.load_base(base, config.model)
     learner = Learner(config, vlm, algorithm, runtime)
     engine = engines.make(config.rollout.engine, vlm, config.rollout.engine_options)
-    actor = Actor(
-        vlm,
-        max_new_tokens=config.rollout.max_new_tokens,
-        temperature=config.rollout.temperature,
-        engine=engine,
-        stop_at_answer=config.rollout.stop_at_answer,
-    )
+    actor = Actor.of(vlm, config.rollout, engine)
     exporter = exports.Exporter(learner, config, identity, runtime)
     metrics, episode_log = (RunLog(run_dir / f"{name}.jsonl", runtime) for name in ("metrics", "episodes"))
 
@@ -135,7 +129,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             if algorithm.whole_episodes:
                 statistics.abandon()
             history.append(row)
-            row["warnings"] = early_warnings(history, statistics, config, max(simulators.episode_lengths))
+            row["warnings"] = early_warnings(history, statistics, config, int(oldest))
             noticed = peak.note(row, learner.planned["total_mib"])
             metrics.append([row])
             stopping = report(progress, row, statistics, config, noticed)

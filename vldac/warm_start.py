@@ -61,7 +61,7 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
     order: list[int] = []
     with Progress("warm start", settings.updates, "updates") as progress:
         for update in range(settings.updates):
-            if len(order) < settings.batch_size:
+            while len(order) < settings.batch_size:
                 order += rng.permutation(len(examples)).tolist()
             batch = [examples[order.pop()] for _ in range(settings.batch_size)]
             prompts, targets = _prompts(vlm, batch), [target(example) for example in batch]
@@ -82,11 +82,7 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
 
 def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> dict[str, float]:
     """Samples answers on held-out examples: how many are legal, and how many describe the scene truly."""
-    actor = Actor(
-        vlm,
-        max_new_tokens=config.rollout.max_new_tokens,
-        temperature=config.rollout.temperature,
-    )
+    actor = Actor.of(vlm, config.rollout)
     legal = true = tokens = 0
     count = len(examples)
     with Progress("held-out examples", count, "examples") as progress:

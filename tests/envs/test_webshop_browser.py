@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,23 @@ def drivers() -> list[int]:
 
 
 @pytest.fixture
-def env() -> Iterator[WebShop]:
-    environment = WebShop(**SIZE, catalogue="small")
+def opened() -> Iterator[Callable[..., WebShop]]:
+    """Opens environments, which end with the test: a window that is left keeps the browser of all later tests."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> WebShop:
+            environment = WebShop(**{**SIZE, "catalogue": "small", **options})
+            stack.callback(environment.close)
+            return environment
+
+        yield make
+
+
+@pytest.fixture
+def env(opened: Callable[..., WebShop]) -> WebShop:
+    environment = opened()
     environment.reset(seed=1)
-    yield environment
-    environment.close()
+    return environment
 
 
 def act(environment: WebShop, text: str) -> Any:
@@ -104,10 +117,10 @@ def test_screenshots_are_of_the_state(env: WebShop) -> None:
     assert np.array_equal(env.render(), before)
 
 
-def test_environments_share_browser_and_server_and_nothing_else(env: WebShop) -> None:
+def test_environments_share_browser_and_server_and_nothing_else(env: WebShop, opened: Callable[..., WebShop]) -> None:
     alone = frames(env)
     processes = sorted(drivers())
-    other = WebShop(width=120, height=120, catalogue="small")
+    other = opened(width=120, height=120)
     assert sorted(drivers()) == processes
     assert len(processes) == 1
     assert len(_ServerLease._running) == 1
@@ -183,11 +196,10 @@ def test_threads_have_browsers_of_their_own(env: WebShop) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 24), (64, 64), (1280, 720), (300, 500)])
-def test_any_size(size: tuple[int, int]) -> None:
-    environment = WebShop(width=size[0], height=size[1], catalogue="small")
+def test_any_size(opened: Callable[..., WebShop], size: tuple[int, int]) -> None:
+    environment = opened(width=size[0], height=size[1])
     environment.reset(seed=0)
     assert act(environment, "search[mug]").shape == (size[1], size[0], 3)
-    environment.close()
 
 
 PROGRAM = """

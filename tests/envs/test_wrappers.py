@@ -7,7 +7,7 @@ import pytest
 from misbehaving_envs import Counter
 
 from envs.base import EVALUATION_SEEDS, Observation, UnsuitableEnvError, begins_by_expert
-from envs.gym_cards import NumberLine
+from envs.gym_cards import NumberLine, Points24
 from envs.wrappers import ExpertStart, FrameWindow, RewardScale, TimeLimit
 
 
@@ -127,6 +127,29 @@ def test_a_walk_is_part_of_the_environments_time_and_of_no_window() -> None:
 
 def test_an_environment_without_an_expert_cannot_begin_so() -> None:
     with pytest.raises(UnsuitableEnvError, match=r"Counter has no expert.*env\.expert_start to 0"):
-        ExpertStart(Counter(width=4, height=4), 1.0).reset(seed=1)
+        ExpertStart(Counter(width=4, height=4), 1.0)
     with pytest.raises(ValueError, match="share is 2"):
-        ExpertStart(Counter(width=4, height=4), 2)
+        ExpertStart(NumberLine(width=4, height=4), 2)
+
+
+def test_starts_of_which_the_expert_knows_nothing_stay_as_they_are() -> None:
+    game = Points24(width=16, height=16)
+    env = ExpertStart(game, 1.0)
+    unsolvable = 0
+    for seed in range(80):
+        game.reset(seed=seed)
+        known = game.expert_action() is not None
+        env.reset(seed=seed)
+        assert known or not game.formula
+        unsolvable += not known
+    assert unsolvable > 5
+
+    class Lost(NumberLine):
+        def expert_action(self) -> str | None:
+            return None
+
+    lost = ExpertStart(Lost(width=16, height=16), 1.0)
+    for seed in range(19):
+        lost.reset(seed=seed)
+    with pytest.raises(UnsuitableEnvError, match="Lost has no expert"):
+        lost.reset(seed=19)

@@ -243,6 +243,13 @@ def test_where_an_engine_lies_does_not_decide_the_weights() -> None:
     assert here.fingerprint() == there.fingerprint()
 
 
+def test_what_the_options_of_an_engine_from_outside_change_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vldac.config.schema.check_engine_options", lambda *_: None)
+    one, other = (parse({"rollout": {"engine": "mine:Engine", "engine_options": {"beam": n}}}) for n in (1, 2))
+    assert one.fingerprint() != other.fingerprint()
+    assert "engine_options" not in Config().deciding()["rollout"]
+
+
 def test_the_fingerprint_changes_with_what_is_added_to_it_and_with_nothing_else() -> None:
     assert len(Config().fingerprint()) == 16
     assert Config().fingerprint() == parse({}).fingerprint()

@@ -119,8 +119,8 @@ def metrics(update: int, **changes: float) -> dict[str, float]:
     }
 
 
-def warnings(history: Sequence[dict[str, float]], statistics: EpisodeStatistics, longest: int = 0) -> list[str]:
-    return early_warnings(history, statistics, Config(), longest)  # 32 updates
+def warnings(history: Sequence[dict[str, float]], statistics: EpisodeStatistics, oldest: int = 0) -> list[str]:
+    return early_warnings(history, statistics, Config(), oldest)  # 32 updates
 
 
 def test_a_run_whose_model_cannot_answer_says_so_at_once() -> None:
@@ -178,9 +178,18 @@ def test_a_run_whose_episodes_are_all_alike_has_nothing_to_learn_from() -> None:
 
 
 def test_a_run_in_which_no_episode_ends_says_so() -> None:
-    (line,) = warnings(course(4, ended=0), EpisodeStatistics(), longest=64)
-    assert line.startswith("no episode has ended in the first 1024 environment steps, 64 of each simulator")
-    assert warnings(course(3, ended=0), EpisodeStatistics(), longest=48) == []
+    (line,) = warnings(course(4, ended=0), EpisodeStatistics(), oldest=256)  # 16 simulators
+    assert line.startswith(
+        "no episode has ended in the first 1024 environment steps; the oldest that runs has taken 48: whether"
+    )
+    assert warnings(course(3, ended=0), EpisodeStatistics()) == []
+    assisted = EpisodeStatistics()
+    assisted.add([{"success": True, "return": 1.0, "length": 1, "seed": 0, "began": 0, "assisted": True}], 9)
+    assert warnings(course(4, ended=0), assisted) == []  # episodes do end
+
+
+def test_a_run_that_always_succeeds_is_not_told_that_there_is_nothing_to_learn() -> None:
+    assert warnings(course(4), ended(*[1.0] * 36, success=True)) == []
 
 
 def test_a_policy_that_tries_nothing_new_before_it_succeeds_is_said_once() -> None:

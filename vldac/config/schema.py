@@ -101,7 +101,7 @@ class EnvConfig(_Section):
     num_workers: Positive = 2
     step_deadline: PositiveFloat = 60.0
     max_steps: Positive | None = None
-    expert_start: UnitInterval = 0.0
+    expert_start: Annotated[float, Field(ge=0, lt=1)] = 0.0
     reward_scale: PositiveFloat = 1.0
     options: dict[str, _OptionValue | dict[str, _OptionValue]] = Field(default_factory=dict)
 
@@ -323,8 +323,10 @@ class Config(_Section):
     def deciding(self) -> dict[str, Any]:
         """Every value that decides the weights, as JSON values.
 
-        Over how many ranks, processes and passes the work is spread changes rounding and nothing else.
+        Over how many ranks, processes and passes the work is spread changes rounding and nothing else. What the options
+        of an engine from outside change is not known; those of the project's own say where it runs.
         """
+        own = ENGINES.entry_point(self.rollout.engine).startswith("vldac.")
         return self.model_dump(
             mode="json",
             exclude={
@@ -334,7 +336,7 @@ class Config(_Section):
                 "tracking": True,
                 "extensions": True,
                 "env": {"step_deadline", "num_workers"},
-                "rollout": {"engine_options"},
+                "rollout": {"engine_options"} if own else set(),
                 "train": {"micro_batch_size", "token_budget", "gradient_checkpointing"},
                 "deepspeed": True,
             },
@@ -381,6 +383,19 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
     Raises:
         ConfigError: the file is missing, is not YAML, or holds wrong keys, values or presets.
     """
+    values, path = read(path, overrides)
+    try:
+        return parse(with_template(values))
+    except (ConfigError, TemplateFileError) as error:
+        raise _in_file(path, error) from None
+
+
+def read(path: str | Path | None = None, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Path]:
+    """The values of a params file as `load` checks them, and its path: presets are read, a prompt template is a path.
+
+    Raises:
+        ConfigError: see `load`.
+    """
     optional, path = path is None, Path(path or "params.yaml")
     try:
         if optional and not path.exists():
@@ -399,9 +414,13 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
     for override in overrides:
         _apply_override(values, override)
     try:
-        return parse(with_template(presets.resolve(values, _SECTIONS, presets.folder_of(path))))
-    except (ConfigError, PresetError, TemplateFileError) as error:
-        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+        return presets.resolve(values, _SECTIONS, presets.folder_of(path)), path
+    except PresetError as error:
+        raise _in_file(path, error) from None
+
+
+def _in_file(path: Path, error: Exception) -> ConfigError:
+    return ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines()))
 
 
 def _say_once(line: str) -> None:

@@ -15,23 +15,30 @@ class TemplateFileError(ValueError):
     """A file that holds no template; the message is one line."""
 
 
-def with_template(values: dict[str, Any]) -> dict[str, Any]:
-    """Puts the text of a template in place of the path of its file, at `env.prompt_template`.
+def template_file(values: dict[str, Any]) -> Path | None:
+    """The file that `env.prompt_template` names, relative to the current directory; None where there is none.
 
-    What holds a brace or a line break is a template; a path holds neither. A path is relative to the current directory.
+    What holds a brace or a line break is a template; a path holds neither.
 
     Args:
         values: of a params file, its presets resolved.
+    """
+    env = values.get("env")
+    name = env.get("prompt_template") if isinstance(env, dict) else None
+    return Path(name) if isinstance(name, str) and not any(character in name for character in "{}\n") else None
+
+
+def with_template(values: dict[str, Any]) -> dict[str, Any]:
+    """Puts the text of a template in place of the path of its file, at `env.prompt_template`.
+
+    Args:
+        values: see `template_file`.
 
     Raises:
         TemplateFileError: there is no such file, or it is no text.
     """
-    env = values.get("env")
-    name = env.get("prompt_template") if isinstance(env, dict) else None
-    if not isinstance(name, str) or any(character in name for character in "{}\n"):
-        return values
-    assert isinstance(env, dict)
-    return {**values, "env": {**env, "prompt_template": _read(Path(name))}}
+    path = template_file(values)
+    return values if path is None else {**values, "env": {**values["env"], "prompt_template": _read(path)}}
 
 
 def _read(path: Path) -> str:

@@ -93,7 +93,7 @@ class VLLMEngine:
         self.connection, self.process = launch(options, Path(self.directory.name) / _LOG, _environment(vlm, options))
         forbidden = vlm.forbidden.nonzero().flatten().tolist()
         start = {"end_id": vlm.end_id, "forbidden": forbidden, "engine": _engine(vlm, options)}
-        self.version: str = self._ask(start, timeout=options.start_timeout)["ready"]
+        self.version = str(self._ask(start, "ready", timeout=options.start_timeout))
 
     def generate(
         self,
@@ -125,7 +125,7 @@ class VLLMEngine:
             "prompts": described,
         }
         features = {str(i): prompt.features["pooled"].cpu() for i, prompt in enumerate(prompts) if prompt.features}
-        answers = self._ask(asked, features)["responses"]
+        answers = self._ask(asked, "responses", features)
         if not isinstance(answers, list) or len(answers) != len(prompts):
             raise EngineError("vLLM has not answered each prompt; look for another version of it")
         responses = [self._read(a, p, max_new_tokens) for a, p in zip(answers, prompts, strict=True)]
@@ -139,7 +139,7 @@ class VLLMEngine:
         """
         directory = Path(self.directory.name) / "adapter"
         self.vlm.model.save_pretrained(directory, safe_serialization=True)
-        self._ask({"op": "adapter", "version": version, "path": str(directory)})
+        self._ask({"op": "adapter", "version": version, "path": str(directory)}, "ready")
 
     def close(self) -> None:
         """Ends the server."""
@@ -148,20 +148,30 @@ class VLLMEngine:
         self.directory.cleanup()
 
     def _ask(
-        self, message: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None, timeout: float | None = None
-    ) -> dict[str, Any]:
-        self.connection.settimeout(timeout or self.options.timeout)
+        self,
+        message: Mapping[str, Any],
+        wanted: str,
+        tensors: Mapping[str, Tensor] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """What the answer to a message has under the key `wanted`; without it, the server is ended.
+
+        Raises:
+            EngineError: the server has ended, is too slow, or has answered something else.
+        """
+        seconds = timeout or self.options.timeout
+        self.connection.settimeout(seconds)
         try:
             send(self.connection, message, tensors)
-            answer, _ = receive(self.connection, most=_MOST)
+            answer, _ = receive(self.connection, most=_MOST, timeout=seconds)
         except TimeoutError:
-            reason = f"vLLM has not answered in time ({timeout or self.options.timeout:g} s)"
+            reason = f"vLLM has not answered in time ({seconds:g} s)"
         except (EOFError, OSError) as error:
             reason = f"the vLLM server has ended ({error}); it last said: {self._last_words()}"
         else:
-            if "error" not in answer:
-                return answer
-            reason = f"vLLM: {answer['error']}"
+            if wanted in answer:
+                return answer[wanted]
+            reason = f"vLLM: {answer.get('error', 'an answer that is none')}"
         self.close()
         raise EngineError(reason)
 

@@ -14,10 +14,12 @@ import json
 import socket
 import struct
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 _LENGTHS = struct.Struct("!QQ")
@@ -38,33 +40,47 @@ def send(
     connection.sendall(_LENGTHS.pack(len(text), len(data)) + text + data)
 
 
-def receive(connection: socket.socket, *, most: int = MOST) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def receive(
+    connection: socket.socket, *, most: int = MOST, timeout: float | None = None
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Waits for one message.
+
+    Args:
+        connection: to whoever sends it.
+        most: bytes of a message.
+        timeout: seconds until all of it is there, however it trickles in; None waits for ever.
 
     Raises:
         ProtocolError: it is none, or longer than `most` bytes.
         EOFError: the other end is closed.
+        TimeoutError: it is not there in time.
     """
-    text, data = _LENGTHS.unpack(_exactly(connection, _LENGTHS.size))
+    deadline = None if timeout is None else time.monotonic() + timeout
+    text, data = _LENGTHS.unpack(_exactly(connection, _LENGTHS.size, deadline))
     if text + data > most:
         raise ProtocolError(f"a message of {text + data} bytes")
     try:
-        message = json.loads(_exactly(connection, text), parse_constant=_refused)
-    except ValueError as error:
+        message = json.loads(_exactly(connection, text, deadline), parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a message that is no JSON: {error}") from None
     if not isinstance(message, dict):
         raise ProtocolError("a message that is no object")
-    return message, load(_exactly(connection, data)) if data else {}
+    try:
+        return message, load(_exactly(connection, data, deadline)) if data else {}
+    except SafetensorError as error:
+        raise ProtocolError(f"a message with tensors that are none: {error}") from None
 
 
 def _refused(name: str) -> None:
     raise ValueError(f"it holds {name}")
 
 
-def _exactly(connection: socket.socket, count: int) -> bytes:
+def _exactly(connection: socket.socket, count: int, deadline: float | None) -> bytes:
     data = bytearray(count)
     view, done = memoryview(data), 0
     while done < count:
+        if deadline is not None:
+            connection.settimeout(max(deadline - time.monotonic(), 1e-3))
         got = connection.recv_into(view[done:], min(count - done, 2**20))
         if not got:
             raise EOFError("the other end is closed")

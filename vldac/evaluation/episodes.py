@@ -153,12 +153,7 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
 
 def vlm_policy(vlm: VLM, config: Config, seed: int) -> Policy:
     """Samples answers at the training temperature."""
-    actor = Actor(
-        vlm,
-        max_new_tokens=config.rollout.max_new_tokens,
-        temperature=config.rollout.temperature,
-        stop_at_answer=config.rollout.stop_at_answer,
-    )
+    actor = Actor.of(vlm, config.rollout)
 
     def act(
         observations: Sequence[Observation], action_names: Sequence[Sequence[str]], turns: Sequence[Turn]
@@ -252,7 +247,7 @@ def run(
     played: dict[str, list[Episode]] = {}
     makers: dict[str, Callable[[], Policy]] = {
         "random": lambda: random_policy(seed),
-        "base": lambda: vlm_policy(load_model(base, None, dtype=config.model.dtype), config, seed),
+        "base": lambda: vlm_policy(load_model(base, None, dtype=config.model.dtype, like=config.model), config, seed),
         "trained": lambda: vlm_policy(load_model(base, policy_dir, dtype=config.model.dtype), config, seed),
     }
     for name in policies:

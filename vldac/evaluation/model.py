@@ -21,7 +21,14 @@ class OutOfDeviceMemoryError(UserError):
     """The memory of the device is full; the message is one line, and says what needs less."""
 
 
-def load(base: str | Path, policy_dir: Path | None, *, dtype: Dtype | None = None, revision: str | None = None) -> VLM:
+def load(
+    base: str | Path,
+    policy_dir: Path | None,
+    *,
+    dtype: Dtype | None = None,
+    revision: str | None = None,
+    like: ModelConfig | None = None,
+) -> VLM:
     """The model to benchmark, where it runs fastest: a base model or a trained policy on its base.
 
     Args:
@@ -30,13 +37,15 @@ def load(base: str | Path, policy_dir: Path | None, *, dtype: Dtype | None = Non
         dtype: of the weights; None takes what the policy says, or leaves those of a base as they were saved.
         revision: of a hub id; None takes what the policy says of this base, or the hub's main branch. A directory has
             none.
+        like: of the run whose base this is: it is read as the run reads it, by the same family, with the same system
+            message and limits. A policy says so itself.
 
     Raises:
         OSError: nothing is there, or its files are incomplete.
         UnsupportedFamilyError: the model is of a family that is not supported.
         OutOfDeviceMemoryError: the device's memory is too small for it.
     """
-    options: dict[str, Any] = {}
+    options = {} if like is None else like.model_dump(include=set(policy.LOADED))
     if policy_dir is not None:
         model = described(policy_dir)
         options = model.model_dump(include=set(policy.LOADED))

@@ -136,12 +136,7 @@ class Player:
     @cached_property
     def _actor(self) -> Actor:
         rollout = self.config.rollout
-        return Actor(
-            self.vlm,
-            max_new_tokens=rollout.max_new_tokens,
-            temperature=rollout.temperature,
-            stop_at_answer=rollout.stop_at_answer,
-        )
+        return Actor.of(self.vlm, rollout)
 
     def explain(self, episode: Episode) -> Panel:
         """Looks into each step: probabilities of tokens and actions, and the critic's value."""
@@ -221,7 +216,7 @@ def load_base(base: str, config: Config, label: str = "base") -> Player:
     Raises:
         OSError: nothing is there, or it is incomplete.
     """
-    return Player(label, load_model(base, None, dtype=config.model.dtype), config)
+    return Player(label, load_model(base, None, dtype=config.model.dtype, like=config.model), config)
 
 
 def load_players(base: str, policy_dir: Path, name: str, *, beside_base: bool) -> list[Player]:

@@ -1,4 +1,8 @@
-"""Pictures from outside: files, columns of data sets, requests. Nothing else in the project opens one."""
+"""Pictures from outside: files, columns of data sets, requests. Of the models' side, nothing else opens one.
+
+The simulators import nothing of this project and have readers of their own, for what Chromium draws, MiniWorld's
+textures and what an OpenEnv server sends.
+"""
 
 from __future__ import annotations
 

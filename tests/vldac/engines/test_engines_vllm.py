@@ -10,7 +10,9 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +231,15 @@ def waits(connection: socket.socket) -> None:
         receive(connection)
 
 
+def trickles(connection: socket.socket) -> None:
+    receive(connection)
+    connection.sendall(struct.pack("!QQ", 2**20, 0))
+    with suppress(BrokenPipeError, ConnectionResetError):  # the parent has had enough
+        while True:
+            connection.sendall(b" ")
+            time.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     ("other_end", "reason"),
     [
@@ -236,15 +247,16 @@ def waits(connection: socket.socket) -> None:
         (fails, "vLLM: ValueError: no such model"),
         (babbles, "has ended .a message of 1099511627776 bytes"),
         (waits, "has not answered in time"),
+        (trickles, "has not answered in time"),
     ],
-    ids=["ends", "fails", "babbles", "waits"],
+    ids=["ends", "fails", "babbles", "waits", "trickles"],
 )
 def test_a_server_that_does_not_start_ends_the_run_with_one_line(
     vlm: VLM, connect: Any, other_end: Any, reason: str
 ) -> None:
     connect(other_end)
     with pytest.raises(EngineError, match=reason) as caught:
-        engine_of(vlm, start_timeout=0.5 if other_end is waits else 60.0)
+        engine_of(vlm, start_timeout=0.5 if other_end in (waits, trickles) else 60.0)
     assert "\n" not in str(caught.value)
 
 

@@ -66,9 +66,9 @@ def test_a_curve_is_success_over_complete_cohorts() -> None:
 def finish(run: runs.Run, success: float) -> None:
     """Leaves what training and evaluation leave."""
     score = {"success": success, "success_ci": [0.1, 0.9], "episodes": 200}
-    for path in run.base_summaries:
+    for path in run.base_evaluations:
         write_json(path, {"base": score, "random": score})
-    for path in (run.summary, *map(run.exam, run.cell.exams.values())):
+    for path in run.evaluations:
         write_json(path, {"trained": score})
     write_json(run.home / "usage.json", {"attempts": 1, "wall_s": 3.0, "cpu_s": 2.0})
     run.metrics.parent.mkdir(parents=True)
@@ -116,6 +116,8 @@ def test_results_that_are_there_are_taken_over_where_nothing_has_been_run(study:
     for other in (runs.place(config.cells(study), tmp_path / "new", Named("edited")), here[2:]):
         assert records.adopt(study, other, tmp_path / "out") == 0  # of other code, or another cell
     assert records.adopt(study, here, tmp_path / "nowhere") == 0
+    stricter = runs.place(config.cells(study), tmp_path / "strict", Named("a"), threshold=0.99)
+    assert records.adopt(study, stricter, tmp_path / "out") == 0  # its steps to the threshold are others
 
 
 def test_exams_are_not_of_the_grid_and_of_the_seed_of_their_policy(study: config.Study, tmp_path: Path) -> None:
@@ -127,11 +129,17 @@ def test_exams_are_not_of_the_grid_and_of_the_seed_of_their_policy(study: config
     assert (exam.env.id, exam.evaluate.episodes, exam.seed) == ("GymCards-EZPoints-v0", 7, 1)
     assert second.cell.config.env.id != exam.env.id
     assert not any(run.cell.exams for run in grid)
-    assert first.base_summaries.keys() == second.base_summaries.keys()  # one base model, examined once
-    assert len(first.base_summaries) == 2
+    assert first.base_evaluations.keys() == second.base_evaluations.keys()  # one base model, examined once
+    assert len(first.base_evaluations) == 2
     (unasked, *_) = runs.place(config.cells(study), tmp_path, Named("a"))
     assert unasked.home == first.home  # trained once
     assert unasked.result != first.result
+    fewer = asked.model_copy(update={"exam_episodes": 3})
+    assert runs.place(config.cells(fewer), tmp_path, Named("a"))[0].result != first.result
+    renamed = config.Study.model_validate(values | {"exams": [{**values["exams"][0], "name": "Other"}]})
+    assert runs.place(config.cells(renamed), tmp_path, Named("a"))[0].result != first.result
+    (higher, *_) = runs.place(config.cells(asked), tmp_path, Named("a"), threshold=0.5)
+    assert (higher.home, higher.result == first.result) == (first.home, False)
     finish(first, 0.8)
     line = records.describe(asked, first, Named("a"))
     assert line["exams"]["Cards"].keys() == {"trained", "base", "random"}

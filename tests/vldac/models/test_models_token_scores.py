@@ -67,7 +67,9 @@ def test_distributions_are_made_again_in_the_backward_pass_where_they_may_be(che
 
 
 @pytest.mark.slow
-def test_chunks_and_checkpoints_take_a_third_of_the_memory_for_the_same_gradient(tmp_path: Path) -> None:
+def test_chunks_and_checkpoints_take_about_a_third_of_the_memory_for_the_same_gradient(
+    tmp_path: Path,
+) -> None:
     peaks, gradients = {}, {}
     for kind in ("plain", "saving"):
         out = tmp_path / f"{kind}.safetensors"
@@ -78,7 +80,7 @@ def test_chunks_and_checkpoints_take_a_third_of_the_memory_for_the_same_gradient
         with safe_open(out, framework="pt") as file:
             peaks[kind] = float(file.metadata()["peak_mib"])
             gradients[kind] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
-    assert peaks["saving"] * 3 <= peaks["plain"], peaks
+    assert peaks["saving"] * 2.8 <= peaks["plain"], peaks  # 3.0 here; allocators differ by some MiB
     largest = max(float(tensor.abs().max()) for tensor in gradients["plain"].values())
     assert largest > 0
     for name, tensor in gradients["plain"].items():

@@ -187,8 +187,8 @@ class Sessions:
     def open(self, env_id: str, config: EnvConfig, model: str | None, seed: int) -> Session:
         """Opens a session; see `Session`. One is opened at a time."""
         with self._making:
-            while len(self._open) >= self._most:
-                self.close(next(iter(self._open)))
+            while (oldest := self._one_too_many()) is not None:
+                self.close(oldest)
             session = Session(env_id, config, model, seed)
             with self._lock:
                 self._open[session.name] = session, self._clock()
@@ -227,6 +227,14 @@ class Sessions:
             self.close(name)
 
     def close_all(self) -> None:
-        """Closes every session."""
-        for name in list(self._open):
-            self.close(name)
+        """Closes every session, one that is being opened too."""
+        with self._making:
+            with self._lock:
+                names = list(self._open)
+            for name in names:
+                self.close(name)
+
+    def _one_too_many(self) -> str | None:
+        """The session that was not used for longest, where another one would be one too many."""
+        with self._lock:
+            return next(iter(self._open)) if len(self._open) >= self._most else None

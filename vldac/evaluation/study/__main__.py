@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None, surroundings: runs.Surroundings
         )
         return 0
     surroundings = surroundings or runs.Surroundings()
-    placed = runs.place(every, options.directory, surroundings)
+    placed = runs.place(every, options.directory, surroundings, threshold=study.threshold)
     out = options.out or RESULTS / study.name
     command = shlex.join(["vldac", "study", *arguments])
     results = cells.run(study, placed, options.directory, out, jobs=jobs, surroundings=surroundings, command=command)

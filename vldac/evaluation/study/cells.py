@@ -97,8 +97,11 @@ def _run(study: Study, runs: Sequence[Run], out: Path, jobs: int, surroundings: 
         (f"base model {base.name} of {of[0].cell.environment}", _base(of, surroundings)) for base, of in bases.items()
     ]
     failed = schedule.run(work, jobs, niceness=NICENESS, progress=progress)
-    ready = [run for run in missing if all(path.exists() for path in run.base_summaries)]
-    work = [(str(run.cell), _cell(study, run, surroundings, runs, out)) for run in ready]
+    ready: dict[Path, list[Run]] = {}
+    for run in missing:
+        if all(path.exists() for path in run.base_evaluations):
+            ready.setdefault(run.home, []).append(run)
+    work = [(str(of[0].cell), _cell(study, of, surroundings, runs, out)) for of in ready.values()]
     return failed | schedule.run(work, jobs, niceness=NICENESS, progress=progress)
 
 
@@ -110,13 +113,23 @@ def _base(runs: Sequence[Run], surroundings: Surroundings) -> Commands:
         yield _command(config, home, "vldac.warm_start", surroundings, "--out", home / "base", "--metrics", made)
         if not made.exists():  # a model that is not made here has no measurements
             write_json(made, {})
-    for summary, asked in {path: asked for run in runs for path, asked in run.base_summaries.items()}.items():
+    for summary, asked in {path: asked for run in runs for path, asked in run.base_evaluations.items()}.items():
         if not summary.exists():
             yield _evaluation(asked, home, home / "base", summary, surroundings, "random", "base")
 
 
-def _cell(study: Study, run: Run, surroundings: Surroundings, runs: Sequence[Run], out: Path) -> Commands:
-    """Trains a cell and evaluates it."""
+def _cell(study: Study, equal: Sequence[Run], surroundings: Surroundings, runs: Sequence[Run], out: Path) -> Commands:
+    """Trains a cell and evaluates it.
+
+    Args:
+        study: of the cell.
+        equal: cells that are trained alike, in one directory, and evaluated in different ways; the first gives its
+            name.
+        surroundings: of the study.
+        runs: all of the study.
+        out: of the results.
+    """
+    run = equal[0]
     config, home, policy, base = run.cell.config, run.home, run.home / "policy", run.base / "base"
     usage = read_object(home / "usage.json") or {"attempts": 0, "wall_s": 0.0, "cpu_s": 0.0}
     result = None
@@ -131,12 +144,12 @@ def _cell(study: Study, run: Run, surroundings: Surroundings, runs: Sequence[Run
             usage |= {"cpu_s": took.cpu_s, "wall_s": took.wall_s}
             write_json(home / "usage.json", usage)
             print(f"{run.cell}: trained in {took.wall_s:.0f} s", flush=True)
-        evaluations = {run.summary: config} | {run.exam(asked): asked for asked in run.cell.exams.values()}
-        for summary, asked in evaluations.items():
-            if not summary.exists():
-                yield _evaluation(asked, home, base, summary, surroundings, "trained", policy=policy)
+        for each in equal:
+            for summary, asked in each.evaluations.items():
+                if not summary.exists():
+                    yield _evaluation(asked, home, base, summary, surroundings, "trained", policy=policy)
+            write_json(each.result, describe(study, each, surroundings))
         line = describe(study, run, surroundings)
-        write_json(run.result, line)
         shutil.rmtree(home / "run/checkpoints", ignore_errors=True)
         write_results(study, runs, out)
         score = line["trained"]

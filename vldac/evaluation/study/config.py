@@ -336,7 +336,7 @@ def base_fingerprint(config: Config) -> str:
         mode="json",
         include={
             "seed": True,
-            "model": {"base", "revision", "tiny", "system_message", "max_pixels"},
+            "model": {"base", "revision", "tiny", "family", "thinking", "system_message", "max_pixels"},
             "env": {"prompt"} if config.warm_start.mixture else environment,
             "warm_start": True,
             "rollout": {"temperature", "max_new_tokens"},
@@ -353,6 +353,7 @@ def evaluation_fingerprint(config: Config) -> str:
         config.env.make_options,
         config.rollout.temperature,
         config.rollout.max_new_tokens,
+        config.rollout.stop_at_answer,
         config.evaluate.episodes,
         config.model.dtype,
     ]

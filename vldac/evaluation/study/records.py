@@ -31,11 +31,11 @@ def describe(study: Study, run: Run, surroundings: Surroundings) -> dict[str, An
     usage, rows = read_object(run.home / "usage.json") or {}, read_lines(run.metrics)
     curve = learning_curve(rows)
     at = first_reached(curve["success"], curve["episodes"], study.threshold, LEAST_EPISODES)
-    trained, before = _required(run.summary)["trained"], _required(run.base_summary(config))
+    trained, before = _required(run.summary)["trained"], _required(run.base_summary)
     exams = {
-        name: {"trained": _required(run.exam(asked))["trained"]}
-        | {policy: _required(run.base_summary(asked))[policy] for policy in ("base", "random")}
-        for name, asked in run.cell.exams.items()
+        name: {"trained": _required(run.exam(name))["trained"]}
+        | {policy: _required(run.base_exam(name))[policy] for policy in ("base", "random")}
+        for name in run.exams
     }
     return {
         "env_id": config.env.id,
@@ -55,6 +55,7 @@ def describe(study: Study, run: Run, surroundings: Surroundings) -> dict[str, An
         "attempts": usage.get("attempts"),
         "curve": curve,
         "fingerprint": run.home.name,
+        "key": run.key,
         "code": surroundings.code(config)[:16],
         "versions": versions() | surroundings.about(),
         "machine": machine(),
@@ -102,14 +103,10 @@ def adopt(study: Study, runs: Sequence[Run], out: Path) -> int:
     """
     if not (out / "cells.jsonl").exists():
         return 0
-    known = {
-        (line["fingerprint"], line["trained"]["episodes"], *line.get("exams", {})): line
-        for line in read_lines(out / "cells.jsonl")
-    }
+    known = {(line["fingerprint"], line.get("key")): line for line in read_lines(out / "cells.jsonl")}
     adopted = 0
     for run in runs:
-        asked = (run.home.name, run.cell.config.evaluate.episodes, *run.cell.exams)
-        line = known.get(asked)
+        line = known.get((run.home.name, run.key))
         if line is not None and not run.result.exists():
             run.home.mkdir(parents=True, exist_ok=True)
             write_json(run.result, {key: value for key, value in line.items() if key not in _about(study, run)})

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -61,11 +61,15 @@ class Run:
         cell: of the study.
         base: directory of the base model's files.
         home: directory of the cell's own.
+        exams: of each exam, its configuration and a name for all that decides its scores besides the policy.
+        threshold: of the study.
     """
 
     cell: Cell
     base: Path
     home: Path
+    exams: Mapping[str, tuple[Config, str]] = field(default_factory=dict)
+    threshold: float = 0.9
 
     @property
     def summary(self) -> Path:
@@ -73,29 +77,40 @@ class Run:
         return self.home / f"summary-{self.cell.config.evaluate.episodes}.json"
 
     @property
-    def base_summaries(self) -> dict[Path, Config]:
-        """What the base model and a random policy score, by file, in the environment and in every exam."""
-        of = {self.base_summary(self.cell.base_config): self.cell.base_config}
-        for config in self.cell.exams.values():
-            asked = config.model_copy(update={"seed": self.cell.base_config.seed})
-            of[self.base_summary(asked)] = asked
-        return of
+    def base_summary(self) -> Path:
+        """What the base model and a random policy score in the environment of the cell."""
+        return self.base / f"summary-{evaluation_fingerprint(self.cell.base_config)}.json"
 
-    def base_summary(self, config: Config) -> Path:
-        """Where the scores of the base model and a random policy in one environment are, whatever the seed."""
-        asked = config.model_copy(update={"seed": self.cell.base_config.seed})
-        return self.base / f"summary-{evaluation_fingerprint(asked)}.json"
-
-    def exam(self, config: Config) -> Path:
+    def exam(self, name: str) -> Path:
         """What the trained policy scores in an exam."""
-        return self.home / "exams" / f"{evaluation_fingerprint(config)}.json"
+        return self.home / "exams" / f"{self.exams[name][1]}.json"
+
+    def base_exam(self, name: str) -> Path:
+        """What the base model and a random policy score in an exam."""
+        return self.base / f"exam-{self.exams[name][1]}.json"
+
+    @property
+    def evaluations(self) -> dict[Path, Config]:
+        """Of the trained policy, by file."""
+        return {self.summary: self.cell.config, **{self.exam(name): asked for name, (asked, _) in self.exams.items()}}
+
+    @property
+    def base_evaluations(self) -> dict[Path, Config]:
+        """Of the base model and a random policy, by file; with the seed of the base, whatever that of the cell."""
+        seed = {"seed": self.cell.base_config.seed}
+        exams = {self.base_exam(name): asked.model_copy(update=seed) for name, (asked, _) in self.exams.items()}
+        return {self.base_summary: self.cell.base_config, **exams}
+
+    @property
+    def key(self) -> str:
+        """Names all that decides the line of results besides `home`."""
+        exams = [f"{name}={key}" for name, (_, key) in self.exams.items()]
+        return _key(str(self.cell.config.evaluate.episodes), str(self.threshold), *exams)
 
     @property
     def result(self) -> Path:
         """The line of results, written last."""
-        exams = [path.stem for path in map(self.exam, self.cell.exams.values())]
-        asked = f"-{_key(*exams)}" if exams else ""
-        return self.home / f"result-{self.cell.config.evaluate.episodes}{asked}.json"
+        return self.home / f"result-{self.key}.json"
 
     @property
     def metrics(self) -> Path:
@@ -103,7 +118,7 @@ class Run:
         return self.home / "run/metrics.jsonl"
 
 
-def place(cells: Iterable[Cell], directory: Path, surroundings: Surroundings) -> list[Run]:
+def place(cells: Iterable[Cell], directory: Path, surroundings: Surroundings, *, threshold: float = 0.9) -> list[Run]:
     """Where each cell of a study is run; equal cells share a directory."""
     runs = []
     codes: dict[str, str] = {}
@@ -114,7 +129,12 @@ def place(cells: Iterable[Cell], directory: Path, surroundings: Surroundings) ->
             codes[kind] = surroundings.code(cell.config)
         base = _key(base_fingerprint(cell.base_config), codes[kind])
         own = cell.config.fingerprint(base, codes[kind])
-        runs.append(Run(cell, directory / "bases" / base, directory / "cells" / own))
+        seed = {"seed": cell.base_config.seed}  # that of the cell is in the name of its directory
+        exams = {
+            name: (asked, _key(evaluation_fingerprint(asked.model_copy(update=seed)), surroundings.code(asked)))
+            for name, asked in cell.exams.items()
+        }
+        runs.append(Run(cell, directory / "bases" / base, directory / "cells" / own, exams, threshold))
     return runs
 
 

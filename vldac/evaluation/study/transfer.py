@@ -83,15 +83,26 @@ def _successes(scores: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
 
 
 def rows(results: Results) -> list[list[str]]:
-    """The table: the random policy, the base model, and the trained policies with their differences to it."""
-    names, line = exams(results), next(line for line in results.lines if line.get("exams"))
-    found = []
-    for policy, words in (("random", "random policy"), ("base", "base model")):
-        scores = [line["exams"][exam][policy] for exam in names]
-        found.append([words, *(_with_interval(score) for score in scores)])
-    for trained, of in matrix(results).items():
-        found.append([f"trained in {trained}", *(_entry(of[exam]) if exam in of else "" for exam in names)])
+    """The table: the random policy, base models, and the trained policies with their differences to them.
+
+    A base model that is that of every trained policy is one row; otherwise each policy has its own above it.
+    """
+    names, line, of = exams(results), next(line for line in results.lines if line.get("exams")), matrix(results)
+    found = [["random policy", *(_with_interval(line["exams"][exam]["random"]) for exam in names)]]
+    bases = {name: [_base(row[exam]) if exam in row else "" for exam in names] for name, row in of.items()}
+    one = len({tuple(base) for base in bases.values()}) == 1
+    if one:
+        found.append(["base model", *next(iter(bases.values()))])
+    for trained, carried in of.items():
+        if not one:
+            found.append([f"base model of {trained}", *bases[trained]])
+        found.append([f"trained in {trained}", *(_entry(carried[exam]) if exam in carried else "" for exam in names)])
     return found
+
+
+def _base(carried: Carried) -> str:
+    count = carried.episodes[0]
+    return _with_interval({"success": carried.base, "episodes": count})
 
 
 def _with_interval(score: Mapping[str, Any]) -> str:
