@@ -45,7 +45,7 @@ lint: setup $(VENV)/.dev ## ruff and mypy
 docs: setup $(VENV)/.docs ## build the pages of docs/ and the reference in site/, and serve them (PORT=8080)
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 	@echo "site/index.html; until Ctrl-C also at http://127.0.0.1:$(or $(PORT),8080)"
-	@$(PYTHON) -m http.server $(or $(PORT),8080) --bind 127.0.0.1 --directory site 2>/dev/null
+	@$(PYTHON) -m http.server $(or $(PORT),8080) --bind 127.0.0.1 --directory site
 
 lock: ## write constraints.txt anew: nothing moves that need not (ARGS=--upgrade moves all; UV=/path/to/uv)
 	@UV="$(UV)" scripts/lock $(ARGS)

@@ -33,9 +33,15 @@ def unused(root: Path, keep: Collection[str], older_than: float) -> Iterator[Ite
         older_than: seconds since a file was written.
 
     Raises:
-        PipelineError: DVC cannot say what is used.
+        PipelineError: DVC cannot say what is used, or the cache is not this project's alone.
     """
     with _opened(root, lock=False) as repos:
+        cache = Path(repos[0].cache.local.path).resolve()
+        if not cache.is_relative_to(root.resolve()):
+            raise PipelineError(
+                f"DVC's cache {cache} is outside of the project, and others may use it, of which nothing is known "
+                "here; collect it by `dvc gc --projects` with all of them"
+            )
         found = _unused(repos, keep, older_than)
     if not found:
         return
@@ -131,8 +137,12 @@ def _info(cache: Any, oid: str) -> Any:
 
 
 def _commits(root: Path) -> list[str]:
-    """Every commit of every branch and tag that changed what DVC's stages have made; the others name nothing new."""
-    command = ["git", "-c", f"safe.directory={root}", "log", "--all", "--format=%H", "--", "dvc.lock", "*.dvc"]
+    """Every commit of every branch and tag that changed what DVC's stages have made; the others name nothing new.
+
+    The full history: git leaves out commits of a side whose files a merge did not take, and they name weights too.
+    """
+    command = ["git", "-c", f"safe.directory={root}", "log", "--all", "--full-history", "--format=%H"]
+    command += ["--", "dvc.lock", "*.dvc"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise PipelineError(f"git cannot say what was committed: {done.stderr.strip()}; mend that first")

@@ -24,8 +24,8 @@ from pipelines.core.garbage import InUseError, Item
 from pipelines.core.network import LOOPBACK
 from pipelines.core.project import cache_directory, home, read_json
 from pipelines.orchestration import garbage as prefect
+from pipelines.stages import base, worktrees
 from pipelines.stages import garbage as stages
-from pipelines.stages import worktrees
 from pipelines.tracking import garbage as mlflow
 from pipelines.tracking import runs
 from vldac.utils.errors import explain
@@ -90,7 +90,8 @@ def _alone(root: Path) -> Iterator[None]:
 
 def _collect(root: Path, policy: Policy, *, dry_run: bool, say: Callable[[str], None]) -> None:
     if not dry_run:
-        for directory in (root / "runs", *(root / "runs").glob("*/"), worktrees.directory(root)):
+        kept = worktrees.directory(root), base.directory(root), home(root)
+        for directory in (root / "runs", *(root / "runs").glob("*/"), *kept):
             core.sweep(directory)
     say("looking at runs, checkouts, the DVC cache, MLflow and Prefect's history")
     used = sum(map(core.size_of, places(root)))
@@ -119,7 +120,8 @@ def places(root: Path) -> tuple[Path, ...]:
     """What grows with every run."""
     local = home(root)
     databases = (local / "mlflow.db", *sorted((local / "prefect").glob("prefect.db*")))
-    return (root / "runs", worktrees.directory(root), cache_directory(root), local / "mlartifacts", *databases)
+    directories = (root / "runs", worktrees.directory(root), base.directory(root), cache_directory(root))
+    return (*directories, local / "mlartifacts", *databases)
 
 
 def choose(
@@ -166,6 +168,8 @@ def _found(root: Path, policy: Policy, notes: list[str]) -> Iterator[Item]:
     looks: list[Callable[[], Iterator[Item]]] = [
         lambda: stages.run_directories(root, needed),
         lambda: stages.checkouts(root, needed),
+        lambda: stages.bases(root),
+        lambda: stages.leftovers(root),
         lambda: dvc_cache.unused(root, needed.hashes, policy.older_than),
         lambda: prefect.history(root, policy.older_than),
     ]

@@ -30,7 +30,7 @@ def models_list(*, checkpoints: Flag = False, env: str | None = None) -> int:
 
 
 @app.command
-def compare(a: str, b: str, /, *, play: int = 0) -> int:
+def compare(a: str, b: str, /, *, play: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0) -> int:
     """Show two versions side by side, and in what their parameters differ.
 
     With `--play N` both play the same N episodes: the difference with its paired 95% interval, and McNemar's test.

@@ -189,9 +189,9 @@ def _tie_server() -> None:
 def closing(root: Path, outcome: Outcome) -> str:
     """The last lines of a run, for a terminal of 80 columns: the comparison, where to look, and what to type next."""
     lines = [""]
-    warm_started = load(outcome.root / "params.yaml").model.base == "tiny"
     if outcome.summary is not None:
-        lines += [tables.text(outcome.summary, warm_started=warm_started), ""]
+        acts = tables.base_acts(load(outcome.root / "params.yaml").model_dump())
+        lines += [tables.text(outcome.summary, acts=acts), ""]
     if outcome.benchmarks is not None:
         lines += [tables.benchmark_text(outcome.benchmarks), ""]
     for name, path in (

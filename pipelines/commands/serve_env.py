@@ -6,6 +6,7 @@ from pathlib import Path
 
 from envs import registry
 from envs.base import SimulatorError
+from pipelines.commands import pages
 from pipelines.commands.environments import resolve
 from pipelines.core import extensions
 from pipelines.core.errors import PipelineError
@@ -26,6 +27,7 @@ def serve(env_id: str, *, port: int, sessions: int, options: str = "") -> int:
     """
     root = Path.cwd()
     extensions.make_importable(root, load(root / "params.yaml") if (root / "params.yaml").is_file() else Config())
+    pages.free(port, pages.HOST, f"vldac envs serve {env_id} --port {port + 1}")
     name, make_options = resolve(env_id, options, root)
     try:
         registry.make(name, **make_options).close()
@@ -38,7 +40,7 @@ def serve(env_id: str, *, port: int, sessions: int, options: str = "") -> int:
         raise PipelineError(f"OpenEnv needs the package {error.name!r}; install it with: {cure}") from error
     import uvicorn  # noqa: PLC0415
 
-    print(f"{name} for OpenEnv clients at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    print(f"{name} for OpenEnv clients at http://{pages.HOST}:{port} (Ctrl-C ends it)", flush=True)
     app = server.application(name, make_options, sessions=sessions)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", ws_max_size=2**20)
+    uvicorn.run(app, host=pages.HOST, port=port, log_level="warning", ws_max_size=2**20)
     return 0

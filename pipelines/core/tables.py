@@ -11,18 +11,31 @@ POLICIES = (("random", "random policy"), ("base", "base model"), ("trained", "tr
 COLUMNS = ("", "success [95% interval]", "return", "steps to goal", "episodes")
 
 
-def rows(summary: Mapping[str, Any], *, warm_started: bool) -> list[tuple[str, ...]]:
+def base_acts(params: Mapping[str, Any]) -> str:
+    """How a base model that is built here has been taught to act; nothing of any other.
+
+    Args:
+        params: of a run, of this version of the project or an older one, as in params.yaml.
+    """
+    if params["model"]["base"] != "tiny":
+        return ""
+    own = params.get("warm_start", {})
+    taught = any(part.get("expert_actions") for part in own.get("mixture") or [own])
+    return "has been taught some actions of an expert" if taught else "acts at random"
+
+
+def rows(summary: Mapping[str, Any], *, acts: str) -> list[tuple[str, ...]]:
     """The comparison as text cells, one row a policy in `COLUMNS`' order.
 
     Args:
         summary: metrics/summary.json.
-        warm_started: the base model was built here; its warm start taught it to see and to answer, not to act.
+        acts: see `base_acts`.
     """
     table: list[tuple[str, ...]] = []
     for key, name in POLICIES:
         score = summary[key]
         low, high = score["success_ci"]
-        label = f"{name} (sees, acts at random)" if key == "base" and warm_started else name
+        label = f"{name} (sees, {acts})" if key == "base" and acts else name
         table.append(
             (
                 label,
@@ -40,19 +53,19 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None or math.isnan(value) else format(value, form)
 
 
-def text(summary: Mapping[str, Any], *, warm_started: bool) -> str:
+def text(summary: Mapping[str, Any], *, acts: str) -> str:
     """The comparison for a terminal of 80 columns."""
     title = f"{summary.get('env', '')}, seed {summary.get('seed', '')}, on seeds that training never saw"
-    lines = [title, aligned([COLUMNS, *rows(summary, warm_started=False)])]
-    if warm_started:
-        lines.append("The base model was built here; it sees and answers, and acts at random.")
+    lines = [title, aligned([COLUMNS, *rows(summary, acts="")])]
+    if acts:
+        lines.append(f"The base model was built here; it sees and answers, and {acts}.")
     return "\n".join(lines)
 
 
-def markdown(summary: Mapping[str, Any], *, warm_started: bool) -> str:
+def markdown(summary: Mapping[str, Any], *, acts: str) -> str:
     """The comparison for a page."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---|---:|---:|---:|---:|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows(summary, warm_started=warm_started)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows(summary, acts=acts)]
     return "\n".join(lines)
 
 

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 from pipelines.core.errors import PipelineError
 from pipelines.evaluation import versions
 from pipelines.evaluation.versions import Version
-from pipelines.tracking import runs
+from pipelines.tracking import registry, runs
 from vldac.config import Config, parse
 from vldac.evaluation.paired import PairedSuccess, paired_success
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-#: Tag of a version, followed by the number of the one that it was compared with.
-TAG = "compared."
 #: What makes an episode of a seed the same episode; the rest of `env` is what a policy is shown of it.
 _WORLD = ("id", "options", "max_steps")
 
@@ -73,16 +71,16 @@ def _successes(directory: Path) -> dict[int, bool]:
 
 def _keep(client: MlflowClient, first: Version, second: Version, found: PairedSuccess) -> None:
     text = json.dumps({**asdict(found), "with": f"{first.name}/{first.number}"})
-    client.set_model_version_tag(second.name, second.number, f"{TAG}{first.number}", text)
+    client.set_model_version_tag(second.name, second.number, f"{registry.COMPARED}{first.name}.{first.number}", text)
     if second.run_id is not None:
         for name, value in (("difference", found.difference), ("low", found.low), ("high", found.high)):
-            client.log_metric(second.run_id, f"compared/{first.number}/{name}", value)
+            client.log_metric(second.run_id, f"compared/{first.name}/{first.number}/{name}", value)
 
 
 def summaries(tags: Mapping[str, str]) -> list[str]:
     """What a version's tags tell of the comparisons with others, a line each."""
     lines = []
-    for tag in sorted(tag for tag in tags if tag.startswith(TAG)):
+    for tag in sorted(tag for tag in tags if tag.startswith(registry.COMPARED)):
         kept = json.loads(tags[tag])
         against = kept.pop("with")
         lines.append(f"against {against} on the same episodes: {PairedSuccess(**kept)}")

@@ -218,5 +218,4 @@ def opened(root: Path, model: str, **options: Any) -> Iterator[tuple[str, Guard]
 def _load(directory: Path, base: str) -> Actor:
     """A policy, where it runs fastest, whose responses may be as long as they were in training."""
     quiet()
-    recorded = policy.recorded_config(directory, "rollout")
-    return Actor(load(base, directory), max_new_tokens=recorded.rollout.max_new_tokens)
+    return Actor.of(load(base, directory), policy.recorded_config(directory, "rollout").rollout)

@@ -76,10 +76,10 @@ def table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None
     create_table_artifact(key=key, table=[dict(row) for row in rows], description=description)
 
 
-def comparison(summary: Mapping[str, Any], *, warm_started: bool) -> list[dict[str, str]]:
+def comparison(summary: Mapping[str, Any], *, acts: str) -> list[dict[str, str]]:
     """The rows of an evaluation: random policy, base model, trained model."""
     columns = ("policy", *tables.COLUMNS[1:])
-    return [dict(zip(columns, row, strict=True)) for row in tables.rows(summary, warm_started=warm_started)]
+    return [dict(zip(columns, row, strict=True)) for row in tables.rows(summary, acts=acts)]
 
 
 def mlflow_page(uri: str, *parts: str) -> str | None:
@@ -116,27 +116,34 @@ def run_report(
     registry_error: str | None,
 ) -> None:
     """Everything that the page of a finished `train-pipeline` shows."""
-    warm_started = config.model.base == "tiny"
+    acts = tables.base_acts(config.model_dump())
     title = f"{config.env.id}, seed {config.seed}"
     uri = runs.tracking_uri(root)
     if summary is not None:
-        table("comparison", comparison(summary, warm_started=warm_started), title)
+        table("comparison", comparison(summary, acts=acts), title)
     picture(root / "plots/learning_curve.png", "learning-curve")
     picture(root / "plots/filmstrip.png", "filmstrip")
     lines = [f"# {title}", ""]
     if summary is not None:
-        lines += [tables.markdown(summary, warm_started=warm_started), ""]
+        lines += [tables.markdown(summary, acts=acts), ""]
     if registered is not None:
         page = version_page(uri, registered)
         link("registered-version", page, f"{registered.name} version {registered.version}")
         address = f"`models:/{registered.name}/{registered.version}` (@candidate)"
         lines.append(f"- registered: {address}" + (f", [its page]({page})" if page else ""))
     if promotion is not None:
-        lines.append(f"- champion: version {promotion.champion} ({promotion.decision.reason})")
+        lines.append(f"- {_champion(promotion)} ({promotion.decision.reason})")
     if registry_error is not None:
         lines.append(f"- not registered: {registry_error}")
     lines.append(f"- MLflow: `{runs.without_credentials(uri)}`")
     create_markdown_artifact("\n".join(lines), key="report", description="What this run came to")
+
+
+def _champion(promotion: Promotion) -> str:
+    new = promotion.registered.version
+    if promotion.decision.promote and promotion.champion != new:
+        return f"version {new} would become champion; promote-model asks a person"
+    return "no champion" if promotion.champion is None else f"champion: version {promotion.champion}"
 
 
 def markdown(key: str, text: str, description: str) -> None:

@@ -89,7 +89,7 @@ def create(root: Path, url: str, devices: int) -> list[str]:
     return lines
 
 
-async def _create_pool(devices: int, blocks: Sequence[str]) -> list[str]:
+async def _create_pool(devices: int, blocks: Sequence[str] | None) -> list[str]:
     from prefect.client.orchestration import get_client  # noqa: PLC0415
     from prefect.client.schemas.actions import WorkPoolCreate  # noqa: PLC0415
     from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
@@ -122,20 +122,29 @@ async def _create_pool(devices: int, blocks: Sequence[str]) -> list[str]:
         return await notify(client, blocks)
 
 
-async def notify(client: PrefectClient, names: Sequence[str]) -> list[str]:
-    """Brings the automations that send messages up to date: to these blocks, and none where there are none.
+async def notify(client: PrefectClient, names: Sequence[str] | None) -> list[str]:
+    """Brings the automations that send messages up to date.
+
+    Args:
+        client: of the server.
+        names: of the blocks to send to. None leaves everything as it is: whoever creates deployments from another
+            shell must not silence a team. With an empty list, nothing is sent any more.
 
     Returns:
-        A line for each name.
+        A line for each name, and one where messages have ended.
     """
+    if names is None:
+        return []
     found = {name: await notifications.find(client, name) for name in names}
     blocks = [block for block in found.values() if block is not None]
     for automation in notifications.automations(blocks) if blocks else ():
         await _create_automation(client, automation)
-    for name in () if blocks else notifications.AUTOMATIONS:
+    ended = []
+    for name in () if names else notifications.AUTOMATIONS:
         for old in await client.read_automations_by_name(name):
             await client.delete_automation(old.id)
-    return [
+            ended = [f"notifications have ended: {notifications.BLOCKS} is empty"]
+    return ended + [
         f"notifications go to {name}"
         if block is not None
         else f"notifications do not go to {name}: Prefect has no such block; create it on its page Blocks, then type "

@@ -215,7 +215,7 @@ def _train(root: Path, steps: list[Step], *, force: bool, ask: bool = False) -> 
                 stage(step, force=force)
             if step == "evaluate" and "benchmark" in steps:  # what follows may take longer than all before
                 found = read_json(Path("metrics/summary.json"))
-                log.info("%s", tables.text(found, warm_started=config.model.base == "tiny"))
+                log.info("%s", tables.text(found, acts=tables.base_acts(config.model_dump())))
         except StageError:
             raise
         except PipelineError as failure:  # the registry is away: what was trained is still worth an evaluation
@@ -282,12 +282,12 @@ def evaluate_model(
         artifacts.name_run(f"evaluate {found}")
     directory = evaluate(found, params_file, episodes)
     summary = versions.read_summary(directory)
-    warm_started = found.config.model.base == "tiny"
+    acts = tables.base_acts(found.config.model_dump())
     with _tolerate_server_errors():
-        artifacts.table("evaluation", artifacts.comparison(summary, warm_started=warm_started), str(found))
+        artifacts.table("evaluation", artifacts.comparison(summary, acts=acts), str(found))
         artifacts.picture(directory / "filmstrip.png", "filmstrip")
         _link(found)
-    get_run_logger().info("%s\n%s", found, tables.text(summary, warm_started=warm_started))
+    get_run_logger().info("%s\n%s", found, tables.text(summary, acts=acts))
     if benchmarks:
         results, failed = benchmark_tasks.run_each(Path.cwd(), f"{found.name}/{found.number}", options)
         with _tolerate_server_errors():
@@ -320,14 +320,18 @@ def promote_model(
     found = _find_version(model, version)
     with _tolerate_server_errors():
         artifacts.name_run(f"promote {found}")
-    done = registry.promote_version(Path.cwd(), found.name, found.number, dry_run=dry_run or ask)
+    done = registry.promote_version(Path.cwd(), found.name, found.number, dry_run=dry_run or ask, ask=ask)
     if ask and not dry_run and done.decision.promote:
         done = _by_answer(found, done)
     _log_promotion(done, dry_run=dry_run)
     with _tolerate_server_errors():
-        verdict = "is promoted" if done.decision.promote else "is not promoted"
-        mode = " (dry run: nothing was changed)" if dry_run else ""
-        artifacts.markdown("promotion", f"{found} {verdict}: {done.decision.reason}{mode}", str(found))
+        verdict = {
+            (False, True): "is promoted",
+            (False, False): "is not promoted",
+            (True, True): "would be promoted",
+            (True, False): "would not be promoted",
+        }[dry_run, done.decision.promote]
+        artifacts.markdown("promotion", f"{found} {verdict}: {done.decision.reason}", str(found))
         _link(found)
     return done
 
@@ -340,7 +344,7 @@ def _by_answer(version: versions.Version, would: registry.Promotion) -> registry
         notifications.say(notifications.ASKED, version.name, f"a yes is wanted: {version}", "\n".join(lines))
     answer = approval.ask("\n\n".join(lines))
     by = answer.by.strip() or "a person"
-    registry.record_answer(Path.cwd(), version.name, version.number, f"{'yes' if answer.promote else 'no'}, by {by}")
+    registry.record_answer(Path.cwd(), version.name, version.number, by, yes=answer.promote)
     if answer.promote:
         return registry.promote_version(Path.cwd(), version.name, version.number)
     return replace(would, decision=registry.Decision(False, f"{by} said no"))

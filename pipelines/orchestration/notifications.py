@@ -30,13 +30,15 @@ _FAILED = (
 )
 
 
-def wanted() -> list[str]:
-    """The blocks that `VLDAC_NOTIFY` names.
+def wanted() -> list[str] | None:
+    """The blocks that `VLDAC_NOTIFY` names; none where it is empty, and None where it is not set.
 
     Raises:
         PipelineError: one is not of the form type/name.
     """
-    names = [name.strip() for name in os.environ.get(BLOCKS, "").split(",") if name.strip()]
+    if BLOCKS not in os.environ:
+        return None
+    names = [name.strip() for name in os.environ[BLOCKS].split(",") if name.strip()]
     if wrong := [name for name in names if not _BLOCK.fullmatch(name)]:
         raise errors.PipelineError(f"{BLOCKS} names {wrong[0]!r}; write TYPE/NAME, such as slack-webhook/team")
     return names

@@ -6,9 +6,11 @@ A base of a mixture of environments takes most of an hour and is the same whatev
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipelines.core import errors, extensions
@@ -20,6 +22,8 @@ from vldac.config import Config, load
 from vldac.evaluation.study.config import base_fingerprint
 
 _MODEL, _METRICS = "base", "base.json"
+#: Suffix of the lock of a kept base, beside it.
+LOCK = ".lock"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,22 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
     config = load(root / options.params)
     base_files.link(root, config)  # whoever checked out another params.yaml has the links of the one before
-    kept = kept_in(root, config) if config.warm_start.mixture else None
-    if kept is not None and kept.is_dir():
-        shutil.copytree(kept / _MODEL, out, dirs_exist_ok=True)
-        shutil.copyfile(kept / _METRICS, metrics)
-        print(f"base model built before, taken from {kept}")
-        return 0
-    run_module(
-        "vldac.warm_start",
-        *("--params", options.params, "--out", out, "--metrics", metrics),
-        root=root,
-        env=extensions.environment(root, config),
-    )
-    require(out)
-    require(metrics)
-    if kept is not None:
-        _keep(kept, out, metrics)
+
+    def build() -> None:
+        run_module(
+            "vldac.warm_start",
+            *("--params", options.params, "--out", out, "--metrics", metrics),
+            root=root,
+            env=extensions.environment(root, config),
+        )
+        require(out)
+        require(metrics)
+
+    if config.model.base == "tiny" and config.warm_start.mixture:
+        _built_once(kept_in(root, config), out, metrics, build)
+    else:
+        build()
     return 0
 
 
@@ -54,16 +57,30 @@ def kept_in(root: Path, config: Config) -> Path:
     """Where a base model is kept: named after its parameters, its code and its threads, which all decide its bits."""
     parts = [base_fingerprint(config), (root / CODE / "base.json").read_text(encoding="utf-8")]
     name = hashlib.sha256("\0".join([*parts, str(config.deepspeed.threads)]).encode()).hexdigest()[:16]
-    return home(root) / "bases" / name
+    return directory(root) / name
 
 
-def _keep(kept: Path, out: Path, metrics: Path) -> None:
-    """Whole or not at all: a kill may come at any moment."""
-    aside = kept.with_name(f".{kept.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(out, aside / _MODEL)
-    shutil.copyfile(metrics, aside / _METRICS)
-    if not kept.exists():
+def directory(root: Path) -> Path:
+    """Where the base models of a project are kept."""
+    return home(root) / "bases"
+
+
+def _built_once(kept: Path, out: Path, metrics: Path, build: Callable[[], None]) -> None:
+    """Takes a base model that is kept, or builds and keeps it; whoever wants the same one meanwhile waits for it."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with kept.with_suffix(LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept.is_dir():
+            shutil.copytree(kept / _MODEL, out, dirs_exist_ok=True)
+            shutil.copyfile(kept / _METRICS, metrics)
+            os.utime(kept)  # of use today: see `pipelines.stages.garbage`
+            print(f"base model built before, taken from {kept}")
+            return
+        build()
+        aside = kept.with_name(f".{kept.name}")
+        shutil.rmtree(aside, ignore_errors=True)  # what a kill has left
+        shutil.copytree(out, aside / _MODEL)
+        shutil.copyfile(metrics, aside / _METRICS)
         aside.rename(kept)
 
 

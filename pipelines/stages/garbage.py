@@ -1,4 +1,4 @@
-"""Run directories and checkouts that nothing needs any more."""
+"""Run directories, checkouts and kept base models that nothing needs any more."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.garbage import Item, age_of, discard, size_of
-from pipelines.core.project import read_lock
-from pipelines.stages import worktrees
+from pipelines.core.garbage import InUseError, Item, age_of, discard, size_of
+from pipelines.core.project import home, read_lock
+from pipelines.stages import base, worktrees
+
+_DAY = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,22 @@ def checkouts(root: Path, needed: Needed) -> Iterator[Item]:
         yield Item("checkout", path.name, size_of(path), used, reason, partial(_remove_checkout, root, path), (path,))
 
 
+def bases(root: Path) -> Iterator[Item]:
+    """The base models of mixtures, each of which the same parameters build again."""
+    for path in _directories(base.directory(root)):
+        reason = "is kept to be built once; the same parameters build it again, in most of an hour"
+        locks = (path.with_suffix(base.LOCK),)
+        yield Item("base", path.name, size_of(path), age_of(path), reason, partial(discard, path), locks)
+
+
+def leftovers(root: Path) -> Iterator[Item]:
+    """Copies that an upload was made from, of a process that was killed: none works for a day."""
+    for path in _directories(home(root)):
+        if path.name.startswith(("push.", "upload.")) and age_of(path) > _DAY:
+            reason = "is a copy that was to be uploaded, left by a process that was killed"
+            yield Item("leftover", path.name, size_of(path), age_of(path), reason, partial(discard, path))
+
+
 def checkout_directories(root: Path) -> list[Path]:
     """Every checkout of a project."""
     return _directories(worktrees.directory(root))
@@ -82,7 +100,10 @@ def checkout_directories(root: Path) -> list[Path]:
 
 def _remove_checkout(root: Path, path: Path) -> None:
     with (worktrees.directory(root) / worktrees.LOCK).open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+        try:  # never wait: whoever has the turn may wait for this very checkout, which is locked here
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUseError(f"a run is preparing a checkout; {path.name} is kept") from None
         discard(path)
         command = ["git", "-c", f"safe.directory={root}", "worktree", "prune"]
         subprocess.run(command, cwd=root, check=True, capture_output=True)

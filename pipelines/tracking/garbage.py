@@ -87,7 +87,7 @@ def _deleted(root: Path, client: MlflowClient, older_than: float) -> Iterator[It
         if model.tags.get(CONTENT) not in contents:
             yield _model(store, model, "was deleted in MLflow")
     for model in _active_models(client):
-        if model.name == "policy" and model.tags.get(CONTENT) not in contents:
+        if model.tags.get("dvc.path") == "models/policy" and model.tags.get(CONTENT) not in contents:
             item = _model(store, model, "is of no registered version any more")
             yield replace(
                 item,

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 #: What a target or source of the hub begins with; everything else is a folder.
 SCHEME = "hf://"
 _VERSION = "version.json"
+#: Begin the tags that hold what people have said of a version.
+_SAID = ("promotion.", "rollback.")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _SUFFIXES = (".safetensors", ".json", ".jinja", ".md", ".txt", ".yaml")
 _PARTS = {"policy": CONTENT, "base": "base.sha256"}
@@ -52,12 +54,17 @@ def push(root: Path, version: ModelVersion, target: str, *, public: bool = False
     Raises:
         PipelineError: the version cannot be fetched, holds something else than `_SUFFIXES`, or the hub refuses.
     """
+    if not target.startswith(SCHEME):
+        folder = Path(target)
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise PipelineError(f"{folder} exists already; name a folder that does not")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as aside:
+            _write(root, version, whole := Path(aside) / "whole")
+            whole.rename(folder)  # it appears whole or not at all
+        return str(folder)
     home(root).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home(root), prefix="push.") as aside:
-        if not target.startswith(SCHEME):
-            folder = Path(target)
-            _write(root, version, folder)
-            return str(folder)
         repository, folder = _repository(target), Path(aside) / "model"
         _write(root, version, folder)
         return _on_hub(lambda: _upload(repository, folder, f"{version.name} version {version.version}", public=public))
@@ -65,7 +72,8 @@ def push(root: Path, version: ModelVersion, target: str, *, public: bool = False
 
 def _write(root: Path, version: ModelVersion, folder: Path) -> None:
     lineage.fetch(root, version, folder)
-    about = {key: value for key, value in version.tags.items() if key != "params"}
+    # What people have said of it, by name, stays here; the parameters are a file of their own.
+    about = {key: value for key, value in version.tags.items() if key != "params" and not key.startswith(_SAID)}
     write_json(folder / _VERSION, {"name": version.name, "version": str(version.version), "tags": about})
     _require_harmless(folder)
 
@@ -75,7 +83,12 @@ def _upload(repository: str, folder: Path, message: str, *, public: bool) -> str
 
     api = HfApi()
     url = api.create_repo(repository, private=not public, exist_ok=True)
-    api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
+    api.upload_folder(
+        repo_id=repository,
+        folder_path=folder,
+        commit_message=message,
+        delete_patterns=["policy/*", "base/*"],  # what a version before had and this one has not
+    )
     return str(url)
 
 

@@ -54,7 +54,7 @@ def describe(config: Config, summary: Mapping[str, Any], run_id: str, step: int)
     line = f"Success {score} on {episodes} unseen episodes; {step:,} steps, seed {config.seed}."
     base = "a base built here" if config.model.base == "tiny" else config.model.base
     about = f"{config.env.id}, {config.train.algorithm} from {base}."
-    table = tables.markdown(summary, warm_started=config.model.base == "tiny")
+    table = tables.markdown(summary, acts=tables.base_acts(config.model_dump()))
     picture = f"get-artifact?path={_CURVE.replace('/', '%2F')}&run_uuid={run_id}"  # of the server that shows the page
     return f"{line} {about}\n\n{table}\n\n![Success against environment steps]({picture})\n"
 
@@ -85,11 +85,14 @@ class _Params:
 
     Attributes:
         tiny: whether its base was built here.
+        acts: how that base was taught to act.
+        mixture: whether it was taught in several environments.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._flat = runs.flatten(values)
-        self.tiny = self["model.base"] == "tiny"
+        self.tiny, self.acts = self["model.base"] == "tiny", tables.base_acts(values)
+        self.mixture = bool(values.get("warm_start", {}).get("mixture"))
 
     def __getitem__(self, key: str) -> str:
         return self._flat.get(key, "unknown")
@@ -116,7 +119,7 @@ def _text(name: str, params: _Params, tags: Mapping[str, str]) -> str:
     scores = "Not evaluated yet."
     if len(results) == len(_POLICIES):
         scores = (
-            f"{tables.markdown(results, warm_started=params.tiny)}\n\nSampled at temperature "
+            f"{tables.markdown(results, acts=params.acts)}\n\nSampled at temperature "
             f"{params['rollout.temperature']} on seeds that training never drew; 95% Wilson intervals; an episode that "
             "fails counts with all its steps."
         )
@@ -171,7 +174,8 @@ vldac benchmark model/policy --benchmark understanding
 def _base(params: _Params) -> str:
     if params.tiny:
         family = params["model.tiny.family"]
-        return f"a {family} of a few million parameters, built and warm-started for this environment"
+        environments = "in a mixture of environments" if params.mixture else "for this environment"
+        return f"a {family} of a few million parameters, built and warm-started {environments}; it {params.acts}"
     revision = params["model.revision"]
     return params["model.base"] + ("" if revision == "null" else f" at revision {revision}")
 
@@ -179,8 +183,9 @@ def _base(params: _Params) -> str:
 def _limits(params: _Params) -> str:
     if not params.tiny:
         return "What its base cannot do, or should not be used for, holds for it too."
+    environments = "a few environments" if params.mixture else "this environment"
     return (
-        "Its base was built from nothing, on descriptions of this environment: it knows no other pictures, and no "
+        f"Its base was built from nothing, on descriptions of {environments}: it knows no other pictures, and no "
         "language but that of its prompts."
     )
 

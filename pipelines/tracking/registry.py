@@ -33,6 +33,10 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 HISTORY = "champion.history"
 _REMEMBERED = 50  # champions
 _CARD = "README.md"
+#: Tag with what a person said of a version's promotion, and how a refusal begins.
+_ANSWER, _NO = "promotion.answer", "no"
+#: Begins the tags that hold a comparison with another version on the same episodes.
+COMPARED = "compared."
 #: Name of the lock of whoever changes the registry; see `runs.lock_file`.
 LOCK = "registry"
 
@@ -173,7 +177,7 @@ def promote(root: Path, config: Config, *, dry_run: bool = False) -> Promotion:
         return _promote(client, name, str(version.version), dry_run=dry_run)
 
 
-def promote_version(root: Path, name: str, number: str, *, dry_run: bool = False) -> Promotion:
+def promote_version(root: Path, name: str, number: str, *, dry_run: bool = False, ask: bool = False) -> Promotion:
     """Lets a version that has its scores become @champion if the rule says so.
 
     Args:
@@ -181,6 +185,7 @@ def promote_version(root: Path, name: str, number: str, *, dry_run: bool = False
         name: of the registered model.
         number: of the version.
         dry_run: only say what would happen.
+        ask: a person is asked again: what one has refused before counts as open.
 
     Raises:
         PipelineError: the version was never evaluated, or MLflow cannot be used.
@@ -191,16 +196,16 @@ def promote_version(root: Path, name: str, number: str, *, dry_run: bool = False
             raise PipelineError(
                 f"{name} version {number} has no score; run the evaluate and promote steps on its weights"
             )
-        return _promote(client, name, number, dry_run=dry_run)
+        return _promote(client, name, number, dry_run=dry_run, ask=ask)
 
 
-def record_answer(root: Path, name: str, number: str, answer: str) -> None:
-    """Keeps with a version what a person said of its promotion."""
+def record_answer(root: Path, name: str, number: str, by: str, *, yes: bool) -> None:
+    """Keeps with a version what a person said of its promotion; after a no, the rule does not promote it."""
     with _locked(root), runs.reachable(root):
-        runs.client(root).set_model_version_tag(name, number, "promotion.answer", answer)
+        runs.client(root).set_model_version_tag(name, number, _ANSWER, f"{'yes' if yes else _NO}, by {by}")
 
 
-def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool) -> Promotion:
+def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool, ask: bool = False) -> Promotion:
     registered = Registered(name, number, new=False)
     version, champion = client.get_model_version(name, number), _champion(client, name)
     if champion is not None and str(champion.version) == number:
@@ -209,6 +214,8 @@ def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool) -> 
         return Promotion(registered, Decision(False, reason), number)
     if "rollback.reason" in version.tags:  # the rule would bring back what a person has just taken away
         decision = Decision(False, f"it was rolled back: {version.tags['rollback.reason']}")
+    elif not ask and (answer := version.tags.get(_ANSWER, "")).startswith(_NO):
+        decision = Decision(False, f"a person was asked, and the answer was {answer}")
     else:
         score = score_of(version)
         assert score is not None
@@ -333,7 +340,7 @@ def _record(
     if earlier:
         short = evaluation_set(root, config, config.evaluate.checkpoint_episodes)
         log_input(client, run_id, short)
-        scored = ("evaluate", "promotion", benchmark_scores.TAG)
+        scored = ("evaluate", "promotion", COMPARED, benchmark_scores.TAG)
         lineage = {key: value for key, value in version.tags.items() if not key.startswith(scored)}
         ids = exports.log(client, root, config, run_id, lineage)
         for model_id, result in zip(ids, earlier, strict=True):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +16,14 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines.commands import cli, dvc_cache, gc
+from pipelines.core import garbage as core
 from pipelines.core import rundir
 from pipelines.core.errors import PipelineError
 from pipelines.core.garbage import Item
-from pipelines.core.project import read_lock
+from pipelines.core.project import home, read_lock
 from pipelines.orchestration import garbage as prefect
+from pipelines.stages import base, worktrees
 from pipelines.stages import garbage as stages
-from pipelines.stages import worktrees
 from pipelines.tracking import exports, lineage, runs
 from pipelines.tracking import garbage as tracking
 from pipelines.tracking.exports import CONTENT
@@ -147,12 +150,77 @@ def _run_with_model(client: MlflowClient, content: str) -> tuple[str, str]:
     experiment = exports.experiment_id(client)
     run_id = client.create_run(experiment, run_name=f"run {content}").info.run_id
     client.log_text(run_id, "kept", "kept.txt")
-    model = client.create_logged_model(experiment, name="policy", source_run_id=run_id, tags={CONTENT: content})
+    model = client.create_logged_model(
+        experiment, name="Line seed 0", source_run_id=run_id, tags={CONTENT: content, "dvc.path": "models/policy"}
+    )
     place = Path(str(model.artifact_location).removeprefix("file://"))
     place.mkdir(parents=True)
     (place / "weights").write_bytes(bytes(5000))
     client.finalize_logged_model(model.model_id, "READY")
     return str(run_id), str(model.model_id)
+
+
+def test_commits_of_a_side_that_a_merge_did_not_take_are_asked_too(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        done = subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def made(text: str) -> str:
+        (tmp_path / "dvc.lock").write_text(text)
+        git("add", "-A")
+        git("commit", "-q", "-m", text)
+        return git("rev-parse", "HEAD")
+
+    git("init", "-q", "-b", "main")
+    commits = [made("base")]
+    git("checkout", "-q", "-b", "feature")
+    commits += [made("feature 1"), made("feature 2")]
+    git("checkout", "-q", "main")
+    commits.append(made("main 1"))
+    git("merge", "-q", "-s", "ours", "-m", "merge", "feature")
+    git("branch", "-q", "-D", "feature")
+    assert set(commits) <= set(dvc_cache._commits(tmp_path))
+
+
+def test_a_cache_that_others_may_use_is_not_collected(tmp_path: Path) -> None:
+    project = tmp_path / "mine"
+    project.mkdir()
+    for command in (("git", "init", "-q"), ("dvc", "init", "-q"), ("dvc", "cache", "dir", "../shared")):
+        module = ("git",) if command[0] == "git" else (sys.executable, "-m", "dvc")
+        subprocess.run([*module, *command[1:]], cwd=project, check=True, capture_output=True)
+    with pytest.raises(PipelineError, match="outside of the project"):
+        list(dvc_cache.unused(project, (), 0.0))
+
+
+def test_kept_base_models_go_when_they_have_not_been_of_use(tmp_path: Path) -> None:
+    kept = base.directory(tmp_path) / "abc"
+    (kept / "base").mkdir(parents=True)
+    (kept / "base/model.safetensors").write_bytes(bytes(9000))
+    (found,) = stages.bases(tmp_path)
+    assert (found.kind, found.name, found.size > 9000) == ("base", "abc", True)
+    with kept.with_suffix(base.LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert core.in_use(*found.locks)
+    found.remove()
+    assert list(stages.bases(tmp_path)) == []
+
+
+def test_copies_that_a_killed_upload_has_left_go_after_a_day(tmp_path: Path) -> None:
+    for name, age in (("push.old", 2), ("upload.old", 2), ("push.new", 0), ("runs", 9)):
+        (home(tmp_path) / name).mkdir(parents=True)
+        os.utime(home(tmp_path) / name, (time.time() - age * 86_400,) * 2)
+    assert [item.name for item in stages.leftovers(tmp_path)] == ["push.old", "upload.old"]
+
+
+def test_a_checkout_is_not_removed_while_another_is_prepared(tmp_path: Path) -> None:
+    checkout = worktrees.directory(tmp_path) / "one"
+    checkout.mkdir(parents=True)
+    with (worktrees.directory(tmp_path) / worktrees.LOCK).open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # of a run that waits for this checkout
+        with pytest.raises(core.InUseError, match="one is kept"):
+            stages._remove_checkout(tmp_path, checkout)
+    assert checkout.is_dir()
 
 
 def test_flow_runs_that_have_ended_long_ago_are_counted(tmp_path: Path) -> None:

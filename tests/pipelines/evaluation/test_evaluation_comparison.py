@@ -58,11 +58,11 @@ def test_the_same_episodes_are_compared_and_the_result_is_kept(
     assert [played[number].env.frames for number in "12"] == [1, 2]  # each is shown what it was trained on
     (tag,) = client.set_model_version_tag.call_args_list
     name, number, key, text = tag.args
-    assert (name, number, key) == ("vldac-a", "2", "compared.1")
+    assert (name, number, key) == ("vldac-a", "2", "compared.vldac-a.1")
     (line,) = comparison.summaries({key: text, "evaluate.success": "0.5"})
     assert line.startswith("against vldac-a/1 on the same episodes: +0.667 [")
     logged = {call.args[1]: call.args[2] for call in client.log_metric.call_args_list}
-    assert logged["compared/1/difference"] == pytest.approx(2 / 3)
+    assert logged["compared/vldac-a/1/difference"] == pytest.approx(2 / 3)
     assert comparison.verdict(FIRST, SECOND, found).startswith(
         "this does not say which is better: vldac-a/2 by +0.667 ["
     )

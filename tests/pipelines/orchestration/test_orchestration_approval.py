@@ -46,7 +46,7 @@ def test_where_a_person_is_asked_the_rule_alone_promotes_nothing(
     client.aliases = {"candidate": "2", "champion": "1"}
     compared: dict[str, object] = {"episodes": 9, "first": 0.5, "second": 0.9, "only_first": 0, "only_second": 4}
     compared |= {"low": 0.1, "high": 0.6, "p_value": 0.1, "with": f"{NAME}/1"}
-    client.versions["2"].tags["compared.1"] = json.dumps(compared)
+    client.versions["2"].tags[f"compared.{NAME}.1"] = json.dumps(compared)
     monkeypatch.setattr(runs, "client", lambda _: client)
     monkeypatch.chdir(tmp_path)
     said: list[tuple[str, ...]] = []
@@ -67,6 +67,10 @@ def test_where_a_person_is_asked_the_rule_alone_promotes_nothing(
     assert [each.decision.promote for each in done] == [yes]
     assert client.aliases["champion"] == ("2" if yes else "1")
     assert client.versions["2"].tags["promotion.answer"] == ("yes, by Ann" if yes else "no, by Ann")
+    if not yes:  # nor does the rule, until a person is asked again
+        assert "the answer was no, by Ann" in registry.promote_version(tmp_path, NAME, "2").decision.reason
+        assert registry.promote_version(tmp_path, NAME, "2", dry_run=True, ask=True).decision.promote
+        assert client.aliases["champion"] == "1"
     assert [event for event, *_ in said] == [notifications.ASKED, *([notifications.PROMOTED] if yes else [])]
     assert f"against {NAME}/1 on the same episodes: +0.400 [+0.100, +0.600] over 9 episodes" in said[0][3]
 

@@ -16,6 +16,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 from uuid import UUID, uuid4
 
@@ -40,11 +41,23 @@ SUMMARY = {
 
 
 def test_the_table_says_what_the_base_model_is() -> None:
-    text = tables.text(SUMMARY, warm_started=True)
+    text = tables.text(SUMMARY, acts="acts at random")
     assert "acts at random" in text
     assert re.search(r"trained model +1\.000 \[0\.900, 1\.000\] +0\.900 +5\.0 +100", text)
     assert re.search(r"base model.* -1\.000 +- +100", text)  # it never reached a goal
-    assert "acts at random" not in tables.markdown(SUMMARY, warm_started=False)
+    assert "acts at random" not in tables.markdown(SUMMARY, acts="")
+
+
+def test_what_the_base_model_does_is_said_of_those_that_are_built_here() -> None:
+    def acts(**sections: Any) -> str:
+        return tables.base_acts(Config.model_validate(sections).model_dump())
+
+    expert = {"id": "WebShop-Small-v0", "expert_actions": 0.25}
+    assert acts() == "acts at random"
+    assert acts(model={"base": "owner/name"}) == ""
+    assert tables.base_acts({"model": {"base": "tiny"}}) == "acts at random"  # of an older version
+    assert acts(warm_start={"expert_actions": 0.25}).endswith("taught some actions of an expert")
+    assert acts(warm_start={"mixture": [{"id": "Pictures-v0"}, expert]}).endswith("taught some actions of an expert")
 
 
 @pytest.mark.parametrize(

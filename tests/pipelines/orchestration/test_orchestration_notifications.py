@@ -75,15 +75,19 @@ def test_a_failure_and_a_worse_champion_reach_a_webhook(
             await events.emit(Event(event=notifications.WORSE, resource=resource, payload=payload))
         return lines
 
-    async def withdraw() -> list[Any]:
+    async def there_after(names: list[str] | None) -> tuple[int, list[str]]:
         async with get_client() as client:
-            await deployments.notify(client, [])
-            return [a for name in notifications.AUTOMATIONS for a in await client.read_automations_by_name(name)]
+            lines = await deployments.notify(client, names)
+            found = [a for name in notifications.AUTOMATIONS for a in await client.read_automations_by_name(name)]
+            return len(found), lines
 
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         there, missing = asyncio.run(send())
         until(lambda: len(messages) >= 2, 60, "both messages arrive")
-        assert asyncio.run(withdraw()) == []
+        assert asyncio.run(there_after(None)) == (2, [])  # from a shell that knows of no notifications
+        count, _ = asyncio.run(there_after(["slack-webhook/nobody"]))  # a name that is mistyped silences nobody
+        assert count == 2
+        assert asyncio.run(there_after([])) == (0, ["notifications have ended: VLDAC_NOTIFY is empty"])
     assert there == "notifications go to custom-webhook/receiver"
     assert missing.startswith("notifications do not go to slack-webhook/nobody: Prefect has no such block; create it")
     texts = {message["subject"]: message["text"] for message in messages}
@@ -94,6 +98,10 @@ def test_a_failure_and_a_worse_champion_reach_a_webhook(
 def test_blocks_are_named_by_type_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(notifications.BLOCKS, "slack-webhook/team, custom-webhook/ops")
     assert notifications.wanted() == ["slack-webhook/team", "custom-webhook/ops"]
+    monkeypatch.setenv(notifications.BLOCKS, "")
+    assert notifications.wanted() == []
+    monkeypatch.delenv(notifications.BLOCKS)
+    assert notifications.wanted() is None
     monkeypatch.setenv(notifications.BLOCKS, "https://hooks.example/secret")
     with pytest.raises(PipelineError, match="write TYPE/NAME"):
         notifications.wanted()

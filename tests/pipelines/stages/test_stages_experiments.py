@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from benchmarks.harness import section
+from pipelines.core.errors import PipelineError
 from pipelines.stages import config as config_stage
 from pipelines.stages.evaluate import headline, write_checkpoints, write_policies
 from pipelines.tracking import runs
@@ -56,6 +57,21 @@ def test_the_resolved_configuration_means_what_the_params_file_means(tmp_path: P
     # Everything is written out, so that no default decides later.
     assert yaml.safe_load(resolved.read_text()).keys() == Config.model_fields.keys()
     assert resolved.read_text().startswith("# Written by")
+
+
+def test_a_prompt_template_lies_where_its_changes_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("conf/prompts", "extensions", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "mine.txt").write_text("{instruction} {actions}")
+        (tmp_path / "params.yaml").write_text(f"env: {{prompt_template: {folder}/mine.txt}}\n")
+        if folder == "elsewhere":
+            with pytest.raises(PipelineError, match=r"elsewhere/mine.txt lies outside of conf/ and `extensions`"):
+                config_stage.main(["--root", str(tmp_path)])
+        else:
+            assert config_stage.main(["--root", str(tmp_path)]) == 0
+            written = yaml.safe_load((tmp_path / "config.yaml").read_text())
+            assert written["env"]["prompt_template"] == "{instruction} {actions}"
 
 
 def test_the_tables_of_an_evaluation_hold_each_policy_with_its_interval(tmp_path: Path) -> None:
