@@ -36,6 +36,9 @@ _ARGUMENTS = (
     "--in-process-gpu",
     "--disable-lcd-text",
     "--font-render-hinting=none",
+    # A screenshot waits for everything that belongs into it, pictures that are still being decoded included.
+    "--disable-checker-imaging",
+    "--run-all-compositor-stages-before-draw",
     # Nothing but the shop on this machine is ever asked for.
     "--no-proxy-server",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
