@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.vldac.evaluation.study_lines import line
 from vldac.evaluation.study import report, results, transfer
 
 
@@ -19,28 +20,7 @@ def examined(environment: str, seed: int, **successes: tuple[float, float]) -> d
         }
         for name, (after, before) in successes.items()
     }
-    score = {"success": 0.9, "success_ci": [0.8, 0.95], "episodes": 200}
-    return {
-        "environment": environment,
-        "algorithm": "vldac",
-        "kind": "main",
-        "variant": "",
-        "seed": seed,
-        "model": "tiny",
-        "environment_steps": 64,
-        "trained": score,
-        "base": score,
-        "random": score,
-        "exams": exams,
-        "threshold": 0.9,
-        "steps_to_threshold": None,
-        "seconds_to_threshold": None,
-        "seconds": 16.0,
-        "cpu_seconds": 15.0,
-        "curve": {"environment_steps": [64], "success": [0.9], "episodes": [100], "seconds": [16.0]},
-        "versions": {"vldac": "0.2.0"},
-        "machine": {"architecture": "x86_64", "processor": "CPU", "cores": 2, "gpu": None},
-    }
+    return line("vldac", environment, seed, 0.9, exams=exams)
 
 
 def test_what_carries_over_is_a_matrix_of_differences_with_intervals(tmp_path: Path) -> None:
