@@ -28,7 +28,7 @@ from pipelines.stages import repro
 from pipelines.tracking import runs
 from tests.integration.service_client import until
 from tests.pipelines.conftest import REPOSITORY, call, dvc
-from vldac.config import Config
+from vldac.config import Config, parse
 
 RUN = (sys.executable, "-m", "vldac", "run")
 SUMMARY = {
@@ -50,7 +50,7 @@ def test_the_table_says_what_the_base_model_is() -> None:
 
 def test_what_the_base_model_does_is_said_of_those_that_are_built_here() -> None:
     def acts(**sections: Any) -> str:
-        return tables.base_acts(Config.model_validate(sections).model_dump())
+        return tables.base_acts(parse(sections).model_dump())
 
     expert = {"id": "WebShop-Small-v0", "expert_actions": 0.25}
     assert acts() == "acts at random"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,9 +98,14 @@ class Hub:
         self.private = private
         return f"https://hub/{repository}"
 
-    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+    def upload_folder(
+        self, *, repo_id: str, folder_path: Path, commit_message: str, delete_patterns: list[str]
+    ) -> None:
         assert (repo_id, commit_message) == ("me/mine", "vldac-x version 3")
-        shutil.copytree(folder_path, self.folder)
+        for path in self.folder.rglob("*") if self.folder.exists() else ():
+            if path.is_file() and any(fnmatch(str(path.relative_to(self.folder)), p) for p in delete_patterns):
+                path.unlink()
+        shutil.copytree(folder_path, self.folder, dirs_exist_ok=True)
 
     def download(self, repository: str, *, revision: str | None, local_dir: Path, allow_patterns: list[str]) -> None:
         assert (repository, revision) == ("me/mine", "v1")
@@ -117,8 +123,11 @@ def test_a_version_travels_by_the_hub(tmp_path: Path, version: Any, monkeypatch:
     assert hub.push(tmp_path, version, "hf://me/mine") == "https://hub/me/mine"
     assert fake.private
     (fake.folder / "run_me.py").write_text("never fetched")
+    (fake.folder / "policy/older.safetensors").write_text("of a version before")
+    hub.push(tmp_path, version, "hf://me/mine")
     hub.pull("hf://me/mine@v1", tmp_path / "pulled")
     assert not (tmp_path / "pulled/run_me.py").exists()
+    assert not (tmp_path / "pulled/policy/older.safetensors").exists()
     with pytest.raises(PipelineError, match="names no repository; write hf://owner/name"):
         hub.push(tmp_path, version, "hf://mine")
 

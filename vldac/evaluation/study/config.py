@@ -264,6 +264,8 @@ def read(path: Path) -> Study:
 def cells(study: Study, extra: Sequence[str] = ()) -> list[Cell]:
     """Every run of a study: the comparison, the ablations, the grid.
 
+    Seed by seed: a study that is stopped has as many seeds of each algorithm.
+
     Args:
         study: to run.
         extra: overrides of every cell that win over all others, such as `model.base=...`.
@@ -276,10 +278,10 @@ def cells(study: Study, extra: Sequence[str] = ()) -> list[Cell]:
 
 def _cells(study: Study, extra: Sequence[str]) -> Iterator[Cell]:
     everywhere, algorithms = [entry.name for entry in study.environments], [entry.shown for entry in study.algorithms]
-    for environment, algorithm, seed in itertools.product(everywhere, algorithms, study.seeds):
+    for environment, seed, algorithm in itertools.product(everywhere, study.seeds, algorithms):
         yield _cell(study, Place("main", environment, algorithm, "", seed), extra)
-    for ablation in study.ablations:
-        for environment, seed in itertools.product(ablation.environments or everywhere, study.seeds):
+    for seed, ablation in itertools.product(study.seeds, study.ablations):
+        for environment in ablation.environments or everywhere:
             about = Place("ablation", environment, ablation.algorithm, ablation.name, seed)
             yield _cell(study, about, extra, ablation.overrides, ablation.options)
     if study.grid is not None:
