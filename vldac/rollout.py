@@ -15,13 +15,12 @@ from vldac.utils.seeding import derive_seed
 
 
 class Simulators(Protocol):
-    """N simulators, stepped group by group (`envs.vector.VectorEnv`).
+    """N simulators, stepped group by group (`envs.vector.VectorEnv`)."""
 
-    Attributes:
-        groups: the simulators of each group, by number: all of them, in order.
-    """
-
-    groups: Sequence[range]
+    @property
+    def groups(self) -> Sequence[range]:
+        """The simulators of each group, by number: all of them, in order."""
+        ...
 
     @property
     def episode_numbers(self) -> Sequence[int]:

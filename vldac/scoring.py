@@ -66,7 +66,8 @@ class KeptScores:
 
     def of(self, numbers: Sequence[int], device: torch.device) -> Scores:
         """The scores of steps that are kept, as one batch."""
-        log_probs, entropies, states = zip(*(self._rows[i] for i in numbers), strict=True)
+        rows = [self._rows[i] for i in numbers]
+        log_probs, entropies, states = ([row[column] for row in rows] for column in range(3))
         lengths = torch.tensor([len(row) for row in log_probs])
         return Scores(
             log_probs=pad_sequence(log_probs, batch_first=True).to(device),
