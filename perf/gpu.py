@@ -70,7 +70,7 @@ class RandomPictures:
     """Simulators whose observations are random and whose episodes never end (`vldac.rollout.Simulators`)."""
 
     def __init__(self, count: int) -> None:
-        self.rng, self.count = np.random.default_rng(0), count
+        self.rng, self.count, self.groups = np.random.default_rng(0), count, [range(count)]
         self.episode_numbers, self.episode_lengths = [0] * count, [0] * count
 
     def reset(self) -> list[Observation | None]:
@@ -85,7 +85,10 @@ class RandomPictures:
         """Random pictures."""
         return self.reset()
 
-    def step(self, actions: Sequence[str | None]) -> VectorStep:
+    def step_async(self, actions: Sequence[str | None], group: int) -> None:
+        """Takes no notice of the actions."""
+
+    def step_wait(self, group: int) -> VectorStep:
         """Random pictures and rewards."""
         self.episode_lengths = [length + 1 for length in self.episode_lengths]
         never = np.zeros(self.count, bool)

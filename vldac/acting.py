@@ -15,6 +15,7 @@ from vldac import parsing, policy
 from vldac.config import RolloutConfig
 from vldac.engines.base import Engine
 from vldac.engines.transformers import TransformersEngine
+from vldac.models.picture_cache import PictureCache
 from vldac.models.vlm import VLM, Prompt, Response
 from vldac.parsing import ParsedResponse
 
@@ -84,9 +85,9 @@ class Actor:
         actor.temperature = temperature
         return actor
 
-    def encode(self, observations: Sequence[Observation]) -> list[Prompt]:
-        """Prompts of B observations."""
-        return self.vlm.encode([o["frames"] for o in observations], [o["prompt"] for o in observations])
+    def encode(self, observations: Sequence[Observation], pictures: PictureCache | None = None) -> list[Prompt]:
+        """Prompts of B observations; `pictures` are those that have been encoded already."""
+        return self.vlm.encode([o["frames"] for o in observations], [o["prompt"] for o in observations], pictures)
 
     def act(self, observations: Sequence[Observation], seeds: Sequence[int] | None = None) -> list[Decision]:
         """Answers B observations; see `answer`."""

@@ -114,7 +114,7 @@ class Learner:
             group["lr"] = rate
         steps = [step for row in rollout.steps for step in row]
         on_policy, dtype = rollout.version == update, self.config.model.dtype
-        old = self.scorer.score(rollout, on_policy=on_policy)
+        old = self.scorer.score(rollout, on_policy=on_policy, policy_frozen=policy_frozen)
         targets = self.algorithm.targets(old.tensors, self.runtime.sum)
         behavior = [step.response.log_probs for step in steps]
         if not old.sampled:
@@ -132,7 +132,7 @@ class Learner:
         first: health.Agreement | None = None
         for epoch in range(self.config.train.epochs):
             for batch in self._batches(update, epoch):
-                scored = self._optimizer_step(work, batch)
+                scored = self._optimizer_step(work, batch, again=epoch > 0 or not old.sampled)
                 if first is None:
                     first = health.compare(scored, [old.log_probs[i] for i in batch], self.runtime)
                     health.require(first, dtype, "old and new log-probabilities of the first batch")
@@ -169,23 +169,32 @@ class Learner:
         weighted = [weight * each for weight, each in zip(weights, targets.advantages, strict=True)]
         return replace(targets, advantages=weighted), importance.summary(weights, self.runtime)
 
-    def _optimizer_step(self, work: _Work, batch: list[int]) -> list[Tensor]:
+    def _optimizer_step(self, work: _Work, batch: list[int], *, again: bool) -> list[Tensor]:
         """One optimizer step of the policy and one of the critic on the steps numbered `batch`.
+
+        Args:
+            work: the update.
+            batch: steps.
+            again: whether the weights before the update have made a forward pass over them already.
 
         Returns:
             The log-probabilities (R_i,) of each step's response before the optimizer step, on the CPU.
         """
         log_ratios = self._episode_log_ratios(work, batch)
         scored: dict[int, Tensor] = {}
+        known = work.old.kept if again else None
         waiting = self._passes(work.steps, batch)
         while waiting:
             part, count = waiting.pop(0)
             with torch.set_grad_enabled(not work.policy_frozen):
-                scores = self._scored([work.steps[i] for i in part])
+                steps = [work.steps[i] for i in part]
+                scores = self._scored(steps) if known is None else known.of(part, self.runtime.device)
             if scores is None:
                 half = len(part) // 2
                 waiting[:0] = [(part[:half], half), (part[half:], len(part) - half)]
                 continue
+            if work.old.kept is not None and not again:
+                work.old.kept.add(part, scores)
             self._backward(work, part, scores, self._tokens(work, part, scores, log_ratios), count / len(batch))
             rows = zip(part, scores.log_probs.detach().cpu(), strict=True)
             scored |= {i: row[: len(work.steps[i].response.token_ids)] for i, row in rows}
@@ -218,7 +227,9 @@ class Learner:
             noted = {"loss/policy": loss, **policy.metrics}
             if self.config.train.kl_coefficient:
                 anchor = tokens.old_log_probs
-                if self._uses_reference:
+                if self._uses_reference and work.policy_frozen:
+                    anchor = scores.log_probs  # which no update has moved from the reference's
+                elif self._uses_reference:
                     anchor = self._padded([work.old.reference_log_probs[i] for i in part], scores.mask.shape[1])
                 kl = losses.kl_penalty(scores.log_probs, anchor, scores.mask)
                 loss = loss + self.config.train.kl_coefficient * kl
@@ -245,7 +256,7 @@ class Learner:
     def _value_loss(
         self, critic: Critic, work: _Work, part: list[int], scores: Scores, *, stop_gradient: bool
     ) -> Tensor:
-        values = critic.head(self.algorithm.critic_states(scores.states), stop_gradient=stop_gradient)
+        values = critic.head(scores.states, stop_gradient=stop_gradient)
         returns = self._padded([work.targets.returns[i] for i in part], scores.mask.shape[1])
         loss = self.algorithm.value_loss(values, returns, scores.mask)
         _require_finite(loss, "value loss")
@@ -261,6 +272,7 @@ class Learner:
         """One forward pass with gradient; None where memory ran out and fewer steps may be tried.
 
         It may be tried again where no other rank takes part in the pass. The limit is lowered for the rest of the run.
+        States are those that the critic reads.
         """
         prompts, responses = [step.prompt for step in steps], [step.response.token_ids for step in steps]
         try:
@@ -280,7 +292,7 @@ class Learner:
             )
             torch.cuda.empty_cache()
             return None
-        return scores
+        return replace(scores, states=self.algorithm.critic_states(scores.states)) if self.critic else scores
 
     def _episode_log_ratios(self, work: _Work, batch: list[int]) -> dict[int, Tensor] | None:
         """Of each step of a batch, the log-ratio () of all responses of its episode, under the weights as they are."""

@@ -9,12 +9,18 @@ from typing import Any, Protocol
 
 from envs.base import Observation
 from vldac.acting import Actor, Decision
+from vldac.models.picture_cache import PictureCache
 from vldac.models.vlm import Prompt, Response
 from vldac.utils.seeding import derive_seed
 
 
 class Simulators(Protocol):
-    """N simulators stepped together (`envs.vector.VectorEnv`)."""
+    """N simulators, stepped group by group (`envs.vector.VectorEnv`)."""
+
+    @property
+    def groups(self) -> Sequence[range]:
+        """The simulators of each group, by number: all of them, in order."""
+        ...
 
     @property
     def episode_numbers(self) -> Sequence[int]:
@@ -34,8 +40,12 @@ class Simulators(Protocol):
         """The first observation of every simulator."""
         ...
 
-    def step(self, actions: Sequence[str | None]) -> Any:
-        """One step of every simulator; None stands for an answer that could not be read."""
+    def step_async(self, actions: Sequence[str | None], group: int) -> None:
+        """Begins a step of every simulator of a group; None stands for an answer that could not be read."""
+        ...
+
+    def step_wait(self, group: int) -> Any:
+        """The step that was begun, of the group's simulators (`envs.vector.VectorStep`)."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> list[Observation | None]:
@@ -81,7 +91,7 @@ class Rollout:
         lost: episodes that were lost with their worker.
         version: updates that the weights had seen which sampled it; None where that is not known.
         exact: whether the learner's own network sampled it (`vldac.engines.base.Engine`).
-        seconds: time spent in "simulator" and in "generation" (encoding and decoding included).
+        seconds: time spent waiting for a "simulator", and in "generation" (encoding and decoding included).
     """
 
     steps: list[list[Step]] = field(default_factory=list)
@@ -97,6 +107,9 @@ class Rollout:
 
 class Collector:
     """Plays N simulators with the current policy, over and over from where they stand.
+
+    While the simulators of one group take their step, the policy answers those of the next (double-buffered sampling,
+    Petrenko et al. 2020, arXiv 2006.11751). A single group is waited for.
 
     Args:
         actor: the policy.
@@ -120,7 +133,8 @@ class Collector:
     ) -> None:
         self.actor, self.simulators, self.seed, self.first = actor, simulators, seed, first
         self.group_size, self.whole_episodes = group_size, whole_episodes
-        self.observations: Sequence[Observation | None] = []
+        self.observations: list[Observation | None] = []
+        self._pictures: PictureCache | None = None
 
     def start(self) -> None:
         """Resets every simulator."""
@@ -142,25 +156,41 @@ class Collector:
         if self.whole_episodes and (any(self.simulators.episode_numbers) or any(self.simulators.episode_lengths)):
             self.observations = self.simulators.begin(self._next_episodes())
             clock.lap("simulator")
-        for number in range(steps):
-            episodes = tuple(self.simulators.episode_numbers)
-            decisions = self.actor.answer(self._encode(self.observations), self._seeds())
-            clock.lap("generation")
-            result = self.simulators.step([decision.action for decision in decisions])
-            clock.lap("simulator")
-            self.observations = result.observations
-            rollout.steps.append(self._records(decisions, episodes, result))
-            rollout.truncated += sum(decision.truncated for decision in decisions)
-            self._count(rollout, result, number)
-            clock.lap("generation")
+        self._pictures = self._picture_cache()
+        acted: dict[int, tuple[Sequence[Decision], Sequence[int]]] = {}  # of a group whose step is under way
+        for number in range(steps + 1):
+            for group, members in enumerate(self.simulators.groups):
+                if number:
+                    result = self.simulators.step_wait(group)
+                    clock.lap("simulator")
+                    self.observations[members.start : members.stop] = result.observations
+                    self._take(rollout, number - 1, *acted.pop(group), result)
+                if number < steps:
+                    acted[group] = self._act(group)
+                clock.lap("generation")
         rollout.last_prompts = self._encode(self.observations)
+        self._pictures = None  # its memory is the learner's now
         clock.lap("generation")
         return rollout
 
-    def _seeds(self) -> list[int]:
+    def _act(self, group: int) -> tuple[Sequence[Decision], Sequence[int]]:
+        """Begins a step of a group: what the policy decided, and the episode of each simulator."""
+        members = self.simulators.groups[group]
         numbers, lengths = self.simulators.episode_numbers, self.simulators.episode_lengths
-        turns = enumerate(zip(numbers, lengths, strict=True), start=self.first)
-        return [derive_seed(self.seed, simulator, *turn) for simulator, turn in turns]
+        seeds = [derive_seed(self.seed, self.first + i, numbers[i], lengths[i]) for i in members]
+        decisions = self.actor.answer(self._encode([self.observations[i] for i in members]), seeds)
+        self.simulators.step_async([decision.action for decision in decisions], group)
+        return decisions, [numbers[i] for i in members]
+
+    def _take(
+        self, rollout: Rollout, number: int, decisions: Sequence[Decision], episodes: Sequence[int], result: Any
+    ) -> None:
+        """Adds what the simulators of a group made of their decisions to step `number` of a rollout."""
+        if number == len(rollout.steps):
+            rollout.steps.append([])
+        rollout.steps[number] += self._records(decisions, episodes, result)
+        rollout.truncated += sum(decision.truncated for decision in decisions)
+        self._count(rollout, result, number)
 
     def _next_episodes(self) -> list[int]:
         """The first episode that no simulator of a group has begun, for each simulator."""
@@ -171,7 +201,15 @@ class Collector:
     def _encode(self, observations: Sequence[Observation | None]) -> list[Prompt]:
         shown = [o for o in observations if o is not None]
         assert len(shown) == len(observations), "training seeds never run out"
-        return self.actor.vlm.encode_frames(self.actor.encode(shown))
+        return self.actor.vlm.encode_frames(self.actor.encode(shown, self._pictures))
+
+    def _picture_cache(self) -> PictureCache | None:
+        """For observations of several frames, all but the oldest of which are part of the next one too.
+
+        It holds what all simulators show at once, and a frame more of each: the last one of an episode that is cut.
+        """
+        frames = [len(o["frames"]) for o in self.observations if o is not None]
+        return PictureCache(self.actor.vlm.family, sum(frames) + len(frames)) if max(frames) > 1 else None
 
     def _records(self, decisions: Sequence[Decision], episodes: Sequence[int], result: Any) -> list[Step]:
         cut = [i for i in range(len(decisions)) if result.truncated[i] and not result.terminated[i]]

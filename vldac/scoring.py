@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from vldac.algorithms.base import Algorithm, RolloutTensors
 from vldac.distributed import Runtime
-from vldac.models.vlm import VLM, Prompt
+from vldac.models.vlm import VLM, Prompt, Scores
 from vldac.rollout import Rollout, Step
 from vldac.value_head import ValueHead
 
@@ -24,14 +25,56 @@ class OldScores:
     Attributes:
         log_probs: T*N rows, each (R_i,) float32 on the CPU, under the weights that sampled the rollout.
         sampled: whether they are those of the sampling itself, and were not made again by the learner's forward pass.
-        reference_log_probs: the same under the reference policy; empty where no KL penalty is paid.
+        reference_log_probs: the same under the reference policy; empty where no KL penalty is paid, or the policy is
+            still the reference.
         tensors: rewards, ends and values, on the CPU.
+        kept: of a policy that is not trained in this update, what its forward passes have said so far.
     """
 
     log_probs: list[Tensor]
     reference_log_probs: list[Tensor]
     tensors: RolloutTensors
     sampled: bool = False
+    kept: KeptScores | None = None
+
+
+class KeptScores:
+    """What a policy has said of steps, on the CPU: one whose weights stay as they are is asked once.
+
+    Args:
+        reads_tokens: whether the critic reads response tokens (`Algorithm.critic_reads_tokens`).
+    """
+
+    def __init__(self, *, reads_tokens: bool) -> None:
+        self.reads_tokens = reads_tokens
+        self._rows: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def add(self, numbers: Sequence[int], scores: Scores) -> None:
+        """Keeps the scores of B steps, with entropies.
+
+        Args:
+            numbers: of the steps.
+            scores: `states` being those that the critic reads (`Algorithm.critic_states`).
+        """
+        assert scores.entropies is not None
+        lengths = scores.mask.sum(1).tolist()
+        columns = (each.cpu() for each in (scores.log_probs, scores.entropies, scores.states))
+        for i, length, log_probs, entropies, states in zip(numbers, lengths, *columns, strict=True):
+            of_critic = states[:length] if self.reads_tokens else states
+            # Copies: a part of a tensor would keep all of it in memory.
+            self._rows[i] = log_probs[:length].clone(), entropies[:length].clone(), of_critic.clone()
+
+    def of(self, numbers: Sequence[int], device: torch.device) -> Scores:
+        """The scores of steps that are kept, as one batch."""
+        rows = [self._rows[i] for i in numbers]
+        log_probs, entropies, states = ([row[column] for row in rows] for column in range(3))
+        lengths = torch.tensor([len(row) for row in log_probs])
+        return Scores(
+            log_probs=pad_sequence(log_probs, batch_first=True).to(device),
+            mask=(torch.arange(int(lengths.max())) < lengths[:, None]).to(device),
+            states=(pad_sequence(states, batch_first=True) if self.reads_tokens else torch.stack(states)).to(device),
+            entropies=pad_sequence(entropies, batch_first=True).to(device),
+        )
 
 
 class Scorer:
@@ -68,39 +111,47 @@ class Scorer:
         self.reuse = reuse and type(algorithm).critic_states is Algorithm.critic_states
 
     @torch.no_grad()
-    def score(self, rollout: Rollout, *, on_policy: bool) -> OldScores:
+    def score(self, rollout: Rollout, *, on_policy: bool, policy_frozen: bool = False) -> OldScores:
         """Scores every step, and the observations whose value the last step of each simulator is continued with.
 
         Args:
             rollout: T steps of N simulators.
             on_policy: whether the weights as they are have sampled it.
+            policy_frozen: whether only the critic learns from it, of a policy that has not been trained yet, which is
+                its own reference.
         """
         steps = [step for row in rollout.steps for step in row]
         known = [step.response.state for step in steps if step.response.state is not None]
         sampled = self.reuse and on_policy and rollout.exact and len(known) == len(steps)
-        if self.value_head is not None and not self.value_head.fitted:
-            if sampled:
-                states = torch.stack(known).to(self.vlm.device)
-            else:
-                states = torch.cat([self._critic_inputs(part).float() for part in self._parts(steps)])
-            self._fit_standardization(self.value_head, states)
+        kept = KeptScores(reads_tokens=self.algorithm.critic_reads_tokens) if policy_frozen else None
         log_probs: list[Tensor] = []
-        values: list[Tensor] = []
+        states: list[Tensor] = []  # that the critic reads, on the CPU, those of each pass together
         if sampled:
-            log_probs = [step.response.log_probs for step in steps]
-            if self.value_head is not None:
-                values = list(self.value_head(torch.stack(known).to(self.vlm.device)).cpu().unbind())
+            log_probs, states = [step.response.log_probs for step in steps], [torch.stack(known)]
         else:
             for part in self._parts(steps):
-                rows, states = self._log_probs(self.vlm, part)
-                log_probs += rows
+                rows, scores = self._log_probs(self.vlm, part, entropies=policy_frozen)
                 if self.value_head is not None:
-                    values += self._of_steps(self.value_head(self.algorithm.critic_states(states)).cpu(), rows)
+                    scores = replace(scores, states=self.algorithm.critic_states(scores.states))
+                    states.append(scores.states.to("cpu", copy=True))  # of the others, none is kept in memory
+                if kept is not None:
+                    kept.add(range(len(log_probs), len(log_probs) + len(part)), scores)
+                log_probs += rows
+        values = [] if self.value_head is None else self._values_of_steps(self.value_head, states, log_probs)
         reference: list[Tensor] = []
-        if self.reference_policy is not None:
+        if self.reference_policy is not None and not policy_frozen:
             with self.reference_policy() as policy:
                 reference = [row for part in self._parts(steps) for row in self._log_probs(policy, part)[0]]
-        return OldScores(log_probs, reference, self._tensors(rollout, values), sampled)
+        return OldScores(log_probs, reference, self._tensors(rollout, values), sampled, kept)
+
+    def _values_of_steps(
+        self, value_head: ValueHead, states: Sequence[Tensor], log_probs: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Values of all steps, () or (R_i,); the first states that are seen standardize the head's input."""
+        if not value_head.fitted:
+            rows = self._of_steps([row for part in states for row in part], log_probs)
+            self._fit_standardization(value_head, torch.cat([row.view(-1, row.shape[-1]) for row in rows]))
+        return self._of_steps([row for part in states for row in value_head(part.to(self.vlm.device)).cpu()], log_probs)
 
     def _parts(self, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
         return (steps[start : start + self.micro] for start in range(0, len(steps), self.micro))
@@ -110,18 +161,17 @@ class Scorer:
         """Log-probabilities of steps under the policy as it is now, each (R_i,) float32 on the CPU."""
         return [row for part in self._parts(steps) for row in self._log_probs(self.vlm, part)[0]]
 
-    def _log_probs(self, policy: VLM, part: Sequence[Step]) -> tuple[list[Tensor], Tensor]:
+    def _log_probs(self, policy: VLM, part: Sequence[Step], *, entropies: bool = False) -> tuple[list[Tensor], Scores]:
         responses = [step.response.token_ids for step in part]
-        scores = policy([step.prompt for step in part], responses, self.temperature)
+        scores = policy([step.prompt for step in part], responses, self.temperature, entropies=entropies)
         rows = scores.log_probs.cpu()
-        return [row[: len(r)] for row, r in zip(rows, responses, strict=True)], scores.states
+        return [row[: len(r)] for row, r in zip(rows, responses, strict=True)], scores
 
-    @staticmethod
-    def _of_steps(values: Tensor, rows: Sequence[Tensor]) -> list[Tensor]:
-        """Values (B,) or (B, R) as a tensor a step, without padding."""
-        if values.ndim == 1:
-            return list(values.unbind())
-        return [value[: len(row)] for value, row in zip(values, rows, strict=True)]
+    def _of_steps(self, padded: Sequence[Tensor], log_probs: Sequence[Tensor]) -> list[Tensor]:
+        """What a critic reads or says at each step: without padding, if it does so at each response token."""
+        if not self.algorithm.critic_reads_tokens:
+            return list(padded)
+        return [each[: len(row)] for each, row in zip(padded, log_probs, strict=True)]
 
     def _tensors(self, rollout: Rollout, values: list[Tensor]) -> RolloutTensors:
         def of(name: str) -> Tensor:
@@ -172,16 +222,8 @@ class Scorer:
         return torch.cat(values) if values else torch.zeros(0)
 
     def _fit_standardization(self, value_head: ValueHead, states: Tensor) -> None:
-        states = states.float()
+        states = states.to(self.vlm.device).float()
         count = self.runtime.sum(torch.tensor(float(len(states))))
         mean = self.runtime.sum(states.sum(0)) / count
         variance = self.runtime.sum((states - mean).square().sum(0)) / count
         value_head.fit_standardization(mean, variance)
-
-    def _critic_inputs(self, part: Sequence[Step]) -> Tensor:
-        """Hidden states (M, H) as the critic reads them: at the last token of prompts, or at all response tokens."""
-        prompts = [step.prompt for step in part]
-        if not self.algorithm.critic_reads_tokens:
-            return self.vlm.states(prompts)
-        scores = self.vlm(prompts, [step.response.token_ids for step in part], self.temperature)
-        return self.algorithm.critic_states(scores.states)[scores.mask]

@@ -244,13 +244,14 @@ def make_simulators(config: Config, group_size: int, runtime: Runtime) -> Vector
             f"env.num_envs {env.num_envs} must be a multiple of {config.train.algorithm}'s group size {group_size} on "
             f"each of {ranks} rank(s)"
         )
-    seeds = training_seeds(config.seed)
+    seeds, groups = training_seeds(config.seed), 2 if config.rollout.double_buffering else 1
     return VectorEnv(
         env.id,
         env.num_envs // ranks,
-        num_workers=max(1, env.num_workers // ranks),
+        num_workers=max(groups, env.num_workers // ranks),
         seeds=seeds_from(shared_seeds(seeds, group_size), _first_simulator(config, runtime)),
         step_deadline=env.step_deadline,
+        groups=groups,
         **env.make_options,
     )
 

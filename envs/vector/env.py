@@ -10,7 +10,8 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -32,12 +33,26 @@ START_DEADLINE = 300.0
 #: A worker that fails this often without one completed step between is given up.
 _ATTEMPTS = 3
 
+#: Of a worker to one step: an answer of each simulator, why there is none, or None where there is nothing to run.
+_Reply = list[dict[str, Any]] | WorkerLost | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A step that some workers have been asked for: the actions of their simulators, by number, and until when."""
+
+    workers: Sequence[int]
+    actions: Mapping[int, str | None]
+    deadline: float
+
 
 class VectorEnv:
     """N simulators of one environment in W worker processes, with same-step autoreset.
 
     Where an episode ends, the simulator begins its next one in the same step, so that `observations` always is what
     to act on. A simulator whose seeds have run out stops: its observation is None and its actions are ignored.
+
+    With several groups, one can be stepped (`step_async`, `step_wait`) while somebody chooses the actions of another.
 
     Args:
         env_id: see `envs.registry.make`.
@@ -46,7 +61,11 @@ class VectorEnv:
         seeds: gives the seed of every episode; it is asked again for an episode that is restored, so it must always
             answer the same. See `training_seeds` and `evaluation_seeds`.
         step_deadline: seconds that a worker may take for one step of all its simulators, resets included.
+        groups: G, 1 to W; the workers are dealt to them in blocks.
         **make_options: of `envs.registry.make`.
+
+    Attributes:
+        groups: the simulators of each group, by number.
 
     Raises:
         ValueError: an argument is out of range or no environment has this id.
@@ -61,16 +80,22 @@ class VectorEnv:
         num_workers: int,
         seeds: EpisodeSeeds,
         step_deadline: float = 60.0,
+        groups: int = 1,
         **make_options: Any,
     ) -> None:
         if not 1 <= num_workers <= num_envs:
             raise ValueError(f"num_workers is {num_workers}; it must be from 1 to the number of simulators, {num_envs}")
         if step_deadline <= 0:
             raise ValueError(f"step_deadline is {step_deadline}; it must be more than 0 seconds")
+        if not 1 <= groups <= num_workers:
+            raise ValueError(f"groups is {groups}; it must be from 1 to the number of workers, {num_workers}")
         registry.spec(env_id)
         self.env_id, self.num_envs, self.step_deadline = env_id, num_envs, step_deadline
         self._make_options, self._seeds = make_options, seeds
         self._blocks = [[int(i) for i in block] for block in np.array_split(np.arange(num_envs), num_workers)]
+        self._groups = [[int(i) for i in workers] for workers in np.array_split(np.arange(num_workers), groups)]
+        self.groups = [range(self._blocks[own[0]][0], self._blocks[own[-1]][-1] + 1) for own in self._groups]
+        self._asked: dict[int, _Asked] = {}  # of a group
         self._episodes = [Episode() for _ in range(num_envs)]
         self._observations: list[Observation | None] = [None] * num_envs
         #: What each simulator accepts now, see `Env.action_names`; empty for one that has stopped.
@@ -121,6 +146,7 @@ class VectorEnv:
         Returns:
             What each simulator shows; None for one without a seed for this episode.
         """
+        self._require_idle()
         for index, number in enumerate(numbers):
             self._episodes[index] = Episode(number, self._seeds(index, number))
         self._start_all()
@@ -135,25 +161,48 @@ class VectorEnv:
 
         Raises:
             ValueError: there are not N actions.
-            RuntimeError: `reset` has not been called, or the pool is closed.
+            RuntimeError: `reset` has not been called, a step is under way, or the pool is closed.
             SimulatorError: a worker fails again and again.
         """
         if len(actions) != self.num_envs:
             raise ValueError(f"{len(actions)} actions for {self.num_envs} simulators")
+        self._require_idle()
+        self._require_begun()
+        return self._receive(self._ask(range(len(self._workers)), dict(enumerate(actions))))
+
+    def step_async(self, actions: Sequence[str | None], group: int) -> None:
+        """Has the simulators of a group take a step, without waiting for it; `step_wait` does.
+
+        Args:
+            actions: of the simulators of the group; see `step`.
+            group: number of the group.
+
+        Raises:
+            ValueError: there are not as many actions as simulators.
+            RuntimeError: `reset` has not been called, a step of the group is under way, or the pool is closed.
+        """
+        if len(actions) != len(self.groups[group]):
+            raise ValueError(f"{len(actions)} actions for {len(self.groups[group])} simulators")
         self._require_open()
-        if all(episode.index < 0 for episode in self._episodes):
-            raise RuntimeError("call reset or load_state_dict before step")
-        try:
-            replies = self._ask(actions)
-            step = self._record(actions, replies)
-            for number, reply in enumerate(replies):
-                if isinstance(reply, WorkerLost):
-                    self._replace(number, reply, "their episodes are lost")
-        except BaseException:  # Ctrl-C too: answers that nobody read would be taken for those of the next step
-            self.close()
-            raise
-        step.observations[:] = self._observations
-        return step
+        self._require_begun()
+        if group in self._asked:
+            raise RuntimeError("a step of this group is under way: call step_wait first")
+        self._asked[group] = self._ask(self._groups[group], dict(zip(self.groups[group], actions, strict=True)))
+
+    def step_wait(self, group: int) -> VectorStep:
+        """Waits for the step that a group was sent; the deadline counts from then.
+
+        Returns:
+            Of the simulators of the group.
+
+        Raises:
+            RuntimeError: no step of the group is under way, or the pool is closed.
+            SimulatorError: a worker fails again and again.
+        """
+        self._require_open()
+        if group not in self._asked:
+            raise RuntimeError("call step_async before step_wait")
+        return self._receive(self._asked.pop(group))[self.groups[group].start : self.groups[group].stop]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the running episodes are determined by, as JSON values."""
@@ -169,6 +218,7 @@ class VectorEnv:
             ValueError: the state is of another environment or number of simulators.
             SimulatorError: an episode cannot be replayed.
         """
+        self._require_idle()
         if state["env_id"] != self.env_id or len(state["episodes"]) != self.num_envs:
             raise ValueError(
                 f"the state is of {len(state['episodes'])} simulators of {state['env_id']}, not of {self.num_envs} of "
@@ -192,24 +242,40 @@ class VectorEnv:
     ) -> None:
         self.close()
 
-    def _ask(self, actions: Sequence[str | None]) -> list[list[dict[str, Any]] | WorkerLost | None]:
-        """The answers of each worker to one step, or why there are none; None for a worker that has nothing to run."""
-        blocks = [self._running(number) for number in range(len(self._workers))]
-        for worker, block in zip(self._workers, blocks, strict=True):
-            if block:
-                worker.send("step", [(i, actions[i], self._seeds(i, self._episodes[i].index + 1)) for i in block])
-        deadline = time.monotonic() + self.step_deadline
-        replies: list[list[dict[str, Any]] | WorkerLost | None] = []
-        for worker, block in zip(self._workers, blocks, strict=True):
-            try:
-                replies.append(worker.receive(deadline) if block else None)
-            except WorkerLost as error:
-                replies.append(error)
-        return replies
+    def _ask(self, workers: Sequence[int], actions: Mapping[int, str | None]) -> _Asked:
+        """Sends a step to each of `workers` that has something to run."""
+        try:
+            for number in workers:
+                if block := self._running(number):
+                    step = [(i, actions[i], self._seeds(i, self._episodes[i].index + 1)) for i in block]
+                    self._workers[number].send("step", step)
+        except BaseException:  # Ctrl-C too: answers that nobody reads would be taken for those of the next step
+            self.close()
+            raise
+        return _Asked(workers, actions, time.monotonic() + self.step_deadline)
 
-    def _record(
-        self, actions: Sequence[str | None], replies: list[list[dict[str, Any]] | WorkerLost | None]
-    ) -> VectorStep:
+    def _receive(self, asked: _Asked) -> VectorStep:
+        """The step that workers were asked for, with N entries; those of simulators of other workers are of no use."""
+        try:
+            replies = {number: self._reply(number, asked.deadline) for number in asked.workers}
+            step = self._record(asked.actions, replies)
+            for number, reply in replies.items():
+                if isinstance(reply, WorkerLost):
+                    self._replace(number, reply, "their episodes are lost")
+        except BaseException:  # as above
+            self.close()
+            raise
+        step.observations[:] = self._observations
+        return step
+
+    def _reply(self, number: int, deadline: float) -> _Reply:
+        """A worker's answer to one step, or why there is none; None of a worker that has nothing to run."""
+        try:
+            return self._workers[number].receive(deadline) if self._running(number) else None
+        except WorkerLost as error:
+            return error
+
+    def _record(self, actions: Mapping[int, str | None], replies: Mapping[int, _Reply]) -> VectorStep:
         """Takes over what the workers answered."""
         step = VectorStep(
             observations=[None] * self.num_envs,
@@ -219,7 +285,7 @@ class VectorEnv:
             final_observations=[None] * self.num_envs,
             infos=[{} for _ in range(self.num_envs)],
         )
-        for number, reply in enumerate(replies):
+        for number, reply in replies.items():
             if reply is None:
                 continue
             if isinstance(reply, WorkerLost):
@@ -285,7 +351,6 @@ class VectorEnv:
 
     def _start_all(self) -> None:
         """Begins the current episode of every simulator, replaying the actions it has taken so far."""
-        self._require_open()
         try:
             for number in range(len(self._workers)):
                 self._send_start(number)
@@ -334,6 +399,15 @@ class VectorEnv:
                 error, consequence = next_error, "they could not start"
             else:
                 return
+
+    def _require_begun(self) -> None:
+        if all(episode.index < 0 for episode in self._episodes):
+            raise RuntimeError("call reset or load_state_dict before step")
+
+    def _require_idle(self) -> None:
+        self._require_open()
+        if self._asked:
+            raise RuntimeError("a step is under way: call step_wait first")
 
     def _require_open(self) -> None:
         if not self._finalizer.alive:

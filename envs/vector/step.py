@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class VectorStep:
     truncated: NDArray[np.bool_]
     final_observations: list[Observation | None]
     infos: list[dict[str, Any]]
+
+    def __getitem__(self, simulators: slice) -> VectorStep:
+        """What some of the simulators answered."""
+        return VectorStep(*(getattr(self, each.name)[simulators] for each in fields(self)))
 
 
 @dataclass

@@ -55,6 +55,9 @@ MODULES: dict[tuple[str, ...], Module] = {
     ("envs", "shop"): Module("envs.webshop", "Open the shop of WebShop for people."),
     ("envs", "games"): Module("envs.alfworld.generate", "Make games of ALFWorld ahead of time."),
     ("perf", "train"): Module("perf", "Training: steps/s, tokens/s, shares of time, memory."),
+    ("perf", "rollout"): Module(
+        "perf.rollout", "Rollouts: steps/s with simulators in one group and in two, and shares of time."
+    ),
     ("perf", "gpu"): Module("perf.gpu", "Large models with random weights on a GPU: steps/s, FLOP/s, memory."),
     ("perf", "benchmarks"): Module("perf.benchmarks", "Benchmarks: answers/s."),
     ("perf", "serving"): Module(

@@ -34,13 +34,16 @@ def _envs_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     )  # for "misbehaving_envs:Counter"; workers inherit the search path
 
 
-def counters(num_envs: int = 4, *, num_workers: int = 2, deadline: float = 60.0, name: str = "Counter") -> VectorEnv:
+def counters(
+    num_envs: int = 4, *, num_workers: int = 2, deadline: float = 60.0, name: str = "Counter", groups: int = 1
+) -> VectorEnv:
     return VectorEnv(
         f"misbehaving_envs:{name}",
         num_envs,
         num_workers=num_workers,
         seeds=lambda i, k: 100 * i + k,
         step_deadline=deadline,
+        groups=groups,
         frames=2,
         **SIZE,
     )
@@ -251,6 +254,49 @@ def test_lost_worker_costs_only_its_episodes(action: str, reason: str, caplog: p
         assert [o["prompt"][-6:] for o in pool.step(["go"] * 4).observations if o] == ["step 1"] * 2 + ["step 3"] * 2
 
 
+def test_groups_stepped_in_turn_equal_all_simulators_stepped_together() -> None:
+    choose = random.Random(2)
+    with counters(5, num_workers=3) as pool, counters(5, num_workers=3, groups=2) as halves:
+        assert (pool.groups, halves.groups) == ([range(5)], [range(4), range(4, 5)])
+        assert all(same(a, b) for a, b in zip(halves.reset(), pool.reset(), strict=True))
+        halves.step_async(["go"] * 4, 0)
+        first = pool.step(["go"] * 5)
+        halves.step_async(["go"], 1)
+        for _ in range(8):
+            texts = [choose.choice(["go", "win", "fly", None]) for _ in range(5)]
+            assert_same_step(halves.step_wait(0), first[0:4])
+            halves.step_async(texts[:4], 0)  # one step ahead of the other group
+            assert_same_step(halves.step_wait(1), first[4:5])
+            halves.step_async(texts[4:], 1)
+            first = pool.step(texts)
+        assert_same_step(halves.step_wait(0), first[0:4])
+        assert_same_step(halves.step_wait(1), first[4:5])
+        assert halves.state_dict() == pool.state_dict()
+        assert halves.episode_numbers != [0] * 5
+        assert_same_step(halves.step(["go"] * 5), pool.step(["go"] * 5))
+
+
+def test_a_group_takes_its_step_before_anybody_waits_for_it() -> None:
+    with counters(2, groups=2, deadline=2.0) as pool:
+        pool.reset()
+        pool.step_async(["go"], 0)
+        assert pool._workers[0].connection.poll(60)
+        time.sleep(2.0)
+        assert pool.step_wait(0).infos == [{"invalid": False}]  # within its deadline, however late it is asked for
+
+
+def test_a_lost_worker_costs_the_other_group_nothing() -> None:
+    with counters(4, groups=2) as pool:
+        pool.reset()
+        pool.step_async(["go", "die"], 0)
+        pool.step_async(["go", "win"], 1)
+        lost, kept = pool.step_wait(0), pool.step_wait(1)
+        assert [info["lost"] for info in lost.infos] == [True, True]
+        assert [o and o["prompt"] for o in lost.observations] == ["seed 1 step 0", "seed 101 step 0"]
+        assert [o and o["prompt"] for o in kept.observations] == ["seed 200 step 1", "seed 301 step 0"]
+        assert kept.infos[1]["success"]
+
+
 def test_worker_killed_between_steps() -> None:
     with counters(2, num_workers=2) as pool:
         pool.reset()
@@ -334,9 +380,18 @@ def test_imports_no_learner() -> None:
     assert not {"torch", "transformers", "vldac", "pipelines"} & set(modules)
 
 
-@pytest.mark.parametrize("arguments", [{"num_workers": 0}, {"num_workers": 3}, {"num_workers": 1, "step_deadline": 0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_workers": 0},
+        {"num_workers": 3},
+        {"num_workers": 1, "step_deadline": 0},
+        {"num_workers": 2, "groups": 0},
+        {"num_workers": 1, "groups": 2},
+    ],
+)
 def test_arguments_are_checked(arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"workers|step_deadline"):
+    with pytest.raises(ValueError, match=r"^(num_workers|step_deadline|groups) is"):
         VectorEnv("misbehaving_envs:Counter", 2, seeds=lambda i, k: 0, **arguments, **SIZE)
 
 
@@ -347,6 +402,25 @@ def test_misuse_is_refused() -> None:
         pool.reset()
         with pytest.raises(ValueError, match="1 actions for 2"):
             pool.step(["go"])
+
+
+def test_misuse_of_groups_is_refused() -> None:
+    with counters(2, groups=2) as pool:
+        with pytest.raises(RuntimeError, match="reset"):
+            pool.step_async(["go"], 0)
+        pool.reset()
+        with pytest.raises(ValueError, match="2 actions for 1"):
+            pool.step_async(["go", "go"], 0)
+        with pytest.raises(RuntimeError, match="step_async"):
+            pool.step_wait(0)
+        pool.step_async(["go"], 0)
+        with pytest.raises(RuntimeError, match="step_wait"):
+            pool.step_async(["go"], 0)
+        state = pool.state_dict()
+        for call in (pool.reset, lambda: pool.step(["go"] * 2), lambda: pool.load_state_dict(state)):
+            with pytest.raises(RuntimeError, match="step_wait"):
+                call()
+        assert pool.step_wait(0).infos == [{"invalid": False}]
 
 
 def test_seeds_never_meet() -> None:

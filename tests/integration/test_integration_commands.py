@@ -39,6 +39,13 @@ def test_perf_prints_rates_shares_and_the_ratio(tiny_params_file: Any, tiny_base
         assert words in printed
 
 
+def test_perf_of_rollouts_has_a_line_for_each_way(tiny_params_file: Any, tiny_base: Path) -> None:
+    params = str(tiny_params_file({"env": {"frames": 2}}))
+    printed = call("perf.rollout", "--params", params, "--base", str(tiny_base), "--rounds", "1")
+    for words in ("steps/s", "one group  ", "two groups (double_buffering)", "one group, frames anew", "1.00x"):
+        assert words in printed
+
+
 def test_a_study_of_a_params_file_has_one_line_a_seed_and_policy_and_does_nothing_twice(
     tiny_params_file: Any, tmp_path: Path
 ) -> None:

@@ -67,6 +67,10 @@ def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
         ({"seed": -1}, ["seed", "greater than or equal to 0", "-1"]),
         # Values that do not fit each other name both.
         ({"env": {"num_envs": 2, "num_workers": 3}}, ["env.num_workers 3", "env.num_envs 2"]),
+        (
+            {"env": {"num_envs": 2}, "rollout": {"double_buffering": True}},
+            ["env.num_envs 2", "double_buffering", "ranks 2"],
+        ),
         ({"train": {"batch_size": 30}}, ["one rollout is 256", "train.batch_size 30"]),
         ({"deepspeed": {"ranks": 3}}, ["env.num_envs 16", "deepspeed.ranks 3"]),
         ({"rollout": {"steps": 3}}, ["train.batch_size 32", "48 environment steps"]),
@@ -231,6 +235,7 @@ def test_the_fingerprint_changes_with_whatever_decides_the_weights(key: str, val
         "extensions",
         "deepspeed.",
         "env.num_workers",
+        "rollout.double_buffering",
     )
     passes = ("train.micro_batch_size", "train.token_budget", "train.gradient_checkpointing")
     decides = not key.startswith(free + passes)

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,56 @@ def test_value_warm_up_trains_the_value_head_and_nothing_else(
     assert changed == {name for name, p in now.items() if p.requires_grad}  # and never a frozen weight
 
 
+@pytest.mark.parametrize("algorithm", ["vldac", "ppo_token"])
+@pytest.mark.parametrize("old_scores", ["sampled", "computed"])
+def test_the_first_updates_of_the_critic_alone_ask_the_policy_once_about_each_step(
+    algorithm: str,
+    old_scores: str,
+    config: Config,
+    rollout: Rollout,
+    tiny_base: Path,
+    runtime: Runtime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train = config.train.model_copy(
+        update={"value_warmup": 2, "epochs": 3, "algorithm": algorithm, "old_scores": old_scores, "max_grad_norm": 10.0}
+    )
+    changed = config.model_copy(update={"train": train})
+    learner, plain = (make_learner(changed, tiny_base, runtime) for _ in range(2))
+    step = plain._optimizer_step
+    monkeypatch.setattr(plain, "_optimizer_step", lambda work, batch, again: step(work, batch, again=False))
+    forward, states = VLM.forward, VLM.states
+    asked: list[int] = []
+
+    def counted(vlm: VLM, prompts: Any, *arguments: Any, **options: Any) -> Any:
+        asked.extend(id(prompt) for prompt in prompts)
+        return forward(vlm, prompts, *arguments, **options)
+
+    def counted_states(vlm: VLM, prompts: Any) -> Any:
+        asked.extend(id(prompt) for prompt in prompts)
+        return states(vlm, prompts)
+
+    monkeypatch.setattr(VLM, "forward", counted)
+    monkeypatch.setattr(VLM, "states", counted_states)
+    steps = [step for row in rollout.steps for step in row]
+    finals = [step.final_prompt for step in steps if step.final_prompt is not None]
+    shown = [id(prompt) for prompt in (*(step.prompt for step in steps), *finals, *rollout.last_prompts)]
+    assert len({len(step.response.token_ids) for step in steps}) > 1
+    for number in range(2):
+        same_policy = replace(rollout, version=number)
+        asked.clear()
+        metrics = learner.update(same_policy, number)
+        assert sorted(asked) == sorted(shown)
+        asked.clear()
+        expected = plain.update(same_policy, number)
+        assert len(asked) > 3 * len(steps)
+        for name, value in expected.items():
+            if not name.startswith("time/"):
+                assert metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+        assert metrics["policy/kl_to_reference"] == 0.0
+        assert_same(learner.critic.head.state_dict(), plain.critic.head.state_dict(), 1e-5)
+
+
 def test_learning_raises_the_value_heads_explained_variance(
     config: Config, rollout: Rollout, tiny_base: Path, runtime: Runtime
 ) -> None:
@@ -309,9 +360,9 @@ def tamper_temperature(learner: Learner) -> None:
 def tamper_tokens(learner: Learner) -> None:
     original = learner.scorer._log_probs
 
-    def other(policy: VLM, part: Any) -> Any:
-        rows, states = original(policy, part)
-        return [row + 0.01 for row in rows], states
+    def other(policy: VLM, part: Any, **options: Any) -> Any:
+        rows, scores = original(policy, part, **options)
+        return [row + 0.01 for row in rows], scores
 
     learner.scorer._log_probs = other  # type: ignore[method-assign]  # the tampering
 

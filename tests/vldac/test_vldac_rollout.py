@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from envs.vector import VectorStep
+from envs.vector import VectorEnv, VectorStep
+from vldac import policy
 from vldac.acting import Actor
-from vldac.models.vlm import Prompt, Response
+from vldac.config import Config
+from vldac.distributed import Runtime
+from vldac.models.vlm import VLM, Prompt, Response
 from vldac.rollout import Collector, Rollout
+from vldac.train import make_simulators
 from vldac.utils.seeding import derive_seed
 
 VALID, FENCED, BROKEN = '{"action": "left"}', '```\n{"action": 2}\n```', '{"action": '
@@ -28,8 +34,9 @@ class ScriptedModel:
         self.written: list[str] = []
         self.encoded: list[list[str]] = []
         self.seeds: list[list[int]] = []
+        self.log: list[str] = []
 
-    def encode(self, frames: Sequence[Any], prompts: Sequence[str]) -> list[Prompt]:
+    def encode(self, frames: Sequence[Any], prompts: Sequence[str], _pictures: Any) -> list[Prompt]:
         assert len(frames) == len(prompts)
         self.encoded.append(list(prompts))
         # The label itself stands where pixels would, so that a test can tell prompts apart.
@@ -40,6 +47,7 @@ class ScriptedModel:
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], **_options: Any) -> list[Response]:
         self.seeds.append(list(seeds))
+        self.log.append("answer")
         row = self.texts.pop(0)
         assert len(row) == len(prompts)
         self.written += row
@@ -56,11 +64,12 @@ class ScriptedModel:
 class ScriptedSimulators:
     """Gives the results it is given, in turn, and remembers what it was told."""
 
-    def __init__(self, results: Sequence[VectorStep]) -> None:
-        self.results = list(results)
+    def __init__(self, results: Sequence[VectorStep], log: list[str] | None = None) -> None:
+        self.results, self.log = list(results), [] if log is None else log
         self.told: list[list[str | None]] = []
         self.episode_numbers, self.episode_lengths = [0, 0, 0], [0, 0, 0]
         self.begun: list[list[int]] = []
+        self.groups = [range(3)]
 
     def begin(self, numbers: Sequence[int]) -> list[Any]:
         self.begun.append(list(numbers))
@@ -70,8 +79,14 @@ class ScriptedSimulators:
     def reset(self) -> list[Any]:
         return [shown("start 0"), shown("start 1"), shown("start 2")]
 
-    def step(self, actions: Sequence[str | None]) -> VectorStep:
+    def step_async(self, actions: Sequence[str | None], group: int) -> None:
         self.told.append(list(actions))
+        self.log.append(f"begin {group}")
+
+    def step_wait(self, group: int) -> VectorStep:
+        self.log.append(f"wait {group}")
+        if len(self.groups) > 1:
+            return self.results[0][self.groups[group].start : self.groups[group].stop]
         result = self.results.pop(0)
         ended = result.terminated | result.truncated
         self.episode_numbers = [number + int(end) for number, end in zip(self.episode_numbers, ended, strict=True)]
@@ -189,10 +204,151 @@ def test_a_resumed_collector_goes_on_from_the_restored_observations() -> None:
     assert label(collector.collect(1).steps[0][0].prompt) == "restored here"
 
 
-def test_time_is_split_between_simulator_and_generation() -> None:
-    rollout, _ = collected([[VALID] * 3], [result([0, 0, 0])])
-    assert set(rollout.seconds) == {"simulator", "generation"}
-    assert all(value >= 0 for value in rollout.seconds.values())
+@pytest.mark.parametrize(
+    ("groups", "log"),
+    [
+        ([range(3)], "answer, begin 0, wait 0, answer, begin 0, wait 0"),
+        (
+            [range(2), range(2, 3)],
+            "answer, begin 0, answer, begin 1, wait 0, answer, begin 0, wait 1, answer, begin 1, wait 0, wait 1",
+        ),
+    ],
+    ids=["one group", "two groups"],
+)
+def test_one_group_is_answered_while_the_other_takes_its_step(
+    groups: list[range], log: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [[f'{{"action": "{t}{i}"}}' for i in group] for t in range(2) for group in groups]
+    model = ScriptedModel(texts)
+    simulators = ScriptedSimulators([result([0.5, -1.0, 0.25], infos={2: {"invalid": True}})] * 2, model.log)
+    simulators.groups = groups
+    seconds = {"answer": 1.0, "begin": 10.0, "wait": 100.0}
+    # What the clock shows is what has been done by then.
+    monkeypatch.setattr("vldac.rollout.time.perf_counter", lambda: sum(seconds[each.split()[0]] for each in model.log))
+    collector = Collector(actor(model), simulators)
+    collector.start()
+    rollout = collector.collect(2)
+    assert model.log == log.split(", ")
+    assert simulators.told == [[f"{t}{i}" for i in group] for t in range(2) for group in groups]
+    assert [[step.reward for step in row] for row in rollout.steps] == [[0.5, -1.0, 0.25]] * 2
+    assert rollout.invalid == 2
+    assert [label(prompt) for prompt in rollout.last_prompts] == ["next 0", "next 1", "next 2"]
+    assert rollout.seconds == {"simulator": 200.0 * len(groups), "generation": 22.0 * len(groups)}
+
+
+def play(config: Config, vlm: VLM, state: Any = None, **options: Any) -> tuple[list[Rollout], Any]:
+    """Three rollouts from the start, or those that follow the first; and where the simulators stood after that."""
+    with make_simulators(config, 2, Runtime(0, 1, vlm.device)) as simulators:
+        collector = Collector(Actor.of(vlm, config.rollout), simulators, seed=9, group_size=2, **options)
+        if state is None:
+            collector.start()
+            rollouts = [collector.collect(4, 0)]
+            state = simulators.state_dict()
+        else:
+            collector.resume(state)
+            rollouts = []
+        return [*rollouts, collector.collect(8, 0), collector.collect(3, 0)], state
+
+
+def assert_same_rollout(one: Rollout, other: Rollout) -> None:
+    """Everything but the clock; log-probabilities and states to the rounding of another batch."""
+    assert [len(row) for row in one.steps] == [len(row) for row in other.steps]
+    steps = zip(chain.from_iterable(one.steps), chain.from_iterable(other.steps), strict=True)
+    for a, b in steps:
+        assert torch.equal(a.prompt.input_ids, b.prompt.input_ids)
+        assert torch.equal(a.prompt.pictures["image_grid_thw"], b.prompt.pictures["image_grid_thw"])
+        assert a.prompt.features is not None
+        assert b.prompt.features is not None
+        torch.testing.assert_close(a.prompt.features["pooled"], b.prompt.features["pooled"], rtol=0, atol=1e-5)
+        assert torch.equal(a.response.token_ids, b.response.token_ids)
+        torch.testing.assert_close(a.response.log_probs, b.response.log_probs, rtol=0, atol=1e-5)
+        torch.testing.assert_close(a.response.state, b.response.state, rtol=0, atol=1e-4)
+        told = ("reward", "terminated", "truncated", "episode", "lost")
+        assert [getattr(a, name) for name in told] == [getattr(b, name) for name in told]
+        assert (a.final_prompt is None) == (b.final_prompt is None)
+    assert one.episodes == other.episodes
+    assert (one.invalid, one.truncated, one.lost) == (other.invalid, other.truncated, other.lost)
+
+
+@pytest.mark.parametrize("whole_episodes", [False, True])
+def test_double_buffering_changes_no_trajectory_and_nothing_that_is_resumed_from(
+    whole_episodes: bool, tiny_config: Any, tiny_base: Path
+) -> None:
+    # Groups of neighbors that start alike, 2, lie across the halves, 3 and 3.
+    env = {"num_envs": 6, "num_workers": 2, "max_steps": 5}
+    single, double = (
+        tiny_config({"env": env, "rollout": {"double_buffering": on}, "train": {"batch_size": 8}})
+        for on in (False, True)
+    )
+    vlm = policy.load_base(tiny_base, single.model)
+    vlm.add_adapter(4, 8)
+    vlm.eval()
+    expected, state = play(single, vlm, whole_episodes=whole_episodes)
+    found, same_state = play(double, vlm, whole_episodes=whole_episodes)
+    assert same_state == state
+    for one, other in zip(found, expected, strict=True):
+        assert_same_rollout(one, other)
+    assert len({len(step.response.token_ids) for rollout in found for row in rollout.steps for step in row}) > 1
+    assert sum(len(rollout.episodes) for rollout in found) > 6
+    resumed, _ = play(double, vlm, state, whole_episodes=whole_episodes)
+    for one, other in zip(resumed, found[1:], strict=True):
+        assert_same_rollout(one, other)
+
+
+@pytest.mark.parametrize("double_buffering", [False, True])
+def test_a_frame_that_is_shown_in_several_steps_is_processed_once(
+    double_buffering: bool, tiny_config: Any, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout = {"double_buffering": double_buffering}
+    config = tiny_config({"env": {"frames": 3, "max_steps": 3, "num_workers": 2}, "rollout": rollout})
+    vlm = policy.load_base(tiny_base, config.model)  # without an adapter: prompts keep their pixels
+    encode, processed = vlm.family.encode_pictures, list[bytes]()
+
+    def counted(images: Sequence[Any]) -> Any:
+        processed.extend(image.tobytes() for image in images)
+        return encode(images)
+
+    monkeypatch.setattr(vlm.family, "encode_pictures", counted)
+    once, _ = play(config, vlm)
+    steps = sum(len(row) for rollout in once for row in rollout.steps)
+    ended = sum(len(rollout.episodes) for rollout in once)
+    # The windows that a rollout begins with; then a frame of each step, and of each episode that begins.
+    assert len(processed) <= 3 * 4 * len(once) + steps + ended
+    processed.clear()
+    monkeypatch.setattr(Collector, "_picture_cache", lambda _: None)
+    again, _ = play(config, vlm)
+    assert len(processed) == 3 * sum(len(prompts_of(rollout)) for rollout in again)
+    for one, other in zip(once, again, strict=True):
+        for a, b in zip(prompts_of(one), prompts_of(other), strict=True):
+            assert torch.equal(a.input_ids, b.input_ids)
+            assert torch.equal(a.pictures["pixel_values"], b.pictures["pixel_values"])
+
+
+def prompts_of(rollout: Rollout) -> list[Prompt]:
+    steps = [step for row in rollout.steps for step in row]
+    finals = [step.final_prompt for step in steps if step.final_prompt is not None]
+    return [*(step.prompt for step in steps), *finals, *rollout.last_prompts]
+
+
+def test_a_worker_that_is_lost_with_one_half_costs_the_other_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "envs")  # for "misbehaving_envs:Counter"
+    go, die = '{"action": "go"}', '{"action": "die"}'
+    model = ScriptedModel([[go, go], [go, go], [go, die], [go, go], [go, go], [go, go]])
+    options: dict[str, Any] = {"width": 8, "height": 8, "groups": 2, "seeds": lambda i, k: 10 * i + k}
+    with VectorEnv("misbehaving_envs:Counter", 4, num_workers=2, **options) as simulators:
+        collector = Collector(actor(model), simulators)
+        collector.start()
+        rollout = collector.collect(3)
+    assert [[step.lost for step in row] for row in rollout.steps] == [
+        [False] * 4,
+        [True, True, False, False],
+        [False] * 4,
+    ]
+    assert [[step.episode for step in row] for row in rollout.steps] == [[0] * 4, [0] * 4, [1, 1, 0, 0]]
+    assert [label(prompt) for prompt in rollout.last_prompts] == [
+        *("seed 1 step 1", "seed 11 step 1", "seed 20 step 3", "seed 30 step 3")
+    ]
+    assert rollout.lost == 2
 
 
 def test_a_response_is_drawn_by_its_simulator_its_episode_and_its_step() -> None:

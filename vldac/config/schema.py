@@ -170,6 +170,7 @@ class RolloutConfig(_Section):
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.7
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 24
     stop_at_answer: bool = False
+    double_buffering: bool = False
 
     @model_validator(mode="after")
     def _engine_exists(self) -> RolloutConfig:
@@ -288,6 +289,11 @@ class Config(_Section):
                     f"{name} {value} must be a multiple of deepspeed.ranks {ranks}, which share it; set "
                     "deepspeed.ranks to 1, or change it"
                 )
+        if self.rollout.double_buffering and self.env.num_envs < 2 * ranks:
+            raise ValueError(
+                f"env.num_envs {self.env.num_envs} must be two at least for each of deepspeed.ranks {ranks} with "
+                "rollout.double_buffering, which halves them"
+            )
         if self.steps_per_update % train.batch_size:
             raise ValueError(
                 f"one rollout is {self.steps_per_update} environment steps (env.num_envs {self.env.num_envs} x "
@@ -323,8 +329,8 @@ class Config(_Section):
     def deciding(self) -> dict[str, Any]:
         """Every value that decides the weights, as JSON values.
 
-        Over how many ranks, processes and passes the work is spread changes rounding and nothing else. What the options
-        of an engine from outside change is not known; those of the project's own say where it runs.
+        Over how many ranks, processes, groups and passes the work is spread changes rounding and nothing else. What the
+        options of an engine from outside change is not known; those of the project's own say where it runs.
         """
         own = ENGINES.entry_point(self.rollout.engine).startswith("vldac.")
         return self.model_dump(
@@ -336,7 +342,7 @@ class Config(_Section):
                 "tracking": True,
                 "extensions": True,
                 "env": {"step_deadline", "num_workers"},
-                "rollout": {"engine_options"} if own else set(),
+                "rollout": {"double_buffering", *(["engine_options"] if own else [])},
                 "train": {"micro_batch_size", "token_budget", "gradient_checkpointing"},
                 "deepspeed": True,
             },

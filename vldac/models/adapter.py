@@ -153,7 +153,7 @@ class ModelAdapter(ABC):
 
     @abstractmethod
     def encode_pictures(self, images: Sequence[Image]) -> list[Picture]:
-        """Encodes K >= 1 pictures, each (H, W, 3) uint8."""
+        """Encodes K >= 1 pictures, each (H, W, 3) uint8, and each by itself: the others change nothing of it."""
 
     @abstractmethod
     def pixel_inputs(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vldac.models.conversation import Message
+from vldac.models.picture_cache import PictureCache
 from vldac.parsing import THINKING
 from vldac.utils.errors import UserError
 
@@ -69,24 +70,28 @@ class Encoder:
         self._marks = sorted({*tokenizer.all_special_tokens, *family.forbidden_tokens, family.end_of_turn})
         self._encode_text = lru_cache(maxsize=4096)(self._encode_text_uncached)
 
-    def __call__(self, conversations: Sequence[Sequence[Message]]) -> list[Prompt]:
+    def __call__(
+        self, conversations: Sequence[Sequence[Message]], pictures: PictureCache | None = None
+    ) -> list[Prompt]:
         """Encodes B conversations, each up to where the model answers.
 
         Args:
             conversations: of text and of pictures (H, W, 3) uint8.
+            pictures: those that have been encoded already.
 
         Raises:
             ValueError: the chat template of the model drops or adds pictures.
         """
         images = [image for messages in conversations for message in messages for image in message.images]
-        pictures = iter(self.family.encode_pictures(images) if images else [])
+        encode = self.family.encode_pictures if pictures is None else pictures
+        encoded_images = iter(encode(images) if images else [])
         encoded = []
         for messages in conversations:
             turns = tuple(
                 (message.role, tuple(self.literal(part) if isinstance(part, str) else None for part in message.content))
                 for message in messages
             )
-            shown = [next(pictures) for message in messages for _ in message.images]
+            shown = [next(encoded_images) for message in messages for _ in message.images]
             ids = self._encode_text(turns, tuple(picture.placeholder for picture in shown))
             encoded.append(Prompt(ids, _joined(shown)))
         return encoded

@@ -29,6 +29,7 @@ from transformers.utils import cached_file, extract_commit_hash
 from vldac.models.adapter import ModelAdapter
 from vldac.models.conversation import Message
 from vldac.models.files import WeightsError, require_downloaded, require_model
+from vldac.models.picture_cache import PictureCache
 from vldac.models.prompts import Encoder, Prompt
 from vldac.models.registry import adapter_for
 from vldac.models.token_scores import CHUNK, token_scores
@@ -273,10 +274,18 @@ class VLM(nn.Module):
 
     # Encoding
 
-    def encode(self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[str]) -> list[Prompt]:
-        """Encodes B observations: frames, each (K, H, W, 3) uint8, and prompt texts."""
+    def encode(
+        self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[str], pictures: PictureCache | None = None
+    ) -> list[Prompt]:
+        """Encodes B observations: frames, each (K, H, W, 3) uint8, and prompt texts.
+
+        Args:
+            frames: of each observation.
+            prompts: of each observation.
+            pictures: those that have been encoded already.
+        """
         pairs = zip(frames, prompts, strict=True)
-        return self.encoder([(*self._before, Message("user", (*window, text))) for window, text in pairs])
+        return self.encoder([(*self._before, Message("user", (*window, text))) for window, text in pairs], pictures)
 
     def encode_response(self, text: str) -> Tensor:
         """Token ids (R,) of a written response and its end of turn. For supervised targets only."""
