@@ -8,7 +8,6 @@ What distinguishes one algorithm from another is asked of `vldac.algorithms.base
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import math
 import time
@@ -32,6 +31,7 @@ from vldac.health import HealthError
 from vldac.minibatches import equal_passes, micro_batches, minibatches
 from vldac.models.vlm import VLM, Scores
 from vldac.plan import memory
+from vldac.reference import Reference
 from vldac.rollout import Rollout, Step
 from vldac.scoring import OldScores, Scorer
 from vldac.utils.seeding import derive_seed
@@ -57,11 +57,8 @@ class Learner:
         _require_whole_batches(config, algorithm, runtime.world_size)
         #: Tokens of one forward pass, padding included; lowered where memory has run out.
         self.token_budget = config.train.token_budget
-        self.reference: VLM | None = None
         if config.model.lora_rank:
             vlm.add_adapter(config.model.lora_rank, config.model.lora_alpha)
-        elif self._uses_reference:
-            self.reference = copy.deepcopy(vlm).requires_grad_(False).to(runtime.device).eval()
         self.vlm = vlm.to(runtime.device).eval()  # no dropout anywhere: every log-probability is of one network
         #: None for an algorithm without one.
         self.critic = Critic(vlm.hidden_size, config.train, runtime) if algorithm.uses_critic else None
@@ -78,6 +75,8 @@ class Learner:
             config=deepspeed_config(config, sum(p.numel() for p in trained), runtime.world_size),
         )
         self.engine.eval()
+        #: Of full fine-tuning with a penalty to it; with an adapter, the model without it is the reference.
+        self.reference = Reference(self.engine) if self._uses_reference and not config.model.lora_rank else None
         self.vlm.lockstep = config.deepspeed.zero_stage == 3 and runtime.world_size > 1
         self.scorer = Scorer(
             self.vlm,
@@ -310,11 +309,8 @@ class Learner:
 
     @contextlib.contextmanager
     def _reference_policy(self) -> Iterator[VLM]:
-        if self.reference is not None:
-            yield self.reference
-        else:
-            with self.vlm.adapter_disabled():
-                yield self.vlm
+        with self.reference.in_place() if self.reference else self.vlm.adapter_disabled():
+            yield self.vlm
 
     def _batches(self, update: int, epoch: int) -> Iterator[list[int]]:
         """This rank's share of each optimizer step of one epoch, in random order."""
