@@ -35,7 +35,7 @@ class Reference:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within it, the engine's weights are those of the reference policy; afterwards they are, bit by bit, as before.
+        """Within it, the engine's weights are those of the reference policy; afterwards, bit by bit, those of before.
 
         The optimizer must not step within it. Every rank must enter it.
         """
