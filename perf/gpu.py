@@ -175,7 +175,7 @@ def measure(case: Case, vlm: VLM, config: Config, runtime: Runtime, python: str 
         EngineError: vLLM does not start, or has ended.
     """
     with contextlib.ExitStack() as stack:
-        options = {}
+        options: dict[str, Any] = {}
         if case.engine == "vllm":
             options = {"python": python}
             save(vlm, Path(stack.enter_context(tempfile.TemporaryDirectory())))

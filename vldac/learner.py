@@ -373,7 +373,7 @@ class Learner:
 
 def numbers(parameters: Iterable[torch.nn.Parameter]) -> int:
     """How many numbers parameters are made of, those in shards of other ranks (ZeRO stage 3) included."""
-    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in parameters)
+    return sum(int(getattr(parameter, "ds_numel", parameter.numel())) for parameter in parameters)
 
 
 def learning_rate(config: Config, update: int) -> float:

@@ -316,7 +316,7 @@ def test_what_cannot_be_served_is_refused_before_a_server_is_started(tiny_base: 
 
 
 @pytest.fixture
-def measured(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def measured(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`vldac perf gpu` for a shape that a CPU answers for in seconds, and no other case than vLLM's."""
     monkeypatch.setitem(gpu.SHAPES, "speck", ((64, 1, 4, 2, 128, 512, True), (1, 80)))
     monkeypatch.setattr(gpu, "process_group", lambda _threads: nullcontext(runtime))
