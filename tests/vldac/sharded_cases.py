@@ -35,7 +35,8 @@ def run_case(config: Config, base: Path, runtime: Runtime) -> dict[str, Any]:
     rollout = made_rollout(config, base, runtime)
     torch.manual_seed(5)
     vlm = zero3.load_base(base, config, runtime)
-    drawn, parameters = torch.rand(3), list(vlm.parameters())
+    drawn = torch.rand(3)
+    parameters: list[Any] = list(vlm.parameters())
     found: dict[str, Any] = {
         "drawn": drawn,
         "held": sum(p.numel() for p in parameters),

@@ -14,7 +14,7 @@ from vldac import reference
 from vldac.distributed import Runtime
 from vldac.reference import Reference
 
-FULL = {
+FULL: dict[str, Any] = {
     "model": {"lora_rank": 0},
     "train": {"batch_size": 8, "micro_batch_size": 4, "value_warmup": 0, "total_steps": 64, "kl_coefficient": 0.1},
 }
