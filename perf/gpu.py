@@ -1,16 +1,18 @@
 """What to run first on a GPU: steps/s, tokens/s, model FLOP/s and memory of large models with random weights.
 
-    vldac perf gpu [--shapes 2b 7b] [--minutes 9]
+    vldac perf gpu [--shapes 2b 7b] [--minutes 9] [--vllm-python /opt/vllm/bin/python]
 
 Nothing is downloaded: speed and memory do not depend on what a model knows. Simulators are replaced by random pictures,
 so that what is measured is the model's part of a step, with the paper's 155 tokens of prompt and 100 of response. Each
-line is printed when it is known; a case that the plan says does not fit is said to be left out. `--shapes middle`
-tries all of it on a CPU.
+line is printed when it is known; a case that the plan says does not fit is said to be left out, and so is vLLM where no
+interpreter is named that has it. `--shapes middle` tries all of it on a CPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import resource
 import sys
 import tempfile
@@ -31,10 +33,12 @@ from vldac import algorithms, engines
 from vldac.acting import Actor
 from vldac.config import Config, TinyConfig, parse
 from vldac.distributed import Runtime, process_group
+from vldac.engines.base import Engine
+from vldac.engines.vllm import EngineError, VLLMOptions
 from vldac.learner import Learner
 from vldac.models import tiny
 from vldac.models.vlm import VLM
-from vldac.plan import memory
+from vldac.plan import memory, needed
 from vldac.rollout import Collector
 from vldac.utils.errors import report_errors
 from vldac.utils.libraries import quiet
@@ -58,12 +62,15 @@ class Case:
     zero_stage: int
     checkpointing: bool
     envs: int
+    engine: str = "transformers"
 
     @property
     def label(self) -> str:
         """As it is printed."""
         kind = f"LoRA {self.lora_rank}" if self.lora_rank else "every weight"
-        return f"{self.shape} {kind}, ZeRO {self.zero_stage}{', checkpointing' if self.checkpointing else ''}"
+        more = [self.engine] if self.engine != "transformers" else []
+        more += ["checkpointing"] if self.checkpointing else []
+        return ", ".join([f"{self.shape} {kind}", f"ZeRO {self.zero_stage}", *more])
 
 
 class RandomPictures:
@@ -157,11 +164,39 @@ def configuration(case: Case, dtype: str) -> Config:
     )
 
 
-def measure(case: Case, vlm: VLM, config: Config, runtime: Runtime) -> dict[str, float]:
-    """The second of two updates: seconds of each part, tokens, FLOPs and peak memory."""
-    learner = Learner(config, vlm, algorithms.make(config.train), runtime)
+def measure(case: Case, vlm: VLM, config: Config, runtime: Runtime, python: str | None = None) -> dict[str, float]:
+    """The second of two updates: seconds of each part, tokens, FLOPs and peak memory.
+
+    Args:
+        case: what is measured.
+        vlm: the model of its shape.
+        config: its run.
+        runtime: this rank.
+        python: the interpreter of vLLM's environment, where vLLM samples.
+
+    Raises:
+        EngineError: vLLM does not start, or has ended.
+    """
+    with contextlib.ExitStack() as stack:
+        options: dict[str, Any] = {}
+        if case.engine == "vllm":
+            options = {"python": python}
+            save(vlm, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        learner = Learner(config, vlm, algorithms.make(config.train), runtime)
+        engine = stack.enter_context(contextlib.closing(engines.make(case.engine, vlm, options)))
+        return _second_update(case, learner, engine)
+
+
+def save(vlm: VLM, directory: Path) -> None:
+    """Writes a model to where an engine of another process reads it."""
+    for part in (vlm.model, vlm.tokenizer, vlm.image_processor):
+        part.save_pretrained(directory)
+    vlm.backbone.name_or_path = str(directory)
+
+
+def _second_update(case: Case, learner: Learner, engine: Engine) -> dict[str, float]:
+    vlm, config, runtime = learner.vlm, learner.config, learner.runtime
     rollout, temperature = config.rollout, config.rollout.temperature
-    engine = engines.make("transformers", vlm)
     actor = Actor(vlm, max_new_tokens=rollout.max_new_tokens, temperature=temperature, engine=engine)
     collector = Collector(actor, RandomPictures(case.envs))
     collector.start()
@@ -170,7 +205,9 @@ def measure(case: Case, vlm: VLM, config: Config, runtime: Runtime) -> dict[str,
         if runtime.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(runtime.device)
         started = time.perf_counter()
-        collected = collector.collect(rollout.steps, update)
+        engine.update_weights(update)
+        with learner.sampling():
+            collected = collector.collect(rollout.steps, update)
         learned = learner.update(collected, update)
         seconds = time.perf_counter() - started
         steps = [step for row in collected.steps for step in row]
@@ -185,6 +222,7 @@ def measure(case: Case, vlm: VLM, config: Config, runtime: Runtime) -> dict[str,
             # Old log-probabilities, the reference, and two epochs forward and backward (twice that for every weight).
             "learning_flop": flop(vlm, prompt + response, 4 + config.train.epochs * (4 if case.lora_rank else 6)),
             "peak_mib": peak_mib(runtime.device),
+            "effective_sample_size": learned.get("importance/effective_sample_size", 1.0),
         }
     return found
 
@@ -215,12 +253,14 @@ def matmul_rate(dtype: torch.dtype, device: torch.device, size: int) -> float:
     return max(rates)
 
 
-def cases(shapes: Sequence[str], *, small: bool) -> Iterator[Case]:
-    """From the likeliest to work to the most demanding."""
+def cases(shapes: Sequence[str], *, small: bool, vllm: bool) -> Iterator[Case]:
+    """From the likeliest to work to the most demanding; with `vllm`, vLLM samples one of them."""
     envs = 2 if small else 16
     for shape in shapes:
         for checkpointing in (False, True):
             yield Case(shape, 64, 1, checkpointing, envs)
+        if vllm:
+            yield Case(shape, 64, 1, True, envs, engine="vllm")
         for stage in (1, 2, 3):
             yield Case(shape, 0, stage, True, envs)
 
@@ -230,6 +270,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vldac perf gpu", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shapes", nargs="+", choices=sorted(SHAPES), default=["2b", "7b"])
     parser.add_argument("--minutes", type=float, default=9.0, help="no case is begun after (default: %(default)s)")
+    parser.add_argument(
+        "--vllm-python",
+        default=os.environ.get("VLDAC_VLLM_PYTHON"),
+        help="interpreter of an environment with vLLM (default: VLDAC_VLLM_PYTHON of the environment)",
+    )
     options = parser.parse_args(arguments)
     quiet()
     started = time.monotonic()
@@ -240,25 +285,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rate = matmul_rate(dtype, device, 8192 if gpu else 1024)
         machine = torch.cuda.get_device_name(device) if gpu else "CPU"
         print(f"{machine}, torch {torch.__version__}, {name}: products at {rate / 1e12:.2f} TFLOP/s", flush=True)
-        for case in cases(options.shapes, small=not gpu):
+        if not options.vllm_python:
+            print("vLLM: left out, --vllm-python names no interpreter of an environment with it", flush=True)
+        for case in cases(options.shapes, small=not gpu, vllm=bool(options.vllm_python)):
             if time.monotonic() - started > 60 * options.minutes:
                 print(f"{case.label}: left out, the time is over", flush=True)
                 continue
             config = configuration(case, name)
-            planned = memory(config, describe(case.shape))["total_mib"]
-            if planned > room:
-                print(f"{case.label}: left out, planned {planned:.0f} MiB of {room:.0f}", flush=True)
+            planned = needed(memory(config, describe(case.shape)))
+            share = VLLMOptions.model_fields["memory_share"].default if case.engine == "vllm" else 0
+            if planned > room * (1 - share):
+                print(f"{case.label}: left out, planned {planned:.0f} MiB of {room * (1 - share):.0f}", flush=True)
                 continue
             vlm = build(case.shape, dtype, device)
-            row = measure(case, vlm, config, runtime)
-            del vlm
-            if gpu:
-                torch.cuda.empty_cache()
+            try:
+                row = measure(case, vlm, config, runtime, options.vllm_python)
+            except EngineError as error:
+                print(f"{case.label}: left out, {error}", flush=True)
+                continue
+            finally:
+                del vlm
+                if gpu:
+                    torch.cuda.empty_cache()
+            # 1 where the other engine's log-probabilities are the learner's.
+            effective = f"; effective sample size {row['effective_sample_size']:.4f}" if case.engine == "vllm" else ""
             print(
                 f"{case.label}: {row['steps_per_s']:.2f} steps/s; generation {row['tokens_per_s']:.0f} tokens/s at "
                 f"{row['generation_flop'] / row['generation_s'] / rate:.1%} of the products' rate, learning at "
                 f"{row['learning_flop'] / row['learning_s'] / rate:.1%}; peak {row['peak_mib']:.0f} MiB, planned "
-                f"{planned:.0f}",
+                f"{planned:.0f}{effective}",
                 flush=True,
             )
     return 0

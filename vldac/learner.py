@@ -8,11 +8,10 @@ What distinguishes one algorithm from another is asked of `vldac.algorithms.base
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,15 @@ from vldac.health import HealthError
 from vldac.minibatches import equal_passes, micro_batches, minibatches
 from vldac.models.vlm import VLM, Scores
 from vldac.plan import memory
+from vldac.reference import Reference
 from vldac.rollout import Rollout, Step
 from vldac.scoring import OldScores, Scorer
 from vldac.utils.seeding import derive_seed
 
 _log = logging.getLogger(__name__)
+# Gloo serves CPU ranks without this kernel, whose compilation needs g++ and most of a minute. DeepSpeed asks before it
+# partitions the first weights.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 class Learner:
@@ -57,28 +60,27 @@ class Learner:
         _require_whole_batches(config, algorithm, runtime.world_size)
         #: Tokens of one forward pass, padding included; lowered where memory has run out.
         self.token_budget = config.train.token_budget
-        self.reference: VLM | None = None
         if config.model.lora_rank:
             vlm.add_adapter(config.model.lora_rank, config.model.lora_alpha)
-        elif self._uses_reference:
-            self.reference = copy.deepcopy(vlm).requires_grad_(False).to(runtime.device).eval()
         self.vlm = vlm.to(runtime.device).eval()  # no dropout anywhere: every log-probability is of one network
         #: None for an algorithm without one.
         self.critic = Critic(vlm.hidden_size, config.train, runtime) if algorithm.uses_critic else None
-        # Gloo serves CPU ranks without this kernel, whose compilation needs g++ and most of a minute.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         trained = [p for p in self.vlm.parameters() if p.requires_grad]
-        every = sum(p.numel() for p in self.vlm.parameters())
-        adapter = sum(p.numel() for p in trained) if config.model.lora_rank else 0
+        every, trained_numbers = numbers(self.vlm.parameters()), numbers(trained)
+        adapter = trained_numbers if config.model.lora_rank else 0
         #: What one rank is planned to take, in MiB by name (`vldac.plan`).
         self.planned = memory(config, vlm.backbone.config, (every - adapter, adapter))
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=self.vlm,
             optimizer=torch.optim.Adam(trained, lr=config.train.learning_rate),
-            config=deepspeed_config(config, sum(p.numel() for p in trained), runtime.world_size),
+            config=deepspeed_config(config, trained_numbers, runtime.world_size),
         )
         self.engine.eval()
+        #: Of full fine-tuning with a penalty to it; with an adapter, the model without it is the reference.
+        self.reference = Reference(self.engine) if self._uses_reference and not config.model.lora_rank else None
         self.vlm.lockstep = config.deepspeed.zero_stage == 3 and runtime.world_size > 1
+        #: Whether each rank, by its plan, can hold whole weights while it samples from shards of them.
+        self.gathers_once = runtime.max(not self.planned.get("weights_gathered_once")) == 0
         self.scorer = Scorer(
             self.vlm,
             algorithm,
@@ -322,11 +324,8 @@ class Learner:
 
     @contextlib.contextmanager
     def _reference_policy(self) -> Iterator[VLM]:
-        if self.reference is not None:
-            yield self.reference
-        else:
-            with self.vlm.adapter_disabled():
-                yield self.vlm
+        with self.reference.in_place() if self.reference else self.vlm.adapter_disabled():
+            yield self.vlm
 
     def _batches(self, update: int, epoch: int) -> Iterator[list[int]]:
         """This rank's share of each optimizer step of one epoch, in random order."""
@@ -339,6 +338,23 @@ class Learner:
             ranks=self.runtime.world_size,
             whole=self.algorithm.ratio_level == "episode",
         )
+
+    @contextlib.contextmanager
+    def sampling(self) -> Iterator[None]:
+        """Within it, responses are sampled and nothing is learned; every rank must enter it.
+
+        Sharded weights (ZeRO stage 3) are gathered once for all of them, and not layer by layer for each token, where
+        the plan says that they fit.
+        """
+        if not self.gathers_once:
+            yield
+            return
+        with deepspeed.zero.unwrap_model_for_generation(self.engine):
+            self.vlm.gathered = True
+            try:
+                yield
+            finally:
+                self.vlm.gathered = False
 
     @contextlib.contextmanager
     def gathered(self) -> Iterator[VLM]:
@@ -365,6 +381,11 @@ class Learner:
         learner_state.load(self.engine, directory / "policy")
         if self.critic:
             self.critic.load(directory)
+
+
+def numbers(parameters: Iterable[torch.nn.Parameter]) -> int:
+    """How many numbers parameters are made of, those in shards of other ranks (ZeRO stage 3) included."""
+    return sum(int(getattr(parameter, "ds_numel", parameter.numel())) for parameter in parameters)
 
 
 def learning_rate(config: Config, update: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -66,14 +67,24 @@ def memory(config: Config, described: Any, counts: tuple[int, int] | None = None
         counts: parameters of the model, and of its adapter, where they are known.
 
     Returns:
-        Numbers by name, and whether there is "gradient_checkpointing": with `auto`, where the plan would otherwise
-        exceed what this machine has for a rank.
+        Numbers by name: "total_mib" of the device and its parts, and "host_mib" of the host besides. Whether there is
+        "gradient_checkpointing": with `auto`, where the plan would otherwise exceed what this machine has for a rank.
+        At ZeRO stage 3, whether there are "weights_gathered_once" for a rollout: where whole ones fit as well.
     """
     counts, wanted = counts or _count(config, described), config.train.gradient_checkpointing
+    available = room(config.deepspeed.ranks // config.deepspeed.nodes)
     planned = _of_rank(config, described, *counts, checkpointing=wanted is True)
-    if wanted == "auto" and planned["total_mib"] > room(config.deepspeed.ranks // config.deepspeed.nodes):
-        return _of_rank(config, described, *counts, checkpointing=True)
+    if wanted == "auto" and needed(planned) > available:
+        planned = _of_rank(config, described, *counts, checkpointing=True)
+    if config.deepspeed.zero_stage == 3:
+        others = (config.deepspeed.ranks - 1) * planned["weights_mib"]
+        planned["weights_gathered_once"] = needed(planned) + others <= available
     return planned
+
+
+def needed(planned: Mapping[str, float]) -> float:
+    """The MiB of a plan of which `vldac.memory.room` must be more: without a GPU, the host holds everything."""
+    return planned["total_mib"] + (0 if torch.cuda.is_available() else planned["host_mib"])
 
 
 def _of_rank(config: Config, described: Any, parameters: int, adapter: int, *, checkpointing: bool) -> dict[str, float]:
@@ -84,16 +95,22 @@ def _of_rank(config: Config, described: Any, parameters: int, adapter: int, *, c
     # ranks, ZeRO 2 the gradients as well, ZeRO 3 the weights.
     state = trained * (8 + (4 if width == 2 else 0)) / (ranks if stage >= 1 else 1)
     frozen = config.train.kl_coefficient > 0 and config.train.kl_to == "reference" and not adapter
+    shards = ranks if stage == 3 else 1
     sizes = {
-        "weights": (parameters + adapter) * width / (ranks if stage == 3 else 1),
-        "reference": parameters * width if frozen else 0,  # whole on each rank, at any stage
+        "weights": (parameters + adapter) * width / shards,
         "gradients": trained * 4 / (ranks if stage >= 2 else 1),
         "optimizer": 0 if config.deepspeed.offload_optimizer and stage else state,
         "activations": _activations(config, described, checkpointing=checkpointing),
         "distributions": 5 * 4 * min(CHUNK, _response_tokens(config) * described.get_text_config().vocab_size),
     }
+    # The reference policy of full fine-tuning is on the device in the place of the weights alone.
+    reference = parameters * width / shards if frozen else 0
     offloaded = state if config.deepspeed.offload_optimizer and stage else 0
-    sizes |= {"total": sum(sizes.values()), "host_while_loading": parameters * width + offloaded}
+    sizes |= {
+        "total": sum(sizes.values()),
+        "host": reference + offloaded,
+        "host_while_loading": parameters * width + offloaded,
+    }
     counted = {"parameters": parameters, "trained_parameters": trained, "gradient_checkpointing": checkpointing}
     return counted | {f"{name}_mib": round(size / 2**20, 1) for name, size in sizes.items()}
 

@@ -27,17 +27,18 @@ import yaml
 
 from envs import registry
 from envs.vector import VectorEnv, seeds_from, shared_seeds, training_seeds
-from vldac import algorithms, checkpoint, engines, exports, policy, trackers
+from vldac import algorithms, checkpoint, engines, exports, policy, trackers, zero3
 from vldac.acting import Actor
 from vldac.checkpoint import CheckpointError
 from vldac.config import Config, ConfigError, load
 from vldac.distributed import Runtime, process_group
 from vldac.early_warnings import early_warnings
+from vldac.engines.base import Engine
 from vldac.episodes import WINDOW, EpisodeStatistics, episode_row, recent_success, running_since
 from vldac.launch import launch_ranks
 from vldac.learner import Learner
 from vldac.memory import PeakMemory
-from vldac.plan import plan
+from vldac.plan import needed, plan
 from vldac.rollout import Collector, Rollout
 from vldac.run_log import RunLog, claim
 from vldac.system_metrics import system_metrics
@@ -73,7 +74,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
     torch.use_deterministic_algorithms(runtime.device.type == "cpu")
     torch.manual_seed(derive_seed(config.seed, "weights"))  # the adapter and the value head, alike on every rank
     algorithm = algorithms.make(config.train)
-    vlm = policy.load_base(base, config.model)
+    vlm = zero3.load_base(base, config, runtime)
     learner = Learner(config, vlm, algorithm, runtime)
     engine = engines.make(config.rollout.engine, vlm, config.rollout.engine_options)
     actor = Actor.of(vlm, config.rollout, engine)
@@ -109,8 +110,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
         history, statistics, target = metrics.rows(), experience.statistics, config.train.stop_at
         while update < config.updates and not statistics.reached(target):
             started = time.perf_counter()
-            engine.update_weights(update)
-            rollout = collector.collect(config.rollout.steps, update)
+            rollout = play(config.rollout.steps, update, engine, learner, collector)
             learned = learner.update(rollout, update)
             finished = [
                 episode_row(e, update, config) for episodes in runtime.gather(rollout.episodes) for e in episodes
@@ -130,7 +130,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
                 statistics.abandon()
             history.append(row)
             row["warnings"] = early_warnings(history, statistics, config, int(oldest))
-            noticed = peak.note(row, learner.planned["total_mib"])
+            noticed = peak.note(row, needed(learner.planned))
             metrics.append([row])
             stopping = report(progress, row, statistics, config, noticed)
             if update in config.exported_updates:  # before the checkpoint: what that resumes from has been exported
@@ -258,6 +258,13 @@ def make_simulators(config: Config, group_size: int, runtime: Runtime) -> Vector
 
 def _first_simulator(config: Config, runtime: Runtime) -> int:
     return runtime.rank * (config.env.num_envs // runtime.world_size)
+
+
+def play(steps: int, update: int, engine: Engine, learner: Learner, collector: Collector) -> Rollout:
+    """A rollout of `steps` steps of each simulator under the weights that have seen `update` updates."""
+    engine.update_weights(update)
+    with learner.sampling():
+        return collector.collect(steps, update)
 
 
 def rollout_metrics(rollout: Rollout, seconds: float, runtime: Runtime) -> dict[str, float]:

@@ -10,9 +10,12 @@ FIRST of more than 0, updates begin there, from what another run has written.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,6 +145,22 @@ def run_case(config: Config, base: Path, runtime: Runtime, state: Path | None = 
             learner.save(state / str(update + 1))
     head = learner.critic.head.state_dict() if learner.critic else {}
     return Outcome(weights_of(learner), head, metrics)
+
+
+def run_ranks(script: str, base: Path, out: Path, params: dict[str, Any], *arguments: str) -> list[dict[str, Any]]:
+    """What each rank of `python SCRIPT BASE OUT PARAMS ...` has written to OUT/rank-R.pt."""
+    ranks = params["deepspeed"]["ranks"]
+    inherited = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"}}
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
+    done = subprocess.run(
+        [sys.executable, *launcher, script, str(base), str(out), json.dumps(params), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**inherited, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [torch.load(out / f"rank-{rank}.pt", weights_only=True) for rank in range(ranks)]
 
 
 def main(base: str, out: str, params: str, state: str = "", first: str = "0") -> None:

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -450,19 +446,8 @@ def test_the_learning_rate_falls_as_a_cosine_between_its_ends(tiny_config: Any) 
 
 
 def run_ranks(base: Path, out: Path, params: dict[str, Any], *arguments: str) -> list[Outcome]:
-    ranks = params["deepspeed"]["ranks"]
-    inherited = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"}}
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    command = [sys.executable, *launcher, learner_cases.__file__, str(base), str(out), json.dumps(params), *arguments]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**inherited, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [Outcome(**torch.load(out / f"rank-{rank}.pt", weights_only=True)) for rank in range(ranks)]
+    found = learner_cases.run_ranks(learner_cases.__file__, base, out, params, *arguments)
+    return [Outcome(**each) for each in found]
 
 
 @pytest.fixture(scope="module")
@@ -535,12 +520,22 @@ def test_one_rank_learns_the_same_at_every_zero_stage(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [1, 3])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("stage", "dtype", "lora_rank"),
+    [
+        (1, "float32", 4),
+        (1, "bfloat16", 4),
+        (3, "float32", 4),
+        (3, "bfloat16", 4),
+        (1, "float32", 0),
+        (3, "bfloat16", 0),
+    ],
+)
 def test_a_state_is_resumed_bit_for_bit_on_as_many_ranks(
-    stage: int, dtype: str, tiny_params: Any, tiny_base: Path, tmp_path: Path
+    stage: int, dtype: str, lora_rank: int, tiny_params: Any, tiny_base: Path, tmp_path: Path
 ) -> None:
-    params = tiny_params({**WHOLE, "model": {"dtype": dtype}, "deepspeed": {"ranks": 2, "zero_stage": stage}})
+    model = {"dtype": dtype, "lora_rank": lora_rank}
+    params = tiny_params({**WHOLE, "model": model, "deepspeed": {"ranks": 2, "zero_stage": stage}})
     state = tmp_path / "state"
     whole = run_ranks(tiny_base, tmp_path / "whole", params, str(state))
     resumed = run_ranks(tiny_base, tmp_path / "resumed", params, str(state), "1")

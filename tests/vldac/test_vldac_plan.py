@@ -10,7 +10,7 @@ import yaml
 
 from vldac import policy, train
 from vldac.config import load, parse
-from vldac.plan import plan
+from vldac.plan import needed, plan
 from vldac.utils.errors import report_errors
 
 
@@ -51,10 +51,54 @@ def test_memory_follows_the_zero_stage() -> None:
     one = memory(ranks=2, zero_stage=0)
     shared = [memory(ranks=2, zero_stage=stage) for stage in (1, 2, 3)]
     for stage, found in enumerate(shared, start=1):
-        for name, from_stage in (("optimizer_mib", 1), ("gradients_mib", 2), ("weights_mib", 3)):
+        # On the host lies the reference, which is shared out with the weights.
+        for name, from_stage in (("optimizer_mib", 1), ("gradients_mib", 2), ("weights_mib", 3), ("host_mib", 3)):
             ratio = 2 if stage >= from_stage else 1
             assert found[name] == pytest.approx(one[name] / ratio, abs=0.1)
-        assert found["reference_mib"] == one["reference_mib"] > 0  # every rank has all of it
+        parts = ("weights_mib", "gradients_mib", "optimizer_mib", "activations_mib", "distributions_mib")
+        assert found["total_mib"] == pytest.approx(sum(found[name] for name in parts), abs=0.3)
+    assert one["host_mib"] == one["weights_mib"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "held"),
+    [
+        ({}, ()),  # with an adapter, the model without it is the reference
+        ({"model": {"lora_rank": 0}}, ("weights_mib",)),
+        ({"model": {"lora_rank": 0}, "train": {"kl_to": "old"}}, ()),
+        ({"deepspeed": {"offload_optimizer": True}}, ("optimizer_mib",)),
+        ({"model": {"lora_rank": 0}, "deepspeed": {"offload_optimizer": True}}, ("weights_mib", "optimizer_mib")),
+    ],
+)
+def test_the_host_holds_the_reference_and_what_is_offloaded(
+    changes: dict[str, Any], held: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def memory(**more: Any) -> dict[str, float]:
+        found = plan(parse({**changes, **more}))["memory"]
+        assert isinstance(found, dict)
+        return found
+
+    found, beside = memory(), memory(deepspeed={"offload_optimizer": False})
+    assert found["host_mib"] == pytest.approx(sum(beside[name] for name in held), abs=0.2)
+    offloaded = beside["optimizer_mib"] - found["optimizer_mib"]
+    assert found["total_mib"] == pytest.approx(beside["total_mib"] - offloaded, abs=0.2)
+    for gpu, more in ((False, found["host_mib"]), (True, 0)):  # what must fit into the memory of a rank
+        monkeypatch.setattr("torch.cuda.is_available", lambda gpu=gpu: gpu)
+        assert needed(found) == found["total_mib"] + more
+
+
+def test_weights_are_gathered_once_for_a_rollout_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def memory(**deepspeed: Any) -> dict[str, float]:
+        found = plan(parse({"deepspeed": deepspeed, "train": {"gradient_checkpointing": False}}))["memory"]
+        assert isinstance(found, dict)
+        return found
+
+    assert "weights_gathered_once" not in memory(ranks=4, zero_stage=2)
+    sharded = memory(ranks=4, zero_stage=3)
+    whole = sharded["total_mib"] + 3 * sharded["weights_mib"]
+    for room, expected in ((whole + 0.1, True), (whole - 0.1, False)):
+        monkeypatch.setattr("vldac.plan.room", lambda _ranks, room=room: room)
+        assert memory(ranks=4, zero_stage=3)["weights_gathered_once"] is expected
 
 
 def test_memory_follows_the_length_of_a_pass_and_checkpoints() -> None:

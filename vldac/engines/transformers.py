@@ -56,7 +56,8 @@ class TransformersEngine:
             if seeds is None:
                 raise ValueError("sampling needs a seed for each prompt")
             uniform = uniforms(seeds, max_new_tokens).to(vlm.device)
-        while self.decoders and not vlm.lockstep:  # ranks in lockstep end together, which `generate` can do
+        lockstep = vlm.lockstep and not vlm.gathered
+        while self.decoders and not lockstep:  # ranks in lockstep end together, which `generate` can do
             responses = self._decode(prompts, max_new_tokens, temperature, uniform, stop_at_answer)
             if responses is not None:
                 return responses
@@ -73,7 +74,7 @@ class TransformersEngine:
             stopping_criteria=[stopping],
             eos_token_id=vlm.end_id,
             pad_token_id=vlm.pad_id,
-            synced_gpus=vlm.lockstep,
+            synced_gpus=lockstep,
         )[:, width:]
         assert stopping.lengths is not None
         return cut(output, torch.stack(sampler.log_probs, dim=1), stopping.lengths)

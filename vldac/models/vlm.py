@@ -106,6 +106,8 @@ class VLM(nn.Module):
         #: Every rank makes the same forward passes, because each of them waits for weights that other ranks hold
         #: (ZeRO stage 3).
         self.lockstep = False
+        #: Within `vldac.learner.Learner.sampling`, whether weights of several ranks are whole on each of them.
+        self.gathered = False
         #: From conversations to prompts.
         self.encoder = Encoder(tokenizer, self.family, thinking)
         self._before = () if system_message is None else (Message("system", (system_message,)),)

@@ -6,13 +6,14 @@ VLDAC_VLLM_PYTHON=/opt/vllm/bin/python python -m pytest -m slow tests/vldac/engi
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ import torch
 from torch import Tensor
 
 from envs.gym_cards import NumberLine
+from perf import gpu
 from vldac import engines, parsing, warm_start
 from vldac.config import ConfigError, parse
+from vldac.distributed import Runtime
 from vldac.engines import vllm, vllm_server
 from vldac.engines.transformers import TransformersEngine
 from vldac.engines.vllm import EngineError, VLLMEngine
@@ -310,6 +313,46 @@ def test_what_cannot_be_served_is_refused_before_a_server_is_started(tiny_base: 
     whole.add_adapter(4, 8)
     with pytest.raises(EngineError, match="no interpreter"):
         engine_of(whole, python="/nowhere/python")
+
+
+@pytest.fixture
+def measured(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`vldac perf gpu` for a shape that a CPU answers for in seconds, and no other case than vLLM's."""
+    monkeypatch.setitem(gpu.SHAPES, "speck", ((64, 1, 4, 2, 128, 512, True), (1, 80)))
+    monkeypatch.setattr(gpu, "process_group", lambda _threads: nullcontext(runtime))
+    monkeypatch.delenv("VLDAC_VLLM_PYTHON", raising=False)
+    every = gpu.cases
+
+    def cases(*arguments: Any, **named: Any) -> list[gpu.Case]:
+        return [case for case in every(*arguments, **named) if case.engine == "vllm"]
+
+    monkeypatch.setattr(gpu, "cases", cases)
+    return lambda *arguments: gpu.main(["--shapes", "speck", *arguments])
+
+
+def test_its_speed_is_measured_beside_what_the_learner_says(
+    measured: Any, connect: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connect(speaks(Served))
+    measured("--vllm-python", sys.executable)
+    _, line = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"speck LoRA 64, ZeRO 1, vllm, checkpointing: \d+\.\d\d steps/s; generation [1-9]\d* tokens/s .*; effective "
+        r"sample size 1\.0000",
+        line,
+    )
+
+
+def test_where_it_cannot_be_measured_a_line_says_so(
+    measured: Any, connect: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured()
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert lines == ["vLLM: left out, --vllm-python names no interpreter of an environment with it"]
+    connect(fails)
+    measured("--vllm-python", sys.executable)
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert lines == ["speck LoRA 64, ZeRO 1, vllm, checkpointing: left out, vLLM: ValueError: no such model"]
 
 
 @pytest.mark.slow
