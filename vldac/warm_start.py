@@ -89,7 +89,7 @@ def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) ->
         for start in range(0, count, 32):
             batch = examples[start : start + 32]
             seeds = [derive_seed(seed, start + i) for i in range(len(batch))]
-            for example, decision in zip(batch, actor.act([e.observation for e in batch], seeds), strict=True):
+            for example, decision in zip(batch, actor.answer(_prompts(vlm, batch), seeds), strict=True):
                 legal += decision.action in example.actions
                 true += decision.parsed is not None and decision.parsed.thoughts == example.description
                 tokens += len(decision.response.token_ids)
@@ -154,7 +154,9 @@ def _measure_each(config: Config, vlm: VLM, held_out: Mapping[str, Sequence[Exam
 
 
 def _prompts(vlm: VLM, batch: Sequence[Example]) -> list[Prompt]:
-    return vlm.encode([e.observation["frames"] for e in batch], [e.observation["prompt"] for e in batch])
+    return vlm.encoder(
+        [e.messages or vlm.conversation(e.observation["frames"], e.observation["prompt"]) for e in batch]
+    )
 
 
 def _parts(prompts: Sequence[Prompt], targets: Sequence[torch.Tensor]) -> list[list[int]]:

@@ -275,8 +275,11 @@ class VLM(nn.Module):
 
     def encode(self, frames: Sequence[NDArray[np.uint8]], prompts: Sequence[str]) -> list[Prompt]:
         """Encodes B observations: frames, each (K, H, W, 3) uint8, and prompt texts."""
-        pairs = zip(frames, prompts, strict=True)
-        return self.encoder([(*self._before, Message("user", (*window, text))) for window, text in pairs])
+        return self.encoder([self.conversation(*pair) for pair in zip(frames, prompts, strict=True)])
+
+    def conversation(self, frames: NDArray[np.uint8], prompt: str) -> tuple[Message, ...]:
+        """An observation as the model reads it: what stands before each, frames (K, H, W, 3), and the prompt's text."""
+        return (*self._before, Message("user", (*frames, prompt)))
 
     def encode_response(self, text: str) -> Tensor:
         """Token ids (R,) of a written response and its end of turn. For supervised targets only."""
