@@ -125,7 +125,8 @@ def sources(config: Config) -> list[Source]:
     """Where the examples of a warm start come from, with shares that add up to 1; the drawn pictures last."""
     settings, env, marks = config.warm_start, config.env, config.warm_start.dense_updates > 0
     if settings.mixture:
-        total = sum(part.share for part in (*settings.mixture, *settings.lessons)) / (1 - settings.pictures)
+        shares = [part.share for part in settings.mixture] + [part.share for part in settings.lessons]
+        total = sum(shares) / (1 - settings.pictures)
         found = [
             Source(
                 part.id,

@@ -12,6 +12,7 @@ from benchmarks.suites.balrog.agents import make_agent
 from benchmarks.suites.balrog.environment import Observation
 from benchmarks.suites.balrog.tasks import ENVIRONMENTS, chosen, make
 from vldac.examples import Example
+from vldac.utils.errors import UserError
 
 #: First of the seeds of lessons: those of the benchmark are below (`benchmarks.suites.balrog.tasks.first_seed`).
 FIRST_SEED = 2**31
@@ -43,19 +44,20 @@ class BalrogLessons:
 
     Args:
         prompt: style of the prompts.
-        environments: of `DESCRIPTIONS`; each gives as many episodes. None: those of them that are installed.
+        environments: of `DESCRIPTIONS`, in the tasks of the short profile; each gives as many episodes. If none is
+            named, those of them that are installed.
 
     Raises:
         UnknownEnvError: there is no such environment.
         MissingSimulatorError: one of them is not installed.
-        ValueError: an environment has no lessons.
+        UserError: an environment has no lessons.
     """
 
     def __init__(self, *, prompt: Style, environments: tuple[str, ...] = ()) -> None:
         self.style = prompt
         found = chosen(environments)
         if without := [name for name in environments if name not in DESCRIPTIONS]:
-            raise ValueError(f"there are no lessons in {without[0]}; choose from {', '.join(DESCRIPTIONS)}")
+            raise UserError(f"BALROG's {without[0]} has no lessons; choose from {', '.join(DESCRIPTIONS)}")
         self.environments = [name for name in found if name in DESCRIPTIONS]
 
     def examples(self, seed: int) -> Iterator[Example]:
