@@ -91,6 +91,7 @@ def test_parts_of_a_batch_are_of_like_length() -> None:
     targets = [torch.zeros(3, dtype=torch.int64)] * 6
     assert warm_start._parts(prompts, targets) == [[0, 2], [4, 3], [1, 5]]
     assert warm_start._parts(prompts[:2], targets[:2]) == [[0], [1]]
+    assert warm_start._parts(prompts, targets, passes=2) == [[0, 2, 4], [3, 1, 5]]
 
 
 def test_a_wrong_part_of_a_mixture_is_a_line(tiny_config: Any) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 
 from benchmarks.harness.options import Style
 from benchmarks.suites.vsi_bench.dataset import Item
 from benchmarks.suites.vsi_bench.prompts import prompt as text_of
 from benchmarks.suites.vsi_bench.questions import scene_items
-from benchmarks.suites.vsi_bench.scene import Scene
 from benchmarks.suites.vsi_bench.visibility import LEAST_FRAMES, sightings
 from envs.base import Mark
 from vldac.examples import Example
@@ -43,24 +42,30 @@ class VSILessons:
             scene, items = scene_items(index, (ROOT, seed), SIDES)
             frames = render(scene, LEAST_FRAMES, *self.size)
             seen = [sightings(scene, number / LEAST_FRAMES) for number in range(LEAST_FRAMES)]
-            for item in items:
-                marked = (index + items.index(item)) % LEAST_FRAMES
+            first: dict[str, int] = {}
+            for number, things in enumerate(seen, 1):
+                for thing, _, _ in things:
+                    first.setdefault(thing.name, number)
+            for place, item in enumerate(items):
+                marked = (index + place) % LEAST_FRAMES
                 yield Example.of(
                     (Message("user", (*frames, text_of(item, self.style))),),
-                    describe(scene, item),
+                    describe(item, scene.turn, first),
                     (item.ground_truth,),
                     tuple(Mark(thing.name, x, y) for thing, x, y in seen[marked]),
                     marked,
                 )
 
 
-def describe(scene: Scene, item: Item) -> str:
-    """The way to the answer of a question about a scene, in few words."""
-    seen: dict[str, int] = {}
-    for number in range(LEAST_FRAMES):
-        for thing, _, _ in sightings(scene, number / LEAST_FRAMES):
-            seen.setdefault(thing.name, number + 1)
-    asked = sorted((name for name in seen if name in item.question), key=item.question.index)
-    facts = [f"turn {'left' if scene.turn > 0 else 'right'}", *(f"{name} {seen[name]}" for name in asked)]
+def describe(item: Item, turn: int, first: Mapping[str, int]) -> str:
+    """The way to the answer of a question, in few words.
+
+    Args:
+        item: the question.
+        turn: of the camera, see `Scene`.
+        first: in which frame the things of each name are first seen.
+    """
+    asked = sorted((name for name in first if name in item.question), key=item.question.index)
+    facts = [f"turn {'left' if turn > 0 else 'right'}", *(f"{name} {first[name]}" for name in asked)]
     right = [option.partition(". ")[2] for option in item.options if option.startswith(f"{item.ground_truth}.")]
     return ", ".join(facts) + "".join(f": {option}" for option in right)

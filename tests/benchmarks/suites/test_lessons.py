@@ -27,7 +27,7 @@ from benchmarks.suites.visual_web_bench.suite import VisualWebBenchOptions
 from benchmarks.suites.vsi_bench import lessons as vsi_lessons
 from benchmarks.suites.vsi_bench import questions as vsi_questions
 from benchmarks.suites.vsi_bench.benchmark import VSIBench
-from benchmarks.suites.vsi_bench.lessons import VSILessons, describe
+from benchmarks.suites.vsi_bench.lessons import VSILessons
 from benchmarks.suites.vsi_bench.questions import scene_items
 from benchmarks.suites.vsi_bench.renderer import render
 from benchmarks.suites.vsi_bench.suite import VSIBenchOptions
@@ -83,9 +83,12 @@ def test_the_thoughts_of_a_room_follow_from_its_frames() -> None:
             shown = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}.get(thing.color)
             if shown is not None:  # purple has some green
                 assert ((pixel > 60) == np.array(shown, bool)).all(), (thing, pixel)
-    order = next(item for item in items if item.question_type == "obj_appearance_order")
-    thoughts = describe(scene, order)
-    facts, _, right = thoughts.partition(": ")
+    order, lesson = next(
+        (item, lesson)
+        for item, lesson in zip(items, taught(VSILessons(prompt="terse"), 10), strict=True)
+        if item.question_type == "obj_appearance_order"
+    )
+    facts, _, right = lesson.description.partition(": ")
     assert f"{order.ground_truth}. {right}" in order.options
     first = {name: int(frame) for name, frame in re.findall(r"(\w+ \w+) (\d)", facts)}
     assert sorted(right.split(", "), key=first.__getitem__) == right.split(", ")
