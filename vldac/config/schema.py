@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import operator
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -174,10 +173,14 @@ class WarmStartConfig(_Section):
     expert_actions: UnitInterval = 0.0
     pictures: Annotated[float, Field(ge=0, lt=1)] = 0.0
     mixture: tuple[MixturePart, ...] = ()
-    #: Left out where there are none, so that all else keeps the fingerprints that it had before there could be any.
-    lessons: Annotated[tuple[LessonsPart, ...], Field(exclude_if=operator.not_)] = ()
+    lessons: tuple[LessonsPart, ...] = ()
     examples: Positive = 8192
     dense_updates: NonNegative = 0
+
+    @property
+    def absent(self) -> set[str]:
+        """The keys that fingerprints leave out: without lessons, they are those of before there could be any."""
+        return set() if self.lessons else {"lessons"}
 
     @model_validator(mode="after")
     def _lessons_join_a_mixture(self) -> WarmStartConfig:
@@ -361,6 +364,7 @@ class Config(_Section):
                 "tracking": True,
                 "extensions": True,
                 "env": {"step_deadline", "num_workers"},
+                "warm_start": self.warm_start.absent,
                 "rollout": {"engine_options"} if own else set(),
                 "train": {"micro_batch_size", "token_budget", "gradient_checkpointing"},
                 "deepspeed": True,
