@@ -1,15 +1,17 @@
 """What a small model is taught before it acts: observations of simulators with what is true of them.
 
 `sources` says where they come from: the environment of the run with questions about drawn pictures beside it, or a
-mixture of environments that does not depend on the run's own.
+mixture of environments, and of lessons from elsewhere, that does not depend on the run's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from itertools import islice
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -17,8 +19,11 @@ from envs import registry
 from envs.base import TRAINING_SEEDS, Env, Mark, Observation
 from vldac import parsing
 from vldac.config import Config
+from vldac.models.conversation import Message
 from vldac.parsing import ParsedResponse
+from vldac.utils.errors import UserError
 from vldac.utils.progress import Progress
+from vldac.utils.registry import Registry
 from vldac.utils.seeding import derive_seed
 
 PICTURES = "Pictures-v0"
@@ -26,6 +31,7 @@ _LONGEST_WALK = 12  # steps of a random walk before the next episode: starts of 
 #: Pixels of drawn pictures, as the small models are asked by `benchmarks.suites.understanding`.
 _SIZE_IN_A_MIXTURE = {"width": 64, "height": 48}
 _WRITTEN = 2000  # examples whose answers are in the tokenizer's corpus
+_LESSONS = Registry("set of lessons", {}, group="vldac.lessons")
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,13 @@ class Example:
     """One observation with what is true of it.
 
     Attributes:
-        observation: what the model is shown.
+        observation: what the model is shown; of a conversation, one of its pictures and all of its text.
         description: the true scene description.
         actions: those that are accepted, one of which is drawn at random each time the example is used.
         expert: what the environment's expert would do; None where it has none, or where it is not asked.
         expert_share: how often the expert's action takes the place of the drawn one.
         marks: what the newest frame shows, and where.
+        messages: the conversation that ends where the model answers, where it is more than frames and then a prompt.
     """
 
     observation: Observation
@@ -47,6 +54,44 @@ class Example:
     expert: str | None = None
     expert_share: float = 0.0
     marks: tuple[Mark, ...] = ()
+    messages: tuple[Message, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        messages: tuple[Message, ...],
+        description: str,
+        actions: tuple[str, ...],
+        marks: tuple[Mark, ...] = (),
+        marked: int = -1,
+    ) -> Example:
+        """An example that is a conversation.
+
+        Args:
+            messages: with at least one picture.
+            description: see `Example`.
+            actions: see `Example`.
+            marks: what one of the pictures shows, and where.
+            marked: the number of that picture.
+        """
+        pictures = [image for message in messages for image in message.images]
+        observation: Observation = {
+            "frames": pictures[marked][None],
+            "prompt": "\n".join(message.text for message in messages),
+        }
+        return cls(observation, description, actions, marks=marks, messages=messages)
+
+
+class Lessons(Protocol):
+    """Examples from elsewhere than a simulator of `envs`, such as questions like those of a benchmark.
+
+    `warm_start.lessons` names a class as `module:Class`. It is called with the keyword argument `prompt`, the style of
+    prompts (`full` or `terse`), and with the options that the entry gives.
+    """
+
+    def examples(self, seed: int) -> Iterator[Example]:
+        """Yields examples without end, the same for the same seed (63 bits)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +107,7 @@ class Source:
         expert_actions: share of the actions taught that are the expert's.
         marks: whether to ask what the frames show where, which costs renderings.
         questions: whether the expert's answer is the only right one and every observation is an episode of its own.
+        lessons: whether `env_id` names a class of `Lessons`, and `make_options` are those of its entry.
     """
 
     env_id: str
@@ -72,13 +118,15 @@ class Source:
     expert_actions: float = 0.0
     marks: bool = False
     questions: bool = False
+    lessons: bool = False
 
 
 def sources(config: Config) -> list[Source]:
     """Where the examples of a warm start come from, with shares that add up to 1; the drawn pictures last."""
     settings, env, marks = config.warm_start, config.env, config.warm_start.dense_updates > 0
     if settings.mixture:
-        total = sum(part.share for part in settings.mixture) / (1 - settings.pictures)
+        shares = [part.share for part in settings.mixture] + [part.share for part in settings.lessons]
+        total = sum(shares) / (1 - settings.pictures)
         found = [
             Source(
                 part.id,
@@ -90,6 +138,16 @@ def sources(config: Config) -> list[Source]:
                 marks=marks,
             )
             for number, part in enumerate(settings.mixture)
+        ]
+        found += [
+            Source(
+                part.id,
+                {"prompt": env.prompt, **part.options},
+                part.share / total,
+                derive_seed(config.seed, "lessons", number),
+                lessons=True,
+            )
+            for number, part in enumerate(settings.lessons)
         ]
         size = _SIZE_IN_A_MIXTURE
     else:
@@ -113,7 +171,13 @@ def sources(config: Config) -> list[Source]:
 
 
 def collect(source: Source, count: int) -> list[Example]:
-    """Walks through one simulator, at random or in part as its expert would, and describes what is seen."""
+    """Walks through one simulator, at random or in part as its expert would, and describes what is seen.
+
+    Raises:
+        UserError: the class of lessons is not there, or has no such option.
+    """
+    if source.lessons:
+        return _collect_lessons(source, count)
     rng = np.random.default_rng(source.seed)
     asked = source.questions or source.expert_walk > 0 or source.expert_actions > 0
     env = registry.make(source.env_id, **source.make_options)
@@ -152,6 +216,24 @@ def collect(source: Source, count: int) -> list[Example]:
                     break
             progress.advance(min(len(examples), count) - progress.done)
     return examples[:count]
+
+
+def _collect_lessons(source: Source, count: int) -> list[Example]:
+    made = _LESSONS.load(source.env_id)
+    try:
+        inspect.signature(made).bind(**source.make_options)
+    except TypeError as error:
+        known = [name for name in inspect.signature(made).parameters if name != "prompt"]
+        raise UserError(
+            f"warm_start.lessons {source.env_id}: {error}; its options are {', '.join(known) or 'none'}"
+        ) from None
+    lessons: Lessons = made(**source.make_options)
+    examples = []
+    with Progress(f"lessons of {source.env_id}", count, "examples") as progress:
+        for example in islice(lessons.examples(source.seed), count):
+            examples.append(example)
+            progress.advance()
+    return examples
 
 
 def corpus(examples: Sequence[Example]) -> list[str]:

@@ -37,6 +37,7 @@ from vldac.utils.seeding import derive_seed
 _HELD_OUT = 256
 _RISE, _SLOPE = 30, 3.0  # of the learning rate; see `trapezoid`
 _PASSES_OF_A_MIXTURE = 3  # of a batch, by length: rooms have a fifth of the words of a shop
+_PASSES_OF_LESSONS = 6  # where there are lessons too: eight frames are twelve times as long as one
 _TOWER_LEARNING_RATE = 1e-3  # of its first lesson
 _TOWER_SHARE = 0.3  # of the learning rate, for a vision tower that has had its first lesson
 
@@ -44,6 +45,7 @@ _TOWER_SHARE = 0.3  # of the learning rate, for a vision tower that has had its 
 def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> None:
     """Supervised learning on the examples, each time with a fresh random action (or the expert's, where asked for)."""
     settings = config.warm_start
+    passes = _PASSES_OF_LESSONS if settings.lessons else _PASSES_OF_A_MIXTURE
 
     def target(example: Example) -> torch.Tensor:
         action = str(rng.choice(example.actions))
@@ -66,7 +68,7 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
             batch = [examples[order.pop()] for _ in range(settings.batch_size)]
             prompts, targets = _prompts(vlm, batch), [target(example) for example in batch]
             loss = 0.0
-            for part in _parts(prompts, targets) if settings.mixture else [[*range(len(batch))]]:
+            for part in _parts(prompts, targets, passes) if settings.mixture else [[*range(len(batch))]]:
                 scores = vlm([prompts[i] for i in part], [targets[i] for i in part], temperature=1.0)
                 of_part = -step_mean(scores.log_probs, scores.mask) * (len(part) / len(batch))
                 of_part.backward()
@@ -89,7 +91,7 @@ def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) ->
         for start in range(0, count, 32):
             batch = examples[start : start + 32]
             seeds = [derive_seed(seed, start + i) for i in range(len(batch))]
-            for example, decision in zip(batch, actor.act([e.observation for e in batch], seeds), strict=True):
+            for example, decision in zip(batch, actor.answer(_prompts(vlm, batch), seeds), strict=True):
                 legal += decision.action in example.actions
                 true += decision.parsed is not None and decision.parsed.thoughts == example.description
                 tokens += len(decision.response.token_ids)
@@ -154,13 +156,17 @@ def _measure_each(config: Config, vlm: VLM, held_out: Mapping[str, Sequence[Exam
 
 
 def _prompts(vlm: VLM, batch: Sequence[Example]) -> list[Prompt]:
-    return vlm.encode([e.observation["frames"] for e in batch], [e.observation["prompt"] for e in batch])
+    return vlm.encoder(
+        [e.messages or vlm.conversation(e.observation["frames"], e.observation["prompt"]) for e in batch]
+    )
 
 
-def _parts(prompts: Sequence[Prompt], targets: Sequence[torch.Tensor]) -> list[list[int]]:
+def _parts(
+    prompts: Sequence[Prompt], targets: Sequence[torch.Tensor], passes: int = _PASSES_OF_A_MIXTURE
+) -> list[list[int]]:
     """The passes of a batch, by length, so that little of them is padding."""
     lengths = [len(prompt.input_ids) + len(target) for prompt, target in zip(prompts, targets, strict=True)]
-    parts = np.array_split(np.argsort(lengths, kind="stable"), min(_PASSES_OF_A_MIXTURE, len(lengths)))
+    parts = np.array_split(np.argsort(lengths, kind="stable"), min(passes, len(lengths)))
     return [part.tolist() for part in parts]
 
 

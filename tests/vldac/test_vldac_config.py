@@ -217,7 +217,7 @@ def variants(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, dict[s
         value, key = getattr(section, name), prefix + name
         if isinstance(value, BaseModel):
             yield from ((k, {name: v}) for k, v in variants(value, key + "."))
-        elif key not in {"deepspeed.nodes", "rollout.engine_options"}:  # which need a launcher, and an engine, too
+        elif key not in {"deepspeed.nodes", "rollout.engine_options", "warm_start.lessons"}:  # which need others too
             yield key, {name: changed(value, key)}
 
 

@@ -147,6 +147,22 @@ class MixturePart(_Section):
         return {"width": self.width, "height": self.height, "options": self.options, "prompt": prompt}
 
 
+class LessonsPart(_Section):
+    """Examples of a mixture that come from elsewhere than a simulator: see `vldac.examples.Lessons`."""
+
+    id: str
+    share: PositiveFloat = 1.0
+    options: dict[str, _OptionValue] = Field(default_factory=dict)
+
+    @field_validator("id")
+    @classmethod
+    def _names_a_class(cls, name: str) -> str:
+        module, _, attribute = name.partition(":")
+        if not (attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+            raise ValueError(f"{name!r} names no class; write 'module:Class', such as 'my_module:MyLessons'")
+        return name
+
+
 class WarmStartConfig(_Section):
     """Supervised warm start: true descriptions, uniformly random actions."""
 
@@ -157,8 +173,20 @@ class WarmStartConfig(_Section):
     expert_actions: UnitInterval = 0.0
     pictures: Annotated[float, Field(ge=0, lt=1)] = 0.0
     mixture: tuple[MixturePart, ...] = ()
+    lessons: tuple[LessonsPart, ...] = ()
     examples: Positive = 8192
     dense_updates: NonNegative = 0
+
+    @property
+    def absent(self) -> set[str]:
+        """The keys that fingerprints leave out: without lessons, they are those of before there could be any."""
+        return set() if self.lessons else {"lessons"}
+
+    @model_validator(mode="after")
+    def _lessons_join_a_mixture(self) -> WarmStartConfig:
+        if self.lessons and not self.mixture:
+            raise ValueError("lessons have their share of a mixture; name its environments in warm_start.mixture")
+        return self
 
 
 class RolloutConfig(_Section):
@@ -342,6 +370,7 @@ class Config(_Section):
                 "tracking": True,
                 "extensions": True,
                 "env": {"step_deadline", "num_workers"},
+                "warm_start": self.warm_start.absent,
                 "rollout": {"double_buffering", *(["engine_options"] if own else [])},
                 "train": {"micro_batch_size", "token_budget", "gradient_checkpointing"},
                 "deepspeed": True,

@@ -286,8 +286,11 @@ class VLM(nn.Module):
             prompts: of each observation.
             pictures: those that have been encoded already.
         """
-        pairs = zip(frames, prompts, strict=True)
-        return self.encoder([(*self._before, Message("user", (*window, text))) for window, text in pairs], pictures)
+        return self.encoder([self.conversation(*pair) for pair in zip(frames, prompts, strict=True)], pictures)
+
+    def conversation(self, frames: NDArray[np.uint8], prompt: str) -> tuple[Message, ...]:
+        """An observation as the model reads it: what stands before each, frames (K, H, W, 3), and the prompt's text."""
+        return (*self._before, Message("user", (*frames, prompt)))
 
     def encode_response(self, text: str) -> Tensor:
         """Token ids (R,) of a written response and its end of turn. For supervised targets only."""

@@ -103,18 +103,21 @@ def draw(page: Page, boxed: str | None = None, labels: Mapping[str, str] | None 
     for name in [boxed] if boxed else labels:
         pen.rectangle(page.boxes[name], outline=_MARK, width=max(page.unit // 6, 1))
     for name, letter in labels.items():
-        _label(pen, page, page.boxes[name], letter)
+        left, top, right, bottom = label_box(page, name)
+        pen.rectangle((left, top, right, bottom), _LABEL)
+        middle = (left + (right - left) / 2, top + (bottom - top) / 2)
+        pen.text(middle, letter, _LETTER, _font(page.unit), anchor="mm")
     return np.asarray(image, dtype=np.uint8).copy()
 
 
-def _label(pen: ImageDraw.ImageDraw, page: Page, box: PixelBox, letter: str) -> None:
-    """A black square with a letter: beside what is one line high, in the upper right corner of what is higher."""
+def label_box(page: Page, name: str) -> PixelBox:
+    """Where the letter of an element is: beside what is one line high, in the upper right corner of what is higher."""
+    box = page.boxes[name]
     side = round(1.4 * page.unit)
     high = box[3] - box[1] > 3 * page.unit
     left = min(box[2] - side if high else box[2] + 1, page.width - side - 1)
     top = box[1] if high else max((box[1] + box[3] - side) // 2, 0)
-    pen.rectangle((left, top, left + side, top + side), _LABEL)
-    pen.text((left + side / 2, top + side / 2), letter, _LETTER, _font(page.unit), anchor="mm")
+    return left, top, left + side, top + side
 
 
 def _top_links(page: Page, links: list[Link]) -> int:

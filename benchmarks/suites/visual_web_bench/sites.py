@@ -187,11 +187,12 @@ _ACCENT = ("#2a9d8f", "#b4531f", "#3a6ea5", "#7a4fa3", "#5b7f1c")
 
 def sites() -> list[Site]:
     """All sites in their fixed order, in which the kinds take turns."""
-    return [_site(number, words) for number, words in enumerate(WORDS)]
+    return [make_site(words, random.Random(_SEED + number)) for number, words in enumerate(WORDS)]
 
 
-def _site(number: int, words: Words) -> Site:
-    draw, common = random.Random(_SEED + number), KINDS[words.kind]
+def make_site(words: Words, draw: random.Random) -> Site:
+    """A site with these words; its numbers and its looks are drawn."""
+    common = KINDS[words.kind]
     fact, *details = draw.sample(range(6, 60), 4)  # all different, so that no number answers two questions
     cards = [
         Link(

@@ -40,16 +40,15 @@ def examples(width: int, height: int, count: int) -> list[Example]:
     """
     found: dict[str, list[Example]] = {task: [] for task in TASKS}
     for number, site in enumerate(sites()[: max(count, 0)]):
-        for task, fields in _questions(number, site, width, height):
+        for task, fields in questions_about(site, random.Random(_SEED + number), width, height):
             load = partial(_picture, site, width, height, fields.pop("boxed", None), fields.pop("labels", None))
             source = f"synthetic: {site.kind}, {site.name}"
             found[task].append(Example(f"synthetic/{task}/{number:04}", task, source, load, **fields))
     return [example for task in TASKS for example in found[task]]
 
 
-def _questions(number: int, site: Site, width: int, height: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def questions_about(site: Site, draws: random.Random, width: int, height: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """A question of each task: the fields of its example, and what is marked in its picture (see `page.draw`)."""
-    draws = random.Random(_SEED + number)
     page = lay_out(site, width, height)
     yield CAPTION, {"answer": site.description}
     yield HEADING_OCR, {"answer": site.heading}

@@ -15,7 +15,7 @@ from itertools import permutations, product
 import numpy as np
 
 from benchmarks.suites.vsi_bench.dataset import Item
-from benchmarks.suites.vsi_bench.scene import Scene, Thing, draw_scene, gap
+from benchmarks.suites.vsi_bench.scene import SIDES, Scene, Thing, draw_scene, gap
 from benchmarks.suites.vsi_bench.scoring import MULTIPLE_CHOICE
 from benchmarks.suites.vsi_bench.visibility import STRIDE, Appearance, appearances
 
@@ -31,15 +31,23 @@ _ROUTES = tuple(", ".join(pair) for pair in product(("Turn Left", "Turn Right", 
 Asked = tuple[str, Sequence[str], str]
 
 
-def scene_items(index: int) -> tuple[Scene, list[Item]]:
-    """The `index`-th scene and its questions, one of each type: always the same."""
-    rng = np.random.default_rng([_SEED, index])
+def scene_items(
+    index: int, root: tuple[int, ...] = (_SEED,), sides: tuple[float, float] = SIDES
+) -> tuple[Scene, list[Item]]:
+    """The `index`-th scene of a set and its questions, one of each type: always the same.
+
+    Args:
+        index: of the scene.
+        root: that the set is drawn from; by default that of the benchmark.
+        sides: between which those of the rooms are.
+    """
+    rng = np.random.default_rng([*root, index])
     while True:
-        scene = draw_scene(rng)
+        scene = draw_scene(rng, sides)
         if scene is None:
             continue
         seen = appearances(scene)
-        asked = None if seen is None else _ask(scene, seen, index, rng)
+        asked = None if seen is None else _ask(scene, seen, index, rng, root)
         if asked is not None:
             return scene, [_item(index, kind, question, rng) for kind, question in asked.items()]
 
@@ -50,14 +58,17 @@ def relative_angle(origin: Thing, facing: Thing, target: Thing) -> float:
     return -((180 - math.degrees(second - first)) % 360 - 180)
 
 
-def _ask(scene: Scene, seen: Sequence[Appearance], index: int, rng: np.random.Generator) -> dict[str, Asked] | None:
+def _ask(
+    scene: Scene, seen: Sequence[Appearance], index: int, rng: np.random.Generator, root: tuple[int, ...]
+) -> dict[str, Asked] | None:
     """One question of each type, or None where the scene does not answer them all clearly."""
     order = _appearance_order(scene, seen, rng)
     if order is None:
         return None
-    distance, route = _relative_distance(scene, rng), _route(scene, _wanted("route_planning", _ROUTES, index), rng)
+    distance = _relative_distance(scene, rng)
+    route = _route(scene, _wanted("route_planning", _ROUTES, index, root), rng)
     directions = {
-        kind: _direction(scene, direction, _wanted(kind, direction.answers, index), rng)
+        kind: _direction(scene, direction, _wanted(kind, direction.answers, index, root), rng)
         for kind, direction in _DIRECTIONS.items()
     }
     if distance is None or route is None or None in directions.values():
@@ -97,13 +108,13 @@ def _orders(things: Sequence[Thing], count: int, rng: np.random.Generator) -> It
         yield list(orders[index])
 
 
-def _wanted(kind: str, answers: Sequence[str], index: int) -> str:
+def _wanted(kind: str, answers: Sequence[str], index: int, root: tuple[int, ...]) -> str:
     """Which answer is the right one in a scene: each is in its turn, but in no order that the letters follow.
 
     Left to chance, some answers, such as two turns to the same side, would hardly ever be right.
     """
     block, place = divmod(index, len(answers))
-    rng = np.random.default_rng([_SEED, MULTIPLE_CHOICE.index(kind), block])
+    rng = np.random.default_rng([*root, MULTIPLE_CHOICE.index(kind), block])
     return answers[rng.permutation(len(answers))[place]]
 
 

@@ -28,6 +28,8 @@ CAMERA_RADIUS = 0.6
 #: Between things, and between things and walls.
 _CLEARANCE = 0.25
 _UNIQUE_THINGS, _MOST_COPIES = 6, 4
+#: Between which a side of the room is.
+SIDES = (5.5, 9.0)
 #: How often a place for a thing is drawn.
 _TRIES = 30
 #: Degrees from the first heading, on the way of the turn, between which four things stand: without this, few scenes
@@ -99,9 +101,9 @@ class Scene:
         return np.array([-math.cos(heading), 0.0, math.sin(heading)]) * CAMERA_RADIUS + [0, CAMERA_HEIGHT, 0], heading
 
 
-def draw_scene(rng: np.random.Generator) -> Scene | None:
-    """Draws a room and its things, or None where they do not find room."""
-    width, depth = (round(float(side), 1) for side in rng.uniform(5.5, 9.0, 2))
+def draw_scene(rng: np.random.Generator, sides: tuple[float, float] = SIDES) -> Scene | None:
+    """Draws a room with sides between two lengths and its things, or None where they do not find room."""
+    width, depth = (round(float(side), 1) for side in rng.uniform(*sides, 2))
     start = float(rng.uniform(-math.pi, math.pi))
     turn: Literal[1, -1] = 1 if rng.random() < 0.5 else -1
     kinds = [(color, shape) for color in COLORS for shape in ("box", "ball")]

@@ -54,6 +54,23 @@ def appearances(scene: Scene) -> list[Appearance] | None:
     return found
 
 
+def sightings(scene: Scene, share: float) -> list[tuple[Thing, float, float]]:
+    """The things that are seen when the camera has done this share of its turn.
+
+    Returns:
+        Each with the place of its center in the frame, from the left and from the top, as shares of width and height.
+    """
+    eye, heading = scene.camera(share)
+    axes = _axes(heading)
+    found = []
+    for thing in scene.things:
+        right, up, forward = axes @ ((thing.low + thing.high) / 2 - eye)
+        limit = math.tan(FIELD_OF_VIEW / 2) * forward
+        if _share_seen(eye[None], axes[None], thing, scene)[0] >= _SHARE and limit > 0:
+            found.append((thing, float(1 + right / (ASPECT * limit)) / 2, float(1 - up / limit) / 2))
+    return found
+
+
 def _axes(heading: float) -> Vector:
     """Right, up and forward of a camera, (3, 3)."""
     level = np.array([math.cos(heading), 0.0, -math.sin(heading)])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.core.errors import PipelineError
 from pipelines.stages import code, environment
 from tests.pipelines.conftest import FAKES, REPOSITORY, dvc
 from vldac.config import load, parse
@@ -26,6 +27,7 @@ class Own(NumberLine):
         observation, reward, *rest = super().step(action)
         return observation, reward + PENALTY, *rest
 """
+VSI = "benchmarks.suites.vsi_bench.lessons:VSILessons"
 REGISTERED = """import gymnasium
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 
@@ -146,3 +148,26 @@ def test_an_environment_that_is_registered_with_gymnasium_is_followed_to_its_sou
     assert {"gymnasium", "pillow"} <= written["packages"].keys()
     assert "extensions/own_lake.py" in code.build_manifests(tmp_path, config)["environment"]["files"]
     assert "extensions/own_lake.py" not in code.build_manifests(tmp_path, config)["train"]["files"]
+
+
+def test_the_base_depends_on_the_lessons_that_it_is_taught_and_on_no_others() -> None:
+    files = {
+        with_lessons: code.build_manifests(REPOSITORY, load(REPOSITORY / "params.yaml", overrides))["base"]["files"]
+        for with_lessons, overrides in (
+            (False, []),
+            (True, ["warm_start.mixture=[{id: GymCards-NumberLine-v0}]", f"warm_start.lessons=[{{id: '{VSI}'}}]"]),
+        )
+    }
+    needed = {f"benchmarks/suites/vsi_bench/{name}.py" for name in ("lessons", "questions", "scene", "renderer")}
+    assert needed <= files[True].keys()
+    assert not [name for name in files[True] if name.startswith("benchmarks/suites/") and "/vsi_bench/" not in name]
+    assert not [name for name in files[False] if name.startswith("benchmarks")]
+
+
+def test_lessons_from_elsewhere_than_dvc_sees_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "extensions").mkdir()
+    lessons = {"mixture": ({"id": "GymCards-NumberLine-v0"},), "lessons": ({"id": "my_lessons:Own"},)}
+    with pytest.raises(
+        PipelineError, match=r"warm_start\.lessons\.0\.id my_lessons:Own: there is no module my_lessons"
+    ):
+        code.build_manifests(tmp_path, parse({"warm_start": lessons}))

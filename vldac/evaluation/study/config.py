@@ -343,6 +343,7 @@ def base_fingerprint(config: Config) -> str:
             "warm_start": True,
             "rollout": {"temperature", "max_new_tokens"},
         },
+        exclude={"warm_start": config.warm_start.absent},
     )
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
