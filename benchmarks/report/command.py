@@ -116,13 +116,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
     options = parser().parse_args(arguments)
     comparisons = write(options.before, options.after, options.out, tuple(options.names))
-    for comparison in comparisons:
+    titles = [f"{one.title} (synthetic)" if one.synthetic else one.title for one in comparisons]
+    width = max(map(len, titles), default=0)
+    for title, comparison in zip(titles, comparisons, strict=True):
         difference = comparison.overall.difference
         told = "on one side only"
         if difference:
             low, high = difference.interval
             told = f"{difference.mean:+.2f} [{low:+.2f}, {high:+.2f}], n={difference.count}"
-        print(f"{comparison.title:<24} {'(synthetic) ' if comparison.synthetic else ''}{told}")
+        print(f"{title:<{width}}  {told}")
     print(f"open {options.out / 'report.html'} in a browser; report.png is for a slide, report.json for a program")
     return 0
 

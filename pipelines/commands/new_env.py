@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -165,6 +166,15 @@ def create(name: str) -> list[str]:
     return [
         f"{module} is an environment that works; make it yours",
         f"vldac envs check {name}",
-        f"python -m pytest {test}",
+        _run_test(root, test),
         f"vldac run --set env={name}",
     ]
+
+
+def _run_test(root: Path, test: Path) -> str:
+    """The command that runs a test; `make run` alone installs nothing to run tests with."""
+    if find_spec("pytest") is not None:
+        return f"python -m pytest {test}"
+    if (root / "Makefile").is_file():
+        return f"make test ARGS={test}"
+    return f"pip install pytest && python -m pytest {test}"

@@ -38,7 +38,7 @@ def environment(root: Path) -> dict[str, str]:
     return {
         "PREFECT_HOME": str(home(root) / "prefect"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",  # its modules take long to load on a busy machine
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # `Terminal` prints what a person wants to read
@@ -172,7 +172,11 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _tie_server() -> None:
-    """Starts the server of this run, if it needs one, so that not even `kill -9` of this process leaves it behind."""
+    """Starts the server of this run, if it needs one, so that not even `kill -9` of this process leaves it behind.
+
+    Raises:
+        PipelineError: it does not start.
+    """
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
 
     if PREFECT_API_URL.value() is not None:
@@ -181,7 +185,15 @@ def _tie_server() -> None:
     from pipelines.orchestration.prefect_server import RunServer  # noqa: PLC0415  # takes seconds
 
     server = RunServer()  # Prefect has one instance for each port: its clients find this one
-    server.start()
+    try:
+        server.start()
+    except RuntimeError:
+        ended = None if server.server_process is None else server.server_process.poll()
+        reason = "the machine is very busy" if ended is None else f"it ended with status {ended}"
+        raise errors.PipelineError(
+            f"Prefect's server does not answer: {reason}; type the same command again, or raise "
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+        ) from None
     if server.server_process is not None:
         processes.kill_when_parent_dies(server.server_process.pid)
 

@@ -147,7 +147,7 @@ def _log_promotion(done: registry.Promotion, *, dry_run: bool) -> None:
     if done.decision.promote and dry_run:
         what = f"version {done.registered.version} would become @{registry.CHAMPION}"
     elif done.champion is None:
-        what = f"there is no @{registry.CHAMPION}"
+        what = f"version {done.registered.version} does not become @{registry.CHAMPION}"
     else:
         what = f"version {done.champion} {'is now' if done.decision.promote else 'is'} @{registry.CHAMPION}"
     get_run_logger().info("promote: %s (%s)", what, done.decision.reason)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from envs.base import EVALUATION_SEEDS
 from envs.registry import make
-from envs.webshop.browser import find_executable
-from tests.integration.service_client import clean_environment, free_port
+from tests.integration.browser import opened, served
+from tests.integration.service_client import clean_environment
 from vldac.evaluation.watch import load_player
 
 REPOSITORY = Path(__file__).parents[2]
@@ -31,46 +27,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def address(tiny_policy: Path, tiny_base: Path, tmp_path: Path) -> Iterator[str]:
-    """Where the page of a project with one policy is; afterwards, nothing of it is left."""
+def page(tiny_policy: Path, tiny_base: Path, tmp_path: Path) -> Iterator[Page]:
+    """The page of a project with one policy."""
     shutil.copytree(tiny_policy, tmp_path / "models/policy")
     shutil.copytree(tiny_base, tmp_path / "models/base")
     (tmp_path / "extensions").mkdir()
-    command = [sys.executable, "-m", "pipelines.commands.cli", "play", "models/policy", "--port", str(free_port())]
-    env = {**clean_environment(REPOSITORY), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=log, text=True)
-    assert server.stdout is not None
-    line = server.stdout.readline()
-    said = re.match(r"(http://127\.0\.0\.1:\d+)  \(Ctrl-C stops it\)\n", line)
-    assert said is not None, line + (tmp_path / "log").read_text()
-    try:
-        yield said[1]
-    finally:
-        server.send_signal(signal.SIGINT)
-        assert server.wait(60) == 0
-    assert (tmp_path / "log").read_text() == ""
-
-
-@pytest.fixture
-def page(address: str) -> Iterator[Page]:
-    errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_executable(), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-        page.set_default_timeout(60_000)
-        expect.set_options(timeout=60_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: errors.append(request.url) if elsewhere(request.url, address) else None)
-        page.goto(address)
+    env = {**clean_environment(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    with served(tmp_path, "models/policy", tmp_path / "log", env) as address, opened(address) as page:
         yield page
-        browser.close()
-    assert [error for error in errors if "status of 422" not in error] == []  # a refusal, which the page tells
-
-
-def elsewhere(url: str, address: str) -> bool:
-    return not url.startswith((f"{address}/", "data:"))
 
 
 def test_a_person_and_a_model_play(page: Page, tiny_policy: Path, tiny_base: Path, tmp_path: Path) -> None:

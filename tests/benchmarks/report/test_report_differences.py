@@ -181,6 +181,18 @@ def test_another_benchmark_is_refused_in_one_line_and_nothing_is_written(
     )
 
 
+def test_the_printed_lines_stand_in_columns_and_say_what_is_synthetic(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for side in ("before", "after"):
+        write(tmp_path / side, made("a", [1]), synthetic=True)
+        write(tmp_path / side, made("b", [1]), benchmark="short", title="Short")
+    command.main([str(tmp_path / "before"), str(tmp_path / "after"), "--out", str(tmp_path / "out")])
+    *lines, _ = capsys.readouterr().out.splitlines()
+    assert [line.partition("+")[0].rstrip() for line in lines] == ["General understanding (synthetic)", "Short"]
+    assert len({line.index("+") for line in lines}) == 1
+
+
 def test_published_data_is_not_compared_with_synthetic_data(tmp_path: Path) -> None:
     write(tmp_path / "before", made("a", [1]), synthetic=True)
     write(tmp_path / "after", made("a", [1]), synthetic=False)

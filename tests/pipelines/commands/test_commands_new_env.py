@@ -57,6 +57,14 @@ def test_what_it_writes_runs_at_once(project: Path, capsys: pytest.CaptureFixtur
     assert "success 1.00" in found[-1].text
 
 
+def test_where_pytest_is_not_installed_the_command_installs_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "params.yaml").unlink()
+    monkeypatch.setattr(new_env, "find_spec", lambda _: None)
+    assert new_env.create("maze")[2] == "pip install pytest && python -m pytest extensions/test_maze.py"
+    (project / "Makefile").touch()
+    assert new_env.create("garden")[2] == "make test ARGS=extensions/test_garden.py"
+
+
 def test_what_it_writes_passes_the_linter(project: Path) -> None:
     (project / "params.yaml").unlink()
     new_env.create("maze")

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pipelines.commands import run
 from pipelines.core.errors import PipelineError
+from pipelines.orchestration import prefect_server
 from pipelines.orchestration.flows import Outcome
 from pipelines.tracking.promotion import Decision
 from pipelines.tracking.registry import Promotion, Registered
@@ -116,3 +119,18 @@ def test_the_end_of_a_run_fits_a_terminal(tmp_path: Path) -> None:
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
     assert "                version 12 @candidate @champion" in lines
+
+
+@pytest.mark.parametrize(("status", "reason"), [(None, "the machine is very busy"), (3, "it ended with status 3")])
+def test_a_server_that_does_not_start_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, status: int | None, reason: str
+) -> None:
+    class Server:
+        server_process = SimpleNamespace(poll=lambda: status)
+
+        def start(self) -> None:
+            raise RuntimeError("Timed out while attempting to connect to ephemeral Prefect API server.")
+
+    monkeypatch.setattr(prefect_server, "RunServer", Server)
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(PipelineError, match=reason):
+        run._tie_server()
