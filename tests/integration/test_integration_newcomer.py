@@ -60,7 +60,7 @@ def test_a_newcomer_trains_watches_writes_a_world_plays_it_and_tidies_up(tmp_pat
     ]
     verdicts = [line.split()[0] for line in vldac(*next_steps[1].split()[1:]).splitlines()]
     assert set(verdicts) == {"ok"}
-    printed = vldac(*next_steps[3].split()[1:], "--steps", *TRAIN)
+    printed = vldac(*next_steps[3].split()[1:], "--set", "env.num_envs=4", "--steps", *TRAIN)
     assert WORLD in printed
     assert f"registered      {NAME}" in printed
 
