@@ -260,6 +260,9 @@ def test_the_base_of_a_policy_is_benchmarked_as_the_policy_was_trained(
     ]
     command.main([*options, "--base-out", str(tmp_path / "base")])
     as_trained = {"dtype": "bfloat16", "revision": "v1"}
+    like = loaded[0][2].pop("like")  # what else decides how a model reads: its family, its system message
+    assert (like.base, like.revision, like.dtype) == ("org/a", "v1", "bfloat16")
+    assert loaded[1][2].pop("like") is None
     assert loaded == [("org/a", None, as_trained), ("org/a", policy, as_trained)]
 
 

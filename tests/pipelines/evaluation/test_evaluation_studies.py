@@ -73,7 +73,8 @@ def test_a_killed_study_resumes_and_runs_nothing_twice(profile: Path) -> None:
     slow = {**os.environ, "FAKE_UPDATE_SECONDS": "0.3"}
     first = subprocess.Popen([*STUDY, "--jobs", "1"], env=slow, stdout=subprocess.DEVNULL, start_new_session=True)
     made = profile / "runs/study/cells"
-    while not list(made.glob("*/result-*.json")) or not list(made.glob("*/run/checkpoints/update.json")):
+    results = profile / "results/study/mine/cells.jsonl"
+    while not results.exists() or not list(made.glob("*/run/checkpoints/update.json")):
         assert first.poll() is None
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
