@@ -33,6 +33,7 @@ from vldac.utils.libraries import quiet
 from vldac.utils.seeding import derive_seed
 
 UPDATES = 2
+EPS = 1e-5
 
 
 @dataclass
@@ -138,6 +139,10 @@ def run_case(config: Config, base: Path, runtime: Runtime, state: Path | None = 
     learner = make_learner(config, base, runtime)
     if state and first:
         learner.load(state / str(first))
+    # A step of Adam is as long as the learning rate however small the gradient is, and then made of its rounding. That
+    # one process and several round differently is no finding: from an eps of the gradients' size on, it does not show.
+    for group in learner.optimizer.param_groups:
+        group["eps"] = EPS
     metrics = []
     for update in range(first, UPDATES):
         metrics.append(learner.update(rollout, update))

@@ -81,9 +81,9 @@ def weights_hash(path: Path) -> str:
 def test_the_trajectory_is_the_pinned_one(tmp_path: Path) -> None:
     pinned, found = json.loads(PINNED.read_text()), trajectory(tmp_path)
     if platform.machine() != "x86_64" or found["torch"] not in {one["torch"] for one in pinned}:
-        for update, expected in zip(found["updates"], pinned[0]["updates"], strict=True):
-            assert update == pytest.approx(expected, rel=0.2, abs=5e-3)
-        pytest.skip(f"bits are pinned for x86_64 and torch {pinned[0]['torch']}; the numbers agree to 20%")
+        alike = [[pytest.approx(update, rel=2e-2, abs=1e-3) for update in one["updates"]] for one in pinned]
+        assert found["updates"] in alike
+        pytest.skip(f"bits are pinned for x86_64 and torch {pinned[0]['torch']}; the numbers agree to 2%")
     assert found in pinned, "none of the pinned trajectories; on a new make of processor, compare with the code before"
 
 

@@ -67,7 +67,7 @@ def test_distributions_are_made_again_in_the_backward_pass_where_they_may_be(che
 
 
 @pytest.mark.slow
-def test_chunks_and_checkpoints_take_about_a_third_of_the_memory_for_the_same_gradient(
+def test_chunks_and_checkpoints_take_a_quarter_of_the_memory_for_the_same_gradient(
     tmp_path: Path,
 ) -> None:
     peaks, gradients = {}, {}
@@ -75,12 +75,15 @@ def test_chunks_and_checkpoints_take_about_a_third_of_the_memory_for_the_same_gr
         out = tmp_path / f"{kind}.safetensors"
         command = [sys.executable, str(Path(__file__).with_name("memory_case.py")), str(out), kind]
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
+        env["MALLOC_MMAP_THRESHOLD_"] = (
+            "65536"  # what is freed is given back: memory in use is compared, not what malloc keeps
+        )
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
         assert done.returncode == 0, done.stderr
         with safe_open(out, framework="pt") as file:
             peaks[kind] = float(file.metadata()["peak_mib"])
             gradients[kind] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
-    assert peaks["saving"] * 2.8 <= peaks["plain"], peaks  # 3.0 here; allocators differ by some MiB
+    assert peaks["saving"] * 4 <= peaks["plain"], peaks
     largest = max(float(tensor.abs().max()) for tensor in gradients["plain"].values())
     assert largest > 0
     for name, tensor in gradients["plain"].items():
