@@ -1,6 +1,6 @@
 """`make perf`: how fast this machine collects and learns, in one run, so that the ratios can be trusted.
 
-    vldac perf train [--steps 8] [--base models/base]
+    vldac perf train [--updates 3] [--base models/base]
 
 Compares N batched simulators with one simulator at a time and with the way in which the released code works, on the
 same model, and prints the shares of time; then what each kind of pass costs beside what the machine can do.
@@ -8,23 +8,18 @@ same model, and prints the shares of time; then what each kind of pass costs bes
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import resource
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from perf import passes
-from vldac import algorithms, policy, warm_start
+from perf import common, passes
+from vldac import algorithms, policy
 from vldac.acting import Actor
 from vldac.config import Config, load
 from vldac.distributed import Runtime, process_group
@@ -75,18 +70,6 @@ def measure(config: Config, base: Path, updates: int, runtime: Runtime, *, relea
     }
 
 
-@contextmanager
-def base_model(config: Config, directory: Path | None) -> Iterator[Path]:
-    """The base model of a run, or an untrained one of the same shape: speed does not depend on what it knows."""
-    if directory is not None and directory.exists():
-        yield directory
-        return
-    with tempfile.TemporaryDirectory() as made:
-        shape = config.model_copy(update={"warm_start": config.warm_start.model_copy(update={"updates": 0})})
-        warm_start.run(shape, Path(made) / "base")
-        yield Path(made) / "base"
-
-
 def generation_seconds(config: Config, base: Path, rounds: int) -> dict[str, float]:
     """CPU seconds in which one observation of each simulator is answered, with an adapter on the policy; medians.
 
@@ -132,20 +115,13 @@ def one_at_a_time(config: Config, **train: Any) -> Config:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="vldac perf train", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
-    parser.add_argument("--base", type=Path, default=Path("models/base"))
+    parser = common.parser("train", __doc__)
     parser.add_argument("--updates", type=int, default=3, help="measured rounds (default: %(default)s)")
     options = parser.parse_args(arguments)
     config = load(options.params, options.set)
     quiet()
-    with process_group(config.deepspeed.threads) as runtime, base_model(config, options.base) as base:
-        print(
-            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-            f"torch {torch.__version__}, {runtime.device}; {config.env.id}, {config.model.dtype}; load "
-            f"{os.getloadavg()[0]:.1f}"
-        )
+    with process_group(config.deepspeed.threads) as runtime, common.base_model(config, options.base) as base:
+        print(common.heading(runtime.device, config.env.id, config.model.dtype))
         batched = measure(config, base, options.updates, runtime)
         single = measure(one_at_a_time(config), base, 1, runtime)
         # After generation, one more pass for the log-probabilities of each response.

@@ -5,22 +5,16 @@ vldac perf benchmarks [--base models/base] [--questions 64] [--batch-size 32]
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-
-import torch
 
 from benchmarks.harness import section
 from benchmarks.harness.options import Options
 from benchmarks.harness.runner import VLMRunner
 from benchmarks.harness.task import Request
 from benchmarks.suites.understanding.benchmark import KINDS, Understanding
-from perf.__main__ import base_model
+from perf import common
 from vldac.config import load
 from vldac.evaluation import model
 from vldac.utils.errors import report_errors
@@ -37,20 +31,18 @@ def seconds(runner: VLMRunner, requests: Sequence[Request], batch_size: int) -> 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="vldac perf benchmarks", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--base", type=Path, default=Path("models/base"))
+    parser = common.parser("benchmarks", __doc__)
     parser.add_argument("--questions", type=int, default=64, help="(default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
-    config = load(options.params)
+    config = load(options.params, options.set)
     sizes = section.parse(config.benchmarks)
     quiet()
-    threads = set_threads(config.deepspeed.threads)
+    set_threads(config.deepspeed.threads)
     benchmark = Understanding(Options(style=config.env.prompt, limit=-(-options.questions // len(KINDS))))
     requests = [Request(question.load(), config.rollout.max_new_tokens) for question in benchmark.questions()]
     requests = requests[: options.questions]
-    with base_model(config, options.base) as base:
+    with common.base_model(config, options.base) as base:
         runner = VLMRunner(
             model.load(base, None, dtype=config.model.dtype),
             max_pixels=sizes.max_pixels,
@@ -60,10 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         batched = seconds(runner, requests, options.batch_size)
         single = seconds(runner, requests, 1)
     count = len(requests)
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {threads} threads, torch "
-        f"{torch.__version__}; {benchmark.title}, {count} questions; load {os.getloadavg()[0]:.1f}"
-    )
+    print(common.heading(runner.vlm.device, benchmark.title, f"{count} questions"))
     print(f"{options.batch_size} questions at once   {count / batched:8.1f} answers/s")
     print(f"one question at a time {count / single:8.1f} answers/s")
     print(f"batched / one at a time: {single / batched:.1f} x")

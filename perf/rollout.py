@@ -8,10 +8,7 @@ processes each frame as often as it is shown.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import os
-import platform
 import statistics
 import sys
 from collections.abc import Sequence
@@ -20,7 +17,7 @@ from time import perf_counter
 
 import torch
 
-from perf.__main__ import base_model
+from perf import common
 from vldac import engines, policy
 from vldac.acting import Actor
 from vldac.config import Config, load
@@ -74,20 +71,14 @@ def measure(config: Config, base: Path, rounds: int, runtime: Runtime) -> dict[s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="vldac perf rollout", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
-    parser.add_argument("--base", type=Path, default=Path("models/base"))
+    parser = common.parser("rollout", __doc__)
     parser.add_argument("--rounds", type=int, default=3, help="measured rollouts of each way (default: %(default)s)")
     options = parser.parse_args(arguments)
     config = load(options.params, options.set)
     quiet()
-    with process_group(config.deepspeed.threads) as runtime, base_model(config, options.base) as base:
-        print(
-            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-            f"torch {torch.__version__}, {runtime.device}; {config.env.id}, {config.env.num_envs} simulators in "
-            f"{config.env.num_workers} workers, frames {config.env.frames}; load {os.getloadavg()[0]:.1f}"
-        )
+    with process_group(config.deepspeed.threads) as runtime, common.base_model(config, options.base) as base:
+        simulators = f"{config.env.num_envs} simulators in {config.env.num_workers} workers"
+        print(common.heading(runtime.device, config.env.id, simulators, f"frames {config.env.frames}"))
         found = measure(config, base, options.rounds, runtime)
     whole = next(iter(found.values()))[0]
     print(f"{'':32}{'steps/s':>9}{'simulator':>11}{'generation':>12}{'of the first':>14}")

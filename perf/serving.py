@@ -7,20 +7,15 @@ Both are measured in one run, so that the ratio can be trusted; pictures are not
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
-import torch
 
 from envs.base import Observation
-from perf.__main__ import base_model
+from perf import common
 from vldac.acting import Actor
 from vldac.batching import Batcher
 from vldac.config import load
@@ -52,27 +47,20 @@ def latencies(batcher: Batcher, observations: Sequence[Observation], questions: 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="vldac perf serving", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
-    parser.add_argument("--base", type=Path, default=Path("models/base"))
+    parser = common.parser("serving", __doc__)
     parser.add_argument("--questions", type=int, default=256, help="(default: %(default)s)")
     parser.add_argument("--clients", type=int, default=16, help="that ask at the same time (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
     config = load(options.params, options.set)
     quiet()
-    threads = set_threads(config.deepspeed.threads)
-    with base_model(config, options.base) as base:
+    set_threads(config.deepspeed.threads)
+    with common.base_model(config, options.base) as base:
         vlm = model.load(base, None, dtype=config.model.dtype)
         with make_simulators(config, 1, Runtime(0, 1, vlm.device)) as simulators:
             observations = [observation for observation in simulators.reset() if observation is not None]
         actor = Actor(vlm, max_new_tokens=config.rollout.max_new_tokens)
-        print(
-            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {threads} threads, torch "
-            f"{torch.__version__}, {vlm.device}; {config.env.id}, {options.clients} clients; load "
-            f"{os.getloadavg()[0]:.1f}"
-        )
+        print(common.heading(vlm.device, config.env.id, f"{options.clients} clients"))
         rates = []
         for size in (options.batch_size, 1):
             batcher = Batcher(actor, size=size, capacity=options.clients)

@@ -67,8 +67,11 @@ class Recorder(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(()))
         self.targets: list[str] = []
 
-    def encode(self, frames: Any, prompts: Any) -> list[None]:
-        return [None] * len(prompts)
+    def conversation(self, frames: Any, prompt: str) -> None:
+        return None
+
+    def encoder(self, conversations: Any) -> list[None]:
+        return [None] * len(conversations)
 
     def encode_response(self, text: str) -> str:
         self.targets.append(text)

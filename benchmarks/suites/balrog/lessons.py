@@ -55,10 +55,9 @@ class BalrogLessons:
 
     def __init__(self, *, prompt: Style, environments: tuple[str, ...] = ()) -> None:
         self.style = prompt
-        found = chosen(environments)
-        if without := [name for name in environments if name not in DESCRIPTIONS]:
+        if without := [name for name in environments if name in ENVIRONMENTS and name not in DESCRIPTIONS]:
             raise UserError(f"BALROG's {without[0]} has no lessons; choose from {', '.join(DESCRIPTIONS)}")
-        self.environments = [name for name in found if name in DESCRIPTIONS]
+        self.environments = [name for name in chosen(environments) if name in DESCRIPTIONS]
 
     def examples(self, seed: int) -> Iterator[Example]:
         """See `vldac.examples.Lessons`."""

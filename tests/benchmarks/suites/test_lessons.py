@@ -172,8 +172,6 @@ def test_balrog_lessons_ask_as_the_benchmark_does(name: str, monkeypatch: pytest
 
 
 def test_games_without_lessons_are_named() -> None:
-    if missing_packages("textworld"):
-        pytest.skip("textworld is not installed")
     with pytest.raises(UserError, match="textworld has no lessons; choose from babyai"):
         BalrogLessons(prompt="terse", environments=("textworld",))
     assert set(DESCRIPTIONS) < set(ENVIRONMENTS)
