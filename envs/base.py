@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, TypedDict, cast
+from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, NotRequired, TypedDict, cast
 
 import gymnasium as gym
 import numpy as np
@@ -112,6 +112,18 @@ def how_to_install(extra: str) -> str:
     return "pip install " + " ".join(f"'{requirement.strip()}'" for requirement, _, _ in found)
 
 
+class Exchange(NamedTuple):
+    """What was asked and answered at an earlier step of an episode.
+
+    Attributes:
+        prompt: what was asked.
+        answer: what was written, word for word.
+    """
+
+    prompt: str
+    answer: str
+
+
 class Observation(TypedDict):
     """What the model is shown at one step.
 
@@ -119,10 +131,13 @@ class Observation(TypedDict):
         frames: (K, H, W, 3) uint8, the last K frames of this episode, oldest first. At the start of an episode the
             first frame is repeated: a window never holds a frame of another episode.
         prompt: the instruction, the text observation, the accepted actions and the answer format, as one text.
+        history: the last exchanges of this episode, oldest first, where a policy is shown them. An environment does
+            not know what was written and leaves it out; `envs.vector.VectorEnv` adds it.
     """
 
     frames: NDArray[np.uint8]
     prompt: str
+    history: NotRequired[tuple[Exchange, ...]]
 
 
 class Mark(NamedTuple):

@@ -92,7 +92,7 @@ class RandomPictures:
         """Random pictures."""
         return self.reset()
 
-    def step_async(self, actions: Sequence[str | None], group: int) -> None:
+    def step_async(self, actions: Sequence[str | None], group: int, answers: Sequence[str] | None = None) -> None:
         """Takes no notice of the actions."""
 
     def step_wait(self, group: int) -> VectorStep:

@@ -87,7 +87,7 @@ class Actor:
 
     def encode(self, observations: Sequence[Observation], pictures: PictureCache | None = None) -> list[Prompt]:
         """Prompts of B observations; `pictures` are those that have been encoded already."""
-        return self.vlm.encode([o["frames"] for o in observations], [o["prompt"] for o in observations], pictures)
+        return self.vlm.encoder([self.vlm.conversation(observation) for observation in observations], pictures)
 
     def act(self, observations: Sequence[Observation], seeds: Sequence[int] | None = None) -> list[Decision]:
         """Answers B observations; see `answer`."""

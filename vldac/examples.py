@@ -7,6 +7,7 @@ mixture of environments, and of lessons from elsewhere, that does not depend on 
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from envs import registry
-from envs.base import TRAINING_SEEDS, Env, Mark, Observation
+from envs.base import TRAINING_SEEDS, Env, Exchange, Mark, Observation
 from vldac import parsing
 from vldac.config import Config
 from vldac.models.conversation import Message
@@ -106,6 +107,7 @@ class Source:
         expert_walk: share of the walk that the environment's expert takes.
         expert_actions: share of the actions taught that are the expert's.
         marks: whether to ask what the frames show where, which costs renderings.
+        history: exchanges that observations hold at most, each with a true description and the action of the walk.
         questions: whether the expert's answer is the only right one and every observation is an episode of its own.
         lessons: whether `env_id` names a class of `Lessons`, and `make_options` are those of its entry.
     """
@@ -117,6 +119,7 @@ class Source:
     expert_walk: float = 0.0
     expert_actions: float = 0.0
     marks: bool = False
+    history: int = 0
     questions: bool = False
     lessons: bool = False
 
@@ -136,6 +139,7 @@ def sources(config: Config) -> list[Source]:
                 expert_walk=part.expert_walk,
                 expert_actions=part.expert_actions,
                 marks=marks,
+                history=env.history,
             )
             for number, part in enumerate(settings.mixture)
         ]
@@ -160,6 +164,7 @@ def sources(config: Config) -> list[Source]:
                 expert_walk=settings.expert_walk,
                 expert_actions=settings.expert_actions,
                 marks=marks,
+                history=env.history,
             )
         ]
         size = {"width": env.width, "height": env.height}
@@ -196,12 +201,14 @@ def collect(source: Source, count: int) -> list[Example]:
                 examples.append(Example(observation, unwrapped.describe(), (right,), marks=marks()))
                 progress.advance()
                 continue
+            history = deque[Exchange](maxlen=source.history)
             for _ in range(int(rng.integers(1, _LONGEST_WALK + 1))):
                 expert = unwrapped.expert_action() if asked else None
+                description = unwrapped.describe()
                 examples.append(
                     Example(
-                        observation,
-                        unwrapped.describe(),
+                        {**observation, "history": tuple(history)} if source.history else observation,
+                        description,
                         unwrapped.action_names,
                         expert,
                         source.expert_actions,
@@ -211,6 +218,8 @@ def collect(source: Source, count: int) -> list[Example]:
                 name = str(rng.choice(unwrapped.action_names))
                 if expert is not None and rng.random() < source.expert_walk:
                     name = expert
+                answer = parsing.render_response(ParsedResponse(description, name))
+                history.append(Exchange(observation["prompt"], answer))
                 observation, _, terminated, truncated, _ = env.step(unwrapped.parse_action(name))
                 if terminated or truncated:
                     break

@@ -1,4 +1,4 @@
-"""Observations as requests bring them: pictures as text, and an instruction; strict, and bounded in size."""
+"""Observations as requests bring them: pictures as text, an instruction, earlier texts; strict, and bounded in size."""
 
 from __future__ import annotations
 
@@ -9,33 +9,54 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.base import Observation
+from envs.base import Exchange, Observation
 from vldac.utils.pictures import PictureError, read_picture
 
 #: What one observation may hold; a picture may be much larger than its file.
-MAX_FRAMES, MAX_CHARACTERS, MAX_BYTES, MAX_PIXELS = 16, 20_000, 20_000_000, 16_000_000
+MAX_FRAMES, MAX_CHARACTERS, MAX_BYTES, MAX_PIXELS, MAX_HISTORY = 16, 20_000, 20_000_000, 16_000_000, 32
 _DATA_URL = re.compile(r"data:image/[\w.+-]+(;[\w=.-]+)*;base64,", re.IGNORECASE)
 
 
-def read_observation(image: object, instruction: object) -> Observation:
+def read_observation(image: object, instruction: object, history: object = ()) -> Observation:
     """An observation.
 
     Args:
         image: a picture file as base64 text or as a data URL, or a list of them of one size, oldest first.
         instruction: the whole prompt in the words of the environment.
+        history: of earlier steps, oldest first: pairs of what was asked and the answer, word for word; for a policy
+            that was trained with `env.history`.
 
     Raises:
-        ValueError: either is no such thing, or is too large.
+        ValueError: one of them is no such thing, or is too large.
     """
-    return {"frames": _frames(image), "prompt": _prompt(instruction)}
+    observation: Observation = {"frames": _frames(image), "prompt": _text(instruction, "instruction")}
+    if earlier := _history(history):
+        observation["history"] = earlier
+    return observation
 
 
-def _prompt(instruction: object) -> str:
-    if not isinstance(instruction, str) or not instruction.strip():
-        raise ValueError("instruction must be a text that is not empty")
-    if len(instruction) > MAX_CHARACTERS:
-        raise ValueError(f"instruction has {len(instruction)} characters; at most {MAX_CHARACTERS} are taken")
-    return instruction
+def _text(text: object, name: str, *, may_be_empty: bool = False) -> str:
+    if not isinstance(text, str) or not (may_be_empty or text.strip()):
+        raise ValueError(f"{name} must be a text" + ("" if may_be_empty else " that is not empty"))
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"{name} has {len(text)} characters; at most {MAX_CHARACTERS} are taken")
+    return text
+
+
+def _history(history: object) -> tuple[Exchange, ...]:
+    pairs = list(history) if isinstance(history, list | tuple | np.ndarray) else [None]
+    if len(pairs) > MAX_HISTORY:
+        raise ValueError(f"history holds {len(pairs)} exchanges; at most {MAX_HISTORY} are taken")
+    found = []
+    for pair in pairs:
+        if not isinstance(pair, list | tuple | np.ndarray) or len(pair) != 2:
+            raise ValueError("history must be a list of pairs, [instruction, answer], oldest first")
+        found.append(
+            Exchange(
+                _text(pair[0], "an instruction of history"), _text(pair[1], "an answer of history", may_be_empty=True)
+            )
+        )
+    return tuple(found)
 
 
 def _frames(image: object) -> NDArray[np.uint8]:

@@ -23,7 +23,8 @@ def plan(config: Config) -> dict[str, Any]:
     """Counts a run's work and estimates the memory of one rank.
 
     Activations are those of the longest pass that the limits allow (`train.token_budget`, or `train.micro_batch_size`
-    steps of a frame or several, a hundred tokens of text and the longest response), at 12 hidden and 4 intermediate
+    steps of a frame or several, a hundred tokens of text and the longest response, and as much text again for each
+    exchange of the history), at 12 hidden and 4 intermediate
     numbers a token and layer, of which gradient checkpointing keeps one and one layer's; measured at the shapes of a 7B
     model, 6.5 to 11 MiB a token are 1 to 1.6 times that.
 
@@ -123,7 +124,8 @@ def _activations(config: Config, described: Any, *, checkpointing: bool) -> floa
     """Bytes that one pass with gradient keeps for its backward pass."""
     text, env, train = described.get_text_config(), config.env, config.train
     family = adapter_for(described.model_type, config.model.family)
-    longest = env.frames * family.picture_tokens(described, env.height, env.width) + _TEXT
+    earlier = env.history * (_TEXT + config.rollout.max_new_tokens)
+    longest = earlier + env.frames * family.picture_tokens(described, env.height, env.width) + _TEXT
     tokens = train.micro_batch_size * (longest + config.rollout.max_new_tokens)
     if train.token_budget is not None:
         tokens = min(tokens, train.token_budget)

@@ -40,8 +40,8 @@ class Simulators(Protocol):
         """The first observation of every simulator."""
         ...
 
-    def step_async(self, actions: Sequence[str | None], group: int) -> None:
-        """Begins a step of every simulator of a group; None stands for an answer that could not be read."""
+    def step_async(self, actions: Sequence[str | None], group: int, answers: Sequence[str] | None = None) -> None:
+        """Begins a step of every simulator of a group; None stands for an action that could not be read."""
         ...
 
     def step_wait(self, group: int) -> Any:
@@ -179,7 +179,7 @@ class Collector:
         numbers, lengths = self.simulators.episode_numbers, self.simulators.episode_lengths
         seeds = [derive_seed(self.seed, self.first + i, numbers[i], lengths[i]) for i in members]
         decisions = self.actor.answer(self._encode([self.observations[i] for i in members]), seeds)
-        self.simulators.step_async([decision.action for decision in decisions], group)
+        self.simulators.step_async([each.action for each in decisions], group, [each.text for each in decisions])
         return decisions, [numbers[i] for i in members]
 
     def _take(

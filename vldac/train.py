@@ -252,6 +252,7 @@ def make_simulators(config: Config, group_size: int, runtime: Runtime) -> Vector
         seeds=seeds_from(shared_seeds(seeds, group_size), _first_simulator(config, runtime)),
         step_deadline=env.step_deadline,
         groups=groups,
+        history=env.history,
         **env.make_options,
     )
 

@@ -156,9 +156,7 @@ def _measure_each(config: Config, vlm: VLM, held_out: Mapping[str, Sequence[Exam
 
 
 def _prompts(vlm: VLM, batch: Sequence[Example]) -> list[Prompt]:
-    return vlm.encoder(
-        [e.messages or vlm.conversation(e.observation["frames"], e.observation["prompt"]) for e in batch]
-    )
+    return vlm.encoder([example.messages or vlm.conversation(example.observation) for example in batch])
 
 
 def _parts(

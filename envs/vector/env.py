@@ -13,12 +13,12 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from envs import registry
-from envs.base import Observation, SimulatorError
+from envs.base import Exchange, Observation, SimulatorError
 from envs.seeds import EpisodeSeeds, evaluation_seeds, training_seeds
 from envs.vector.frames import anonymous_memory, map_frames
 from envs.vector.process import WorkerLost, WorkerProcess
@@ -39,11 +39,18 @@ _Reply = list[dict[str, Any]] | WorkerLost | None
 
 @dataclass(frozen=True)
 class _Asked:
-    """A step that some workers have been asked for: the actions of their simulators, by number, and until when."""
+    """A step that some workers have been asked for: what their simulators are to do, by number, and until when."""
 
     workers: Sequence[int]
-    actions: Mapping[int, str | None]
+    choices: Mapping[int, _Choice]
     deadline: float
+
+
+class _Choice(NamedTuple):
+    """An action, and the answer in which it was written."""
+
+    action: str | None
+    answer: str
 
 
 class VectorEnv:
@@ -62,6 +69,7 @@ class VectorEnv:
             answer the same. See `training_seeds` and `evaluation_seeds`.
         step_deadline: seconds that a worker may take for one step of all its simulators, resets included.
         groups: G, 1 to W; the workers are dealt to them in blocks.
+        history: exchanges that observations hold at most, the last of their episode; `step` then takes answers too.
         **make_options: of `envs.registry.make`.
 
     Attributes:
@@ -81,6 +89,7 @@ class VectorEnv:
         seeds: EpisodeSeeds,
         step_deadline: float = 60.0,
         groups: int = 1,
+        history: int = 0,
         **make_options: Any,
     ) -> None:
         if not 1 <= num_workers <= num_envs:
@@ -89,9 +98,11 @@ class VectorEnv:
             raise ValueError(f"step_deadline is {step_deadline}; it must be more than 0 seconds")
         if not 1 <= groups <= num_workers:
             raise ValueError(f"groups is {groups}; it must be from 1 to the number of workers, {num_workers}")
+        if history < 0:
+            raise ValueError(f"history is {history}; it must be 0 or more")
         registry.spec(env_id)
         self.env_id, self.num_envs, self.step_deadline = env_id, num_envs, step_deadline
-        self._make_options, self._seeds = make_options, seeds
+        self._make_options, self._seeds, self._history = make_options, seeds, history
         self._blocks = [[int(i) for i in block] for block in np.array_split(np.arange(num_envs), num_workers)]
         self._groups = [[int(i) for i in workers] for workers in np.array_split(np.arange(num_workers), groups)]
         self.groups = [range(self._blocks[own[0]][0], self._blocks[own[-1]][-1] + 1) for own in self._groups]
@@ -152,42 +163,42 @@ class VectorEnv:
         self._start_all()
         return list(self._observations)
 
-    def step(self, actions: Sequence[str | None]) -> VectorStep:
+    def step(self, actions: Sequence[str | None], answers: Sequence[str] | None = None) -> VectorStep:
         """Takes one step in every simulator.
 
         Args:
             actions: N texts, parsed by the environments; None, or a text that names no legal action, costs the
                 environment's penalty.
+            answers: N texts in which the actions were written, for the `history` of later observations.
 
         Raises:
-            ValueError: there are not N actions.
+            ValueError: there are not N actions, or there is history and there are not N answers.
             RuntimeError: `reset` has not been called, a step is under way, or the pool is closed.
             SimulatorError: a worker fails again and again.
         """
-        if len(actions) != self.num_envs:
-            raise ValueError(f"{len(actions)} actions for {self.num_envs} simulators")
+        choices = self._choices(range(self.num_envs), actions, answers)
         self._require_idle()
         self._require_begun()
-        return self._receive(self._ask(range(len(self._workers)), dict(enumerate(actions))))
+        return self._receive(self._ask(range(len(self._workers)), choices))
 
-    def step_async(self, actions: Sequence[str | None], group: int) -> None:
+    def step_async(self, actions: Sequence[str | None], group: int, answers: Sequence[str] | None = None) -> None:
         """Has the simulators of a group take a step, without waiting for it; `step_wait` does.
 
         Args:
             actions: of the simulators of the group; see `step`.
             group: number of the group.
+            answers: of the simulators of the group; see `step`.
 
         Raises:
-            ValueError: there are not as many actions as simulators.
+            ValueError: there are not as many actions as simulators, or there is history and not as many answers.
             RuntimeError: `reset` has not been called, a step of the group is under way, or the pool is closed.
         """
-        if len(actions) != len(self.groups[group]):
-            raise ValueError(f"{len(actions)} actions for {len(self.groups[group])} simulators")
+        choices = self._choices(self.groups[group], actions, answers)
         self._require_open()
         self._require_begun()
         if group in self._asked:
             raise RuntimeError("a step of this group is under way: call step_wait first")
-        self._asked[group] = self._ask(self._groups[group], dict(zip(self.groups[group], actions, strict=True)))
+        self._asked[group] = self._ask(self._groups[group], choices)
 
     def step_wait(self, group: int) -> VectorStep:
         """Waits for the step that a group was sent; the deadline counts from then.
@@ -225,7 +236,14 @@ class VectorEnv:
                 f"{self.env_id}"
             )
         self._episodes = [
-            Episode(e["index"], e["seed"], list(e["actions"]), float(e["total"])) for e in state["episodes"]
+            Episode(
+                e["index"],
+                e["seed"],
+                list(e["actions"]),
+                float(e["total"]),
+                [Exchange(*texts) for texts in e.get("history", ())],
+            )
+            for e in state["episodes"]
         ]
         self._start_all()
         return list(self._observations)
@@ -242,23 +260,35 @@ class VectorEnv:
     ) -> None:
         self.close()
 
-    def _ask(self, workers: Sequence[int], actions: Mapping[int, str | None]) -> _Asked:
+    def _choices(
+        self, simulators: range, actions: Sequence[str | None], answers: Sequence[str] | None
+    ) -> dict[int, _Choice]:
+        """What simulators are to do, by number."""
+        if len(actions) != len(simulators):
+            raise ValueError(f"{len(actions)} actions for {len(simulators)} simulators")
+        if not self._history:
+            answers = [""] * len(actions)
+        elif answers is None or len(answers) != len(actions):
+            raise ValueError(f"{len(answers or ())} answers for {len(actions)} actions, and observations hold history")
+        return {i: _Choice(*choice) for i, choice in zip(simulators, zip(actions, answers, strict=True), strict=True)}
+
+    def _ask(self, workers: Sequence[int], choices: Mapping[int, _Choice]) -> _Asked:
         """Sends a step to each of `workers` that has something to run."""
         try:
             for number in workers:
                 if block := self._running(number):
-                    step = [(i, actions[i], self._seeds(i, self._episodes[i].index + 1)) for i in block]
+                    step = [(i, choices[i].action, self._seeds(i, self._episodes[i].index + 1)) for i in block]
                     self._workers[number].send("step", step)
         except BaseException:  # Ctrl-C too: answers that nobody reads would be taken for those of the next step
             self.close()
             raise
-        return _Asked(workers, actions, time.monotonic() + self.step_deadline)
+        return _Asked(workers, choices, time.monotonic() + self.step_deadline)
 
     def _receive(self, asked: _Asked) -> VectorStep:
         """The step that workers were asked for, with N entries; those of simulators of other workers are of no use."""
         try:
             replies = {number: self._reply(number, asked.deadline) for number in asked.workers}
-            step = self._record(asked.actions, replies)
+            step = self._record(asked.choices, replies)
             for number, reply in replies.items():
                 if isinstance(reply, WorkerLost):
                     self._replace(number, reply, "their episodes are lost")
@@ -275,7 +305,7 @@ class VectorEnv:
         except WorkerLost as error:
             return error
 
-    def _record(self, actions: Mapping[int, str | None], replies: Mapping[int, _Reply]) -> VectorStep:
+    def _record(self, choices: Mapping[int, _Choice], replies: Mapping[int, _Reply]) -> VectorStep:
         """Takes over what the workers answered."""
         step = VectorStep(
             observations=[None] * self.num_envs,
@@ -297,12 +327,14 @@ class VectorEnv:
                 continue
             self._failures[number] = 0
             for i, answer in zip(self._running(number), reply, strict=True):
-                self._record_one(i, actions[i], answer, step)
+                self._record_one(i, choices[i], answer, step)
         return step
 
-    def _record_one(self, i: int, action: str | None, answer: dict[str, Any], step: VectorStep) -> None:
-        episode = self._episodes[i]
-        episode.actions.append(action)
+    def _record_one(self, i: int, choice: _Choice, answer: dict[str, Any], step: VectorStep) -> None:
+        episode, shown = self._episodes[i], self._observations[i]
+        assert shown is not None
+        episode.actions.append(choice.action)
+        episode.remember(Exchange(shown["prompt"], choice.answer), self._history)
         episode.total += answer["unscaled_reward"]
         step.rewards[i] = answer["reward"]
         step.terminated[i], step.truncated[i] = answer["terminated"], answer["truncated"]
@@ -332,7 +364,10 @@ class VectorEnv:
         self.action_names[i] = () if situation is None else tuple(situation["action_names"])
 
     def _read(self, which: int, i: int, prompt: str) -> Observation:
-        return {"frames": self._frames[which, i].copy(), "prompt": prompt}
+        observation: Observation = {"frames": self._frames[which, i].copy(), "prompt": prompt}
+        if self._history:
+            observation["history"] = tuple(self._episodes[i].history)
+        return observation
 
     def _running(self, number: int) -> list[int]:
         """The simulators of a worker that have an episode to run."""

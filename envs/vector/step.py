@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.base import Observation
+from envs.base import Exchange, Observation
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,14 @@ class VectorStep:
 
 @dataclass
 class Episode:
-    """The running episode of one simulator, as much as it takes to replay it."""
+    """The running episode of one simulator, as much as it takes to replay it, and its last exchanges."""
 
     index: int = -1
     seed: int | None = None
     actions: list[str | None] = field(default_factory=list)
     total: float = 0.0
+    history: list[Exchange] = field(default_factory=list)
+
+    def remember(self, exchange: Exchange, kept: int) -> None:
+        """Notes what was asked and answered at a step, and forgets all but the last `kept` of such."""
+        self.history = [*self.history, exchange][-kept:] if kept else []

@@ -58,6 +58,7 @@ class Asked(BaseModel):
 
     image: str | list[str]
     instruction: str
+    history: list[list[str]] = []
     temperature: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
 
@@ -152,7 +153,7 @@ async def _answer(request: Request, batcher: Batcher, patience: float) -> Respon
     """
     asked = _parse(await _body(request))
     try:
-        observation = await run_in_threadpool(read_observation, asked.image, asked.instruction)
+        observation = await run_in_threadpool(read_observation, asked.image, asked.instruction, asked.history)
         question = batcher.ask(observation, temperature=asked.temperature, seed=asked.seed, patience=patience)
         decision = await asyncio.wrap_future(question)
     except BusyError as error:

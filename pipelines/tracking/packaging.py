@@ -43,7 +43,9 @@ def log_model(root: Path, config: Config, run_id: str, tags: Mapping[str, str], 
     code = [*(package_directory(root, name) for name in ("vldac", "envs")), *extensions.packaged(root, config)]
     text = DataType.string
     signature = ModelSignature(
-        inputs=Schema([ColSpec(AnyType(), "image"), ColSpec(text, "instruction")]),
+        inputs=Schema(
+            [ColSpec(AnyType(), "image"), ColSpec(text, "instruction"), ColSpec(AnyType(), "history", required=False)]
+        ),
         outputs=Schema([ColSpec(text, "action", False), ColSpec(text, "thoughts", False), ColSpec(text, "text")]),
         params=ParamSchema([ParamSpec("temperature", DataType.double, 0.0), ParamSpec("seed", DataType.long, 0)]),
     )

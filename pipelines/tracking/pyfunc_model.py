@@ -20,8 +20,9 @@ class Policy(PythonModel):
     """A trained policy behind MLflow's interface.
 
     Input, one row an observation: `image`, a picture file (PNG, JPEG, WebP, GIF, BMP) as base64 text or as a data URL,
-    or for a model that is shown several frames a list of them of one size, oldest first; and `instruction`, the whole
-    prompt in the words of the environment.
+    or for a model that is shown several frames a list of them of one size, oldest first; `instruction`, the whole
+    prompt in the words of the environment; and, for a model that was trained with `env.history`, `history`, a list of
+    pairs of an earlier instruction and its answer's `text`, oldest first.
 
     Parameters: `temperature` (0 takes the likeliest token) and `seed`.
 
@@ -52,7 +53,9 @@ class Policy(PythonModel):
         observations: list[Any] = []
         for number, row in enumerate(model_input.to_dict(orient="records")):
             try:
-                observations.append(read_observation(row.get("image"), row.get("instruction")))
+                observations.append(
+                    read_observation(row.get("image"), row.get("instruction"), _given(row.get("history")))
+                )
             except ValueError as error:
                 raise _refusal(f"row {number}: {error}") from None
         from vldac.utils.seeding import derive_seed  # noqa: PLC0415  # as in `load_context`
@@ -69,6 +72,11 @@ class Policy(PythonModel):
                 }
             )
         return answers
+
+
+def _given(value: Any) -> Any:
+    """A value of a table, in which NaN stands for none."""
+    return () if value is None or (isinstance(value, float) and math.isnan(value)) else value
 
 
 def _refusal(cause: str) -> MlflowException:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, SimulatorError
+from envs.base import EVALUATION_SEEDS, TRAINING_SEEDS, Observation, SimulatorError
 from envs.registry import make
 from envs.vector import VectorEnv, VectorStep, evaluation_seeds, seeds_from, training_seeds
 
@@ -35,7 +35,13 @@ def _envs_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def counters(
-    num_envs: int = 4, *, num_workers: int = 2, deadline: float = 60.0, name: str = "Counter", groups: int = 1
+    num_envs: int = 4,
+    *,
+    num_workers: int = 2,
+    deadline: float = 60.0,
+    name: str = "Counter",
+    groups: int = 1,
+    history: int = 0,
 ) -> VectorEnv:
     return VectorEnv(
         f"misbehaving_envs:{name}",
@@ -44,6 +50,7 @@ def counters(
         seeds=lambda i, k: 100 * i + k,
         step_deadline=deadline,
         groups=groups,
+        history=history,
         frames=2,
         **SIZE,
     )
@@ -297,6 +304,48 @@ def test_a_lost_worker_costs_the_other_group_nothing() -> None:
         assert kept.infos[1]["success"]
 
 
+def test_observations_hold_what_was_asked_and_answered_before_them_in_their_episode() -> None:
+    def history(observation: Observation | None) -> list[tuple[str, ...]]:
+        assert observation is not None
+        return [tuple(exchange) for exchange in observation["history"]]
+
+    with counters(2, num_workers=2, history=2) as pool, counters(2, num_workers=2, history=2) as other:
+        assert [history(o) for o in pool.reset()] == [[], []]
+        pool.step(["go", None], ["I go", "?"])
+        pool.step(["go", "go"], ["on", "now I do"])
+        step = pool.step(["go", "win"], ["and on", "I win"])
+        assert history(step.observations[0]) == [("seed 0 step 1", "on"), ("seed 0 step 2", "and on")]
+        assert history(step.observations[1]) == []
+        assert history(step.final_observations[1]) == [("seed 100 step 1", "now I do"), ("seed 100 step 2", "I win")]
+        state = json.loads(json.dumps(pool.state_dict()))
+        assert [history(o) for o in other.load_state_dict(state)] == [history(o) for o in step.observations]
+        assert_same_step(other.step(["go", "die"], ["a", "b"])[:1], pool.step(["go", "die"], ["a", "b"])[:1])
+        lost = pool.step(["go", "go"], ["c", "d"]).observations  # of simulator 1, an episode after the lost one
+        assert [history(o) for o in lost] == [
+            [("seed 0 step 3", "a"), ("seed 0 step 4", "c")],
+            [("seed 102 step 0", "d")],
+        ]
+
+
+def test_without_history_nothing_that_was_written_is_kept() -> None:
+    with counters(1, num_workers=1) as pool:
+        pool.reset()
+        (observation,) = pool.step(["go"], ["I go"]).observations
+        assert observation is not None
+        assert "history" not in observation
+        assert pool.state_dict()["episodes"][0]["history"] == []
+
+
+def test_history_needs_the_answers() -> None:
+    with counters(2, num_workers=1, history=1) as pool:
+        pool.reset()
+        with pytest.raises(ValueError, match="0 answers for 2 actions"):
+            pool.step(["go", "go"])
+        with pytest.raises(ValueError, match="1 answers for 2 actions"):
+            pool.step_async(["go", "go"], 0, ["I go"])
+        assert pool.step(["go", "go"], ["a", "b"]).infos == [{"invalid": False}] * 2
+
+
 def test_worker_killed_between_steps() -> None:
     with counters(2, num_workers=2) as pool:
         pool.reset()
@@ -388,10 +437,11 @@ def test_imports_no_learner() -> None:
         {"num_workers": 1, "step_deadline": 0},
         {"num_workers": 2, "groups": 0},
         {"num_workers": 1, "groups": 2},
+        {"num_workers": 1, "history": -1},
     ],
 )
 def test_arguments_are_checked(arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"^(num_workers|step_deadline|groups) is"):
+    with pytest.raises(ValueError, match=r"^(num_workers|step_deadline|groups|history) is"):
         VectorEnv("misbehaving_envs:Counter", 2, seeds=lambda i, k: 0, **arguments, **SIZE)
 
 

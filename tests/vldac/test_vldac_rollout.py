@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from envs.base import Observation
 from envs.vector import VectorEnv, VectorStep
 from vldac import policy
 from vldac.acting import Actor
@@ -36,8 +37,10 @@ class ScriptedModel:
         self.seeds: list[list[int]] = []
         self.log: list[str] = []
 
-    def encode(self, frames: Sequence[Any], prompts: Sequence[str], _pictures: Any) -> list[Prompt]:
-        assert len(frames) == len(prompts)
+    def conversation(self, observation: Observation) -> str:
+        return observation["prompt"]
+
+    def encoder(self, prompts: Sequence[str], _pictures: Any) -> list[Prompt]:
         self.encoded.append(list(prompts))
         # The label itself stands where pixels would, so that a test can tell prompts apart.
         return [Prompt(torch.tensor([0]), {"label": prompt}) for prompt in prompts]  # type: ignore[dict-item]
@@ -79,7 +82,7 @@ class ScriptedSimulators:
     def reset(self) -> list[Any]:
         return [shown("start 0"), shown("start 1"), shown("start 2")]
 
-    def step_async(self, actions: Sequence[str | None], group: int) -> None:
+    def step_async(self, actions: Sequence[str | None], group: int, answers: Sequence[str] | None = None) -> None:
         self.told.append(list(actions))
         self.log.append(f"begin {group}")
 

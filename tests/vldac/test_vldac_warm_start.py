@@ -67,7 +67,7 @@ class Recorder(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(()))
         self.targets: list[str] = []
 
-    def conversation(self, frames: Any, prompt: str) -> None:
+    def conversation(self, observation: Any) -> None:
         return None
 
     def encoder(self, conversations: Any) -> list[None]:

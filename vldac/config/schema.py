@@ -91,6 +91,7 @@ class EnvConfig(_Section):
 
     id: Annotated[str, Field(min_length=1)] = "MiniWorld-OneRoomS6Fast-v0"
     frames: Annotated[int, Field(ge=1, le=32)] = 1
+    history: Annotated[int, Field(ge=0, le=32)] = 0
     width: Annotated[int, Field(ge=16, le=2048)] = 64
     height: Annotated[int, Field(ge=16, le=2048)] = 48
     prompt: Literal["full", "terse"] = "terse"
@@ -113,6 +114,11 @@ class EnvConfig(_Section):
 
             Template(text)
         return text
+
+    @property
+    def absent(self) -> set[str]:
+        """What this section does not use, and which is no part of a run's identity therefore."""
+        return set() if self.history else {"history"}
 
     @property
     def make_options(self) -> dict[str, Any]:
@@ -369,7 +375,7 @@ class Config(_Section):
                 "checkpoint": True,
                 "tracking": True,
                 "extensions": True,
-                "env": {"step_deadline", "num_workers"},
+                "env": {"step_deadline", "num_workers"} | self.env.absent,
                 "warm_start": self.warm_start.absent,
                 "rollout": {"double_buffering", *(["engine_options"] if own else [])},
                 "train": {"micro_batch_size", "token_budget", "gradient_checkpointing"},

@@ -105,6 +105,7 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
             num_workers=min(env.num_workers, count),
             seeds=evaluation_seeds(episodes, count),
             step_deadline=env.step_deadline,
+            history=env.history,
             **env.make_options,
         ) as simulators,
     ):
@@ -114,14 +115,15 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
         invalid = [0] * count
         while active := [i for i, observation in enumerate(observations) if observation is not None]:
             actions: list[str | None] = [None] * count
+            answers = [""] * count
             shown = [cast(Observation, observations[i]) for i in active]
             turns = [Turn(cast(int, simulators.episode_seeds[i]), len(replies[i])) for i in active]
             replied = act(shown, [simulators.action_names[i] for i in active], turns)
             for i, observation, reply in zip(active, shown, replied, strict=True):
-                actions[i] = reply.action
+                actions[i], answers[i] = reply.action, reply.text
                 replies[i].append(reply.text)
                 frames[i].append(observation["frames"][-1].copy())
-            result = simulators.step(actions)
+            result = simulators.step(actions, answers)
             for i in active:
                 info = result.infos[i]
                 invalid[i] += bool(info.get("invalid", False))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from envs import registry
-from envs.base import EVALUATION_SEEDS, Env, Observation
+from envs.base import EVALUATION_SEEDS, Env, Exchange, Observation
 from vldac import parsing, policy
 from vldac.acting import Actor, Decision
 from vldac.algorithms import registry as algorithms
@@ -107,12 +108,14 @@ class Player:
     def play(self, env: Any, seed: int) -> Episode:
         """Plays the episode of a seed: in the policy's own environment, the one that `evaluate` has counted."""
         unwrapped, steps = cast(Env, env.unwrapped), list[Step]()
+        history = deque[Exchange](maxlen=self.config.env.history)
         observation, _ = env.reset(seed=seed)
         ended, info = False, dict[str, Any]()
         while not ended:
-            names, decision = unwrapped.action_names, self.decide(observation, seed, len(steps))
+            shown = cast(Observation, {**observation, "history": tuple(history)})
+            names, decision = unwrapped.action_names, self.decide(shown, seed, len(steps))
             action = None if decision.action is None else unwrapped.parse_action(decision.action)
-            shown = cast(Observation, observation)
+            history.append(Exchange(shown["prompt"], decision.text))
             observation, reward, terminated, truncated, info = env.step(action)
             reward = info.get("unscaled_reward", reward)
             steps.append(Step(shown, decision, names, not info["invalid"], float(reward)))

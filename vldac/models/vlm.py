@@ -26,6 +26,7 @@ from transformers import AutoModelForImageTextToText, GenerationConfig, PreTrain
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import cached_file, extract_commit_hash
 
+from envs.base import Observation
 from vldac.models.adapter import ModelAdapter
 from vldac.models.conversation import Message
 from vldac.models.files import WeightsError, require_downloaded, require_model
@@ -286,11 +287,15 @@ class VLM(nn.Module):
             prompts: of each observation.
             pictures: those that have been encoded already.
         """
-        return self.encoder([self.conversation(*pair) for pair in zip(frames, prompts, strict=True)], pictures)
+        shown: list[Observation] = [{"frames": f, "prompt": p} for f, p in zip(frames, prompts, strict=True)]
+        return self.encoder([self.conversation(observation) for observation in shown], pictures)
 
-    def conversation(self, frames: NDArray[np.uint8], prompt: str) -> tuple[Message, ...]:
-        """An observation as the model reads it: what stands before each, frames (K, H, W, 3), and the prompt's text."""
-        return (*self._before, Message("user", (*frames, prompt)))
+    def conversation(self, observation: Observation) -> tuple[Message, ...]:
+        """An observation as the model reads it: the system message, earlier exchanges, then frames and prompt."""
+        earlier: list[Message] = []
+        for prompt, answer in observation.get("history", ()):
+            earlier += Message("user", (prompt,)), Message("assistant", (answer,))
+        return (*self._before, *earlier, Message("user", (*observation["frames"], observation["prompt"])))
 
     def encode_response(self, text: str) -> Tensor:
         """Token ids (R,) of a written response and its end of turn. For supervised targets only."""

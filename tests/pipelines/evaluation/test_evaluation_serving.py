@@ -38,7 +38,16 @@ class Policy:
             raise UserError("the prompt is too long; shorten it")
         return [
             SimpleNamespace(
-                action="go", parsed=None, text=f"{'x'.join(map(str, o['frames'].shape))} {self.temperature} {seed}"
+                action="go",
+                parsed=None,
+                text=" ".join(
+                    [
+                        "x".join(map(str, o["frames"].shape)),
+                        str(self.temperature),
+                        str(seed),
+                        *map(str, o.get("history", ())),
+                    ]
+                ),
             )
             for o, seed in zip(observations, seeds, strict=True)
         ]
@@ -67,6 +76,8 @@ def test_an_answer_is_of_what_was_asked_by_temperature_and_seed(client: TestClie
     reply = client.post("/act", json=question(temperature=0.5, seed=2**63))
     assert reply.status_code == 200
     assert reply.json() == {"action": "go", "thoughts": None, "text": f"1x4x8x3 0.5 {2**63}"}
+    reply = client.post("/act", json=question(history=[["where?", "there"]]))
+    assert reply.json()["text"] == "1x4x8x3 0.0 0 Exchange(prompt='where?', answer='there')"
     assert client.get("/health").json() == {"status": "ok"}
     assert client.get("/ready").json() == {"status": "ready"}
 
@@ -80,6 +91,8 @@ def test_an_answer_is_of_what_was_asked_by_temperature_and_seed(client: TestClie
         ({"temperature": -1.0}, 400, "temperature: "),
         ({"seed": 2**64}, 400, "seed: "),
         ({"seed": "1"}, 400, "seed: "),
+        ({"history": [["go"]]}, 400, "history must be a list of pairs"),
+        ({"history": [["go", 1]]}, 400, "history.0.1: "),
         ({"model": "other"}, 400, "model: Extra inputs"),
     ],
 )

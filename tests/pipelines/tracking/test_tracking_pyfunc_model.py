@@ -27,6 +27,8 @@ class Actor:
         (shown,) = observations
         frames = shown["frames"]
         text = f"{'x'.join(map(str, frames.shape))} {frames.dtype} {int(frames[0, 0, 0, 0])}"
+        if "history" in shown:
+            text += f" after {len(shown['history'])}"
         return [SimpleNamespace(action="go", parsed=None, text=text)]
 
 
@@ -41,6 +43,17 @@ def ask(image: object, instruction: object = "go", **params: Any) -> str:
     model._actor = Actor()
     table = pd.DataFrame([{"image": picture(), "instruction": "go"}, {"image": image, "instruction": instruction}])
     return str(model.predict(None, table, params)[1]["text"])
+
+
+@pytest.mark.parametrize("none", [None, float("nan"), []])
+def test_history_is_taken_where_there_is_some(none: object) -> None:
+    model: Any = pyfunc_model.Policy()
+    model._actor = Actor()
+    rows = [{"image": picture(), "instruction": "go", "history": each} for each in (none, [["go", "left"]] * 2)]
+    texts = [answer["text"] for answer in model.predict(None, pd.DataFrame(rows))]
+    assert texts == ["1x4x8x3 uint8 200", "1x4x8x3 uint8 200 after 2"]
+    with pytest.raises(MlflowException, match="row 1: history must be a list of pairs"):
+        model.predict(None, pd.DataFrame([rows[0], {**rows[1], "history": "left"}]))
 
 
 def broken_lines(text: str) -> str:

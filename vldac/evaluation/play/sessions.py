@@ -42,7 +42,15 @@ class Session:
         self._lock, self._closed = threading.Lock(), False
         options = make_options(config, env_id) | {"reward_scale": 1.0}  # shown as the environment gives it
         deadline = config.step_deadline
-        self._env = VectorEnv(env_id, 1, num_workers=1, seeds=_episode_seed, step_deadline=deadline, **options)
+        self._env = VectorEnv(
+            env_id,
+            1,
+            num_workers=1,
+            seeds=_episode_seed,
+            step_deadline=deadline,
+            history=config.history,
+            **options,
+        )
         self._observation: Observation
         self._actions: tuple[str, ...] = ()
         self._decision: Decision | None = None
@@ -100,10 +108,9 @@ class Session:
         """
         with self._lock:
             self._require_running()
-            observation: Observation = {
-                "frames": self._observation["frames"],
-                "prompt": self._observation["prompt"] if prompt is None else prompt,
-            }
+            observation = self._observation.copy()
+            if prompt is not None:
+                observation["prompt"] = prompt
             self._decision = player.decide(observation, self._seed, self._steps, self._attempts)
             self._attempts += 1
             return player.look_into(self._decision, self._actions)
@@ -121,12 +128,12 @@ class Session:
         """
         with self._lock:
             self._require_running()
-            by = "person"
+            by, answer = "person", action
             if action is None:
                 if self._decision is None:
                     raise RefusedError("the model has not been asked at this step; ask it first")
-                by, action = "model", self._decision.action
-            done = self._env.step([action])
+                by, action, answer = "model", self._decision.action, self._decision.text
+            done = self._env.step([action], [answer or ""])
             reward, info = float(done.rewards[0]), done.infos[0]
             self._steps += 1
             self._return += reward

@@ -333,13 +333,14 @@ def hours(runs: Sequence[Cell], study: Study, jobs: int) -> float:
 
 def base_fingerprint(config: Config) -> str:
     """A 16-digit hash of every value that decides a base model."""
-    environment = {"id", "frames", "width", "height", "prompt", "prompt_template", "max_steps", "options"}
+    environment = {"id", "frames", "history", "width", "height", "prompt", "prompt_template", "max_steps", "options"}
+    asked = {"prompt", "history"} if config.warm_start.mixture else environment
     deciding = config.model_dump(
         mode="json",
         include={
             "seed": True,
             "model": {"base", "revision", "tiny", "family", "thinking", "system_message", "max_pixels"},
-            "env": {"prompt"} if config.warm_start.mixture else environment,
+            "env": asked - config.env.absent,
             "warm_start": True,
             "rollout": {"temperature", "max_new_tokens"},
         },
@@ -359,6 +360,7 @@ def evaluation_fingerprint(config: Config) -> str:
         config.rollout.stop_at_answer,
         config.evaluate.episodes,
         config.model.dtype,
+        *([config.env.history] if config.env.history else []),
     ]
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
