@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import deepspeed
 import torch
 from torch import Tensor
 
@@ -35,11 +34,9 @@ from vldac.reference import Reference
 from vldac.rollout import Rollout, Step
 from vldac.scoring import OldScores, Scorer
 from vldac.utils.seeding import derive_seed
+from vldac.utils.zero import deepspeed
 
 _log = logging.getLogger(__name__)
-# Gloo serves CPU ranks without this kernel, whose compilation needs g++ and most of a minute. DeepSpeed asks before it
-# partitions the first weights.
-deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 class Learner:

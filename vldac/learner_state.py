@@ -11,14 +11,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import deepspeed
 import torch
-from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vldac.utils.errors import UserError
+from vldac.utils.zero import deepspeed
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 #: Bytes after which a new file is begun: rank 0 holds no more of a model of billions in memory at once.
@@ -148,7 +147,9 @@ def _whole(engine: Any, parameter: nn.Parameter, kind: str) -> Tensor:
         master = _masters(engine)[parameter]
         return master if kind == "weight" else engine.basic_optimizer.state[master][kind]
     whole: Tensor = (
-        safe_get_full_fp32_param(parameter) if kind == "weight" else safe_get_full_optimizer_state(parameter, kind)
+        deepspeed.utils.safe_get_full_fp32_param(parameter)
+        if kind == "weight"
+        else deepspeed.utils.safe_get_full_optimizer_state(parameter, kind)
     )
     return whole
 
