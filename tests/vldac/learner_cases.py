@@ -1,18 +1,10 @@
-"""One learner on a made-up rollout: in the process of a test, or as ranks of their own.
+"""One learner on a made-up rollout: in the process of a test, or as ranks of their own (`ranks.run_ranks`).
 
-    python learner_cases.py BASE OUT PARAMS [STATE FIRST]
-
-Every rank writes what it ended with to OUT/rank-R.pt. The ranks share the columns of one and the same rollout, so
-that any number of them learns from the same steps. The learner's state after each update is written to STATE; with a
-FIRST of more than 0, updates begin there, from what another run has written.
+The ranks share the columns of one and the same rollout, so that any number of them learns from the same steps.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +15,12 @@ from torch import Tensor
 
 from envs.gym_cards import NumberLine
 from vldac import algorithms, policy
-from vldac.config import Config, parse
-from vldac.distributed import Runtime, process_group
+from vldac.config import Config
+from vldac.distributed import Runtime
 from vldac.engines.transformers import TransformersEngine
 from vldac.learner import Learner
 from vldac.models.vlm import VLM, Prompt
 from vldac.rollout import Rollout, Step
-from vldac.utils.libraries import quiet
 from vldac.utils.seeding import derive_seed
 
 UPDATES = 2
@@ -135,6 +126,11 @@ def weights_of(learner: Learner) -> dict[str, Tensor]:
 
 
 def run_case(config: Config, base: Path, runtime: Runtime, state: Path | None = None, first: int = 0) -> Outcome:
+    """Makes the updates.
+
+    The learner's state after each of them is written to `state`; with a `first` of more than 0, updates begin there,
+    from what another run has written.
+    """
     rollout = share(make_rollout(config, sampler(base, config)), runtime)
     learner = make_learner(config, base, runtime)
     if state and first:
@@ -152,30 +148,6 @@ def run_case(config: Config, base: Path, runtime: Runtime, state: Path | None = 
     return Outcome(weights_of(learner), head, metrics)
 
 
-def run_ranks(script: str, base: Path, out: Path, params: dict[str, Any], *arguments: str) -> list[dict[str, Any]]:
-    """What each rank of `python SCRIPT BASE OUT PARAMS ...` has written to OUT/rank-R.pt."""
-    ranks = params["deepspeed"]["ranks"]
-    inherited = {k: v for k, v in os.environ.items() if k not in {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"}}
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    done = subprocess.run(
-        [sys.executable, *launcher, script, str(base), str(out), json.dumps(params), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**inherited, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [torch.load(out / f"rank-{rank}.pt", weights_only=True) for rank in range(ranks)]
-
-
-def main(base: str, out: str, params: str, state: str = "", first: str = "0") -> None:
-    quiet()
-    config = parse(json.loads(params))
-    with process_group(1) as runtime:
-        outcome = run_case(config, Path(base), runtime, Path(state) if state else None, int(first))
-        Path(out).mkdir(parents=True, exist_ok=True)
-        torch.save(vars(outcome), Path(out) / f"rank-{runtime.rank}.pt")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def outcome(config: Config, base: Path, runtime: Runtime, **arguments: Any) -> dict[str, Any]:
+    """`run_case` as a case of `ranks.run_ranks`."""
+    return vars(run_case(config, base, runtime, **arguments))

@@ -1,16 +1,8 @@
-"""A learner with every weight trained, as ranks of their own: its reference beside a copy of the base model.
-
-    python reference_cases.py BASE OUT PARAMS
-
-Every rank writes what it has found to OUT/rank-R.pt, and all of them the learner's state before and after to OUT/before
-and OUT/after.
-"""
+"""A learner with every weight trained, as ranks of their own: its reference beside a copy of the base model."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +10,10 @@ import torch
 from learner_cases import make_learner, make_rollout, sampler, share, weights_of
 
 from vldac import algorithms, policy
-from vldac.config import Config, parse
-from vldac.distributed import Runtime, process_group
+from vldac.config import Config
+from vldac.distributed import Runtime
 from vldac.rollout import Rollout
 from vldac.scoring import Scorer
-from vldac.utils.libraries import quiet
 
 
 class Interrupted(Exception):
@@ -30,7 +21,10 @@ class Interrupted(Exception):
 
 
 def run_case(config: Config, base: Path, runtime: Runtime, out: Path) -> dict[str, Any]:
-    """What the reference says of a rollout after an update, and the trained weights before and after it has spoken."""
+    """What the reference says of a rollout after an update, and the trained weights before and after it has spoken.
+
+    The learner's state before and after it is written to `out`.
+    """
     rollout = share(make_rollout(config, sampler(base, config)), runtime)
     learner = make_learner(config, base, runtime)
     learner.update(rollout, 0)
@@ -70,14 +64,3 @@ def _interrupt(learner: Any, rollout: Rollout) -> None:
     with contextlib.suppress(Interrupted), torch.no_grad(), learner.scorer.reference_policy() as reference:
         reference([step.prompt], [step.response.token_ids], 1.0)
     hook.remove()
-
-
-def main(base: str, out: str, params: str) -> None:
-    quiet()
-    with process_group(1) as runtime:
-        found = run_case(parse(json.loads(params)), Path(base), runtime, Path(out))
-        torch.save(found, Path(out) / f"rank-{runtime.rank}.pt")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,14 +1,7 @@
-"""A learner at ZeRO stage 3 whose model is loaded in parts, as ranks of their own.
-
-    python sharded_cases.py BASE OUT PARAMS
-
-Every rank writes what it has found to OUT/rank-R.pt.
-"""
+"""A learner at ZeRO stage 3 whose model is loaded in parts, as ranks of their own."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +10,11 @@ from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedPara
 from learner_cases import make_rollout, share, weights_of
 
 from vldac import algorithms, policy, zero3
-from vldac.config import Config, parse
-from vldac.distributed import Runtime, process_group
+from vldac.config import Config
+from vldac.distributed import Runtime
 from vldac.engines.transformers import TransformersEngine
 from vldac.learner import Learner
 from vldac.rollout import Rollout
-from vldac.utils.libraries import quiet
 
 
 def made_rollout(config: Config, base: Path, runtime: Runtime) -> Rollout:
@@ -71,15 +63,3 @@ def run_case(config: Config, base: Path, runtime: Runtime) -> dict[str, Any]:
         found[f"sampled {gathers}"] = [response.token_ids for response in responses]
     learner.update(rollout, 0)
     return found | {"weights": weights_of(learner)}
-
-
-def main(base: str, out: str, params: str) -> None:
-    quiet()
-    with process_group(1) as runtime:
-        found = run_case(parse(json.loads(params)), Path(base), runtime)
-        Path(out).mkdir(parents=True, exist_ok=True)
-        torch.save(found, Path(out) / f"rank-{runtime.rank}.pt")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -7,6 +7,7 @@ from typing import Any
 
 import learner_cases
 import pytest
+import ranks
 import torch
 from learner_cases import UPDATES, Outcome, make_learner, make_rollout, run_case, sampler, start_vlm, weights_of
 from torch import Tensor
@@ -445,9 +446,8 @@ def test_the_learning_rate_falls_as_a_cosine_between_its_ends(tiny_config: Any) 
 # Ranks and ZeRO stages, each in processes of their own
 
 
-def run_ranks(base: Path, out: Path, params: dict[str, Any], *arguments: str) -> list[Outcome]:
-    found = learner_cases.run_ranks(learner_cases.__file__, base, out, params, *arguments)
-    return [Outcome(**each) for each in found]
+def run_ranks(base: Path, params: dict[str, Any], **arguments: Any) -> list[Outcome]:
+    return [Outcome(**each) for each in ranks.run_ranks(learner_cases.outcome, base, params, **arguments)]
 
 
 @pytest.fixture(scope="module")
@@ -463,7 +463,7 @@ def test_two_ranks_at_every_zero_stage_learn_what_one_process_learns_from_all_st
 ) -> None:
     params = tiny_params({**WHOLE, "deepspeed": {"ranks": 2, "zero_stage": stage}})
     state = tmp_path / "state"
-    first, second = run_ranks(tiny_base, tmp_path, params, str(state))
+    first, second = run_ranks(tiny_base, params, state=state)
     assert_same(first.weights, second.weights, 0.0)
     assert_same(first.value_head, second.value_head, 0.0)
     assert_same(first.weights, whole_rollout.weights, 1e-5)
@@ -476,7 +476,7 @@ def test_two_ranks_at_every_zero_stage_learn_what_one_process_learns_from_all_st
             assert one[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-6)
     # What two ranks have saved after the first update, one process continues from, without ZeRO, to the same end.
     (resumed,) = run_ranks(
-        tiny_base, tmp_path / "resumed", tiny_params({**WHOLE, "deepspeed": {"zero_stage": 0}}), str(state), "1"
+        tiny_base, tiny_params({**WHOLE, "deepspeed": {"ranks": 1, "zero_stage": 0}}), state=state, first=1
     )
     assert_same(resumed.weights, first.weights, 1e-5)
     assert_same(resumed.value_head, first.value_head, 1e-5)
@@ -498,9 +498,9 @@ def test_two_ranks_learn_what_one_process_learns_with_every_algorithm(
     train = {**WHOLE["train"], "algorithm": algorithm, "algorithm_options": options}
     params = tiny_params({"train": train, "deepspeed": {"ranks": 2, "zero_stage": 2}})
     state = tmp_path / "state"
-    first, second = run_ranks(tiny_base, tmp_path, params, str(state))
+    first, second = run_ranks(tiny_base, params, state=state)
     whole = run_case(parse(tiny_params({"train": train})), tiny_base, runtime)
-    resumed, _ = run_ranks(tiny_base, tmp_path / "resumed", params, str(state), "1")
+    resumed, _ = run_ranks(tiny_base, params, state=state, first=1)
     assert bool(first.value_head) == (algorithm not in {"loop", "grpo"})
     for outcome, tolerance in ((second, 0.0), (resumed, 0.0), (whole, 1e-5)):
         assert_same(first.weights, outcome.weights, tolerance)
@@ -514,7 +514,7 @@ def test_two_ranks_learn_what_one_process_learns_with_every_algorithm(
 def test_one_rank_learns_the_same_at_every_zero_stage(
     stage: int, tiny_params: Any, tiny_base: Path, tmp_path: Path, whole_rollout: Outcome
 ) -> None:
-    (outcome,) = run_ranks(tiny_base, tmp_path, tiny_params({**WHOLE, "deepspeed": {"ranks": 1, "zero_stage": stage}}))
+    (outcome,) = run_ranks(tiny_base, tiny_params({**WHOLE, "deepspeed": {"ranks": 1, "zero_stage": stage}}))
     assert_same(outcome.weights, whole_rollout.weights, 1e-5)
     assert_same(outcome.value_head, whole_rollout.value_head, 1e-5)
 
@@ -537,8 +537,8 @@ def test_a_state_is_resumed_bit_for_bit_on_as_many_ranks(
     model = {"dtype": dtype, "lora_rank": lora_rank}
     params = tiny_params({**WHOLE, "model": model, "deepspeed": {"ranks": 2, "zero_stage": stage}})
     state = tmp_path / "state"
-    whole = run_ranks(tiny_base, tmp_path / "whole", params, str(state))
-    resumed = run_ranks(tiny_base, tmp_path / "resumed", params, str(state), "1")
+    whole = run_ranks(tiny_base, params, state=state)
+    resumed = run_ranks(tiny_base, params, state=state, first=1)
     for one, other in zip(whole, resumed, strict=True):
         assert_same(one.weights, other.weights, 0.0)
         assert_same(one.value_head, other.value_head, 0.0)

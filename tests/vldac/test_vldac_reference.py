@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import reference_cases
 import torch
-from learner_cases import run_ranks
+from ranks import run_ranks
 from torch import Tensor, nn
 
 from vldac import reference
@@ -143,6 +143,6 @@ def test_the_reference_of_two_ranks_is_as_a_copy_at_every_zero_stage(
 ) -> None:
     model = {**FULL["model"], "dtype": dtype}
     params = tiny_params({**FULL, "model": model, "deepspeed": {"ranks": 2, "zero_stage": stage}})
-    for found in run_ranks(reference_cases.__file__, tiny_base, tmp_path, params):
+    for found in run_ranks(reference_cases.run_case, tiny_base, params, out=tmp_path):
         require_as_a_copy(found)
     require_same_state(tmp_path)

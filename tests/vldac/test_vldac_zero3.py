@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import sharded_cases
 import torch
-from learner_cases import run_ranks, weights_of
+from learner_cases import weights_of
+from ranks import run_ranks
 
 from vldac import algorithms, policy, zero3
 from vldac.config import parse
@@ -23,7 +24,7 @@ def test_weights_are_loaded_in_parts_gathered_once_to_sample_and_learn_as_whole_
 ) -> None:
     changes = {"model": {"lora_rank": lora_rank}, "train": TRAIN}
     params = tiny_params({**changes, "deepspeed": {"ranks": 2, "zero_stage": 3}})
-    first, second = run_ranks(sharded_cases.__file__, tiny_base, tmp_path, params)
+    first, second = run_ranks(sharded_cases.run_case, tiny_base, params)
     config = parse(tiny_params(changes))
     base = dict(policy.load_base(tiny_base, config.model).named_parameters())
     numbers = sum(parameter.numel() for parameter in base.values())
