@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,7 +182,7 @@ def before_any_checkpoint(run: Run, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moments", [[mid_update, mid_update], [mid_checkpoint], [before_any_checkpoint]])
+@pytest.mark.parametrize("moments", [[mid_update, mid_checkpoint], [before_any_checkpoint]])
 def test_a_killed_run_ends_as_if_it_had_never_been_killed(
     moments: list[Any], uninterrupted: Run, tmp_path: Path, long_params: Path, tiny_base: Path
 ) -> None:
@@ -246,40 +247,60 @@ def test_a_full_disk_is_one_line_and_leaves_the_older_checkpoint_whole(
     run.finish()  # with space again, the same command resumes
 
 
+class OnTwoRanks:
+    """A run on two ranks, and a killed one that may be resumed on any number of them."""
+
+    def __init__(self, tiny_params: Any, base: Path, directory: Path) -> None:
+        self.tiny_params, self.base, self.directory = tiny_params, base, directory
+        self.whole = self.run("whole", 2)
+        self.output = self.whole.finish()
+        self._killed = self.run("killed", 2)
+        process = self._killed.start()
+        wait_for(lambda: checkpoint._all(self._killed.checkpoints), process)
+        kill(process)
+
+    def run(self, name: str, ranks: int) -> Run:
+        params = self.directory / f"{ranks}.yaml"
+        params.write_text(yaml.safe_dump(self.tiny_params({"deepspeed": {"ranks": ranks}})))
+        return Run(self.directory / name, params, self.base)
+
+    def resumed(self, ranks: int) -> Run:
+        run = self.run(f"resumed-on-{ranks}", ranks)
+        shutil.copytree(self._killed.directory, run.directory, dirs_exist_ok=True)
+        assert "resuming from update" in run.finish()
+        return run
+
+
+@pytest.fixture(scope="module")
+def on_two_ranks(tiny_params: Any, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> OnTwoRanks:
+    return OnTwoRanks(tiny_params, tiny_base, tmp_path_factory.mktemp("ranks"))
+
+
 @pytest.mark.slow
-def test_two_ranks_train_one_policy_and_write_each_line_once(
-    tiny_params_file: Any, tiny_base: Path, tmp_path: Path
-) -> None:
-    params = tiny_params_file({"deepspeed": {"ranks": 2}})
-    run = Run(tmp_path / "a", params, tiny_base)
-    output = run.finish()
-    assert output.count("update 4/4") == 1
+def test_two_ranks_train_one_policy_and_write_each_line_once(on_two_ranks: OnTwoRanks) -> None:
+    run = on_two_ranks.whole
+    assert on_two_ranks.output.count("update 4/4") == 1
     assert [row["update"] for row in run.rows()] == [1, 2, 3, 4]
     newest = checkpoint.newest(run.checkpoints)
     assert newest is not None
     state = json.loads((newest / "experience.json").read_text())
     assert len({e["seed"] for e in state["simulators"]["episodes"]}) == 4  # each rank has simulators of its own
     # A run that resumes on two ranks ends where one that was never stopped ends.
-    other = Run(tmp_path / "b", params, tiny_base)
-    process = other.start()
-    wait_for(lambda: checkpoint._all(other.checkpoints), process)
-    kill(process)
-    other.finish()
-    assert other.result() == run.result()
+    assert on_two_ranks.resumed(2).result() == run.result()
 
 
 @pytest.mark.slow
 def test_a_run_ends_early_once_its_success_has_been_kept(
     tiny_params_file: Any, tiny_base: Path, tmp_path: Path
 ) -> None:
-    changes = {"env": {"num_envs": 16}, "rollout": {"steps": 16}, "checkpoint": {"every": 50}}
-    train = {"total_steps": 50 * 256, "batch_size": 64, "micro_batch_size": 64, "stop_at": 0.0, "epochs": 1}
+    changes = {"env": {"num_envs": 16, "max_steps": 2}, "rollout": {"steps": 8}, "checkpoint": {"every": 50}}
+    train = {"total_steps": 50 * 128, "batch_size": 64, "micro_batch_size": 64, "stop_at": 0.0, "epochs": 1}
     run = Run(tmp_path / "a", tiny_params_file({**changes, "train": train}), tiny_base)
     output = run.finish()
     rows = run.rows()
     full = [row["update"] for row in rows if row.get("episode/success_last_100_count") == 100]
     assert len(rows) == full[0] + 4 < 50
-    assert f"ending at {rows[-1]['environment_steps']} of 12800 environment steps (train.stop_at)" in output
+    assert f"ending at {rows[-1]['environment_steps']} of 6400 environment steps (train.stop_at)" in output
     assert json.loads((run.policy / "vldac.json").read_text())["environment_steps"] == rows[-1]["environment_steps"]
     before = run.result()
     run.finish()  # it has ended: the same command trains no more
@@ -294,28 +315,15 @@ def compared(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 def test_any_number_of_ranks_takes_the_same_trajectories_and_a_killed_run_resumes_on_another_number(
-    tiny_params_file: Any, tiny_base: Path, tmp_path: Path
+    on_two_ranks: OnTwoRanks,
 ) -> None:
-    def run(name: str, ranks: int) -> Run:
-        return Run(tmp_path / name, tiny_params_file({"deepspeed": {"ranks": ranks}}), tiny_base)
-
-    one = run("one", 1)
+    one, four = on_two_ranks.run("of-1", 1), on_two_ranks.run("of-4", 4)
     one.finish()
-    for ranks in (2, 4):
-        several = run(f"of-{ranks}", ranks)
-        several.finish()
-        for mine, alone in zip(compared(several.rows()), compared(one.rows()), strict=True):
+    four.finish()
+    for run in (on_two_ranks.whole, four, on_two_ranks.resumed(1)):
+        for mine, alone in zip(compared(run.rows()), compared(one.rows()), strict=True):
             assert mine == pytest.approx(alone, rel=1e-3, abs=5e-4)
-        assert several.episodes() == one.episodes()
-    moved = run("moved", 2)
-    process = moved.start()
-    wait_for(lambda: checkpoint._all(moved.checkpoints), process)
-    kill(process)
-    moved.params = tiny_params_file({"deepspeed": {"ranks": 1}})
-    assert "resuming from update" in moved.finish()
-    assert moved.episodes() == one.episodes()
-    for mine, alone in zip(compared(moved.rows()), compared(one.rows()), strict=True):
-        assert mine == pytest.approx(alone, rel=1e-3, abs=5e-4)
+        assert run.episodes() == one.episodes()
 
 
 @pytest.mark.slow
