@@ -63,12 +63,14 @@ class Case:
     checkpointing: bool
     envs: int
     engine: str = "transformers"
+    compiled: bool = False
 
     @property
     def label(self) -> str:
         """As it is printed."""
         kind = f"LoRA {self.lora_rank}" if self.lora_rank else "every weight"
         more = [self.engine] if self.engine != "transformers" else []
+        more += ["compiled decoding"] if self.compiled else []
         more += ["checkpointing"] if self.checkpointing else []
         return ", ".join([f"{self.shape} {kind}", f"ZeRO {self.zero_stage}", *more])
 
@@ -178,7 +180,7 @@ def measure(case: Case, vlm: VLM, config: Config, runtime: Runtime, python: str 
         EngineError: vLLM does not start, or has ended.
     """
     with contextlib.ExitStack() as stack:
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"compiled": True} if case.compiled else {}
         if case.engine == "vllm":
             options = {"python": python}
             save(vlm, Path(stack.enter_context(tempfile.TemporaryDirectory())))
@@ -259,6 +261,7 @@ def cases(shapes: Sequence[str], *, small: bool, vllm: bool) -> Iterator[Case]:
     for shape in shapes:
         for checkpointing in (False, True):
             yield Case(shape, 64, 1, checkpointing, envs)
+        yield Case(shape, 64, 1, True, envs, compiled=True)
         if vllm:
             yield Case(shape, 64, 1, True, envs, engine="vllm")
         for stage in (1, 2, 3):

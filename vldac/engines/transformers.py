@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
+from torch._dynamo.exc import BackendCompilerFailed
 
 from vldac import health
 from vldac.distributed import Runtime
@@ -15,12 +18,26 @@ from vldac.engines.decoding import DecoderKind, cached_decoder, cut, decode, fam
 from vldac.engines.sampling import Sampler, uniforms
 from vldac.engines.stopping import Stopping
 from vldac.models.adapter import NoDecoderError
+from vldac.models.static_decoder import CompiledTrunk, StaticDecoder
 from vldac.models.vlm import VLM, Prompt, Response
 
 #: Largest difference between log-probabilities in float32 of a decoder and of the learner, in nats at temperature 1.
 TOLERANCE = 1e-4
 
 log = logging.getLogger(__name__)
+
+
+class TransformersOptions(BaseModel):
+    """Options of the engine, from `rollout.engine_options`.
+
+    Attributes:
+        compiled: whether a step is a compiled graph, on a GPU one that is replayed. Each batch size, and each length of
+            the cache, is compiled when it is first met, which takes up to minutes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    compiled: bool = False
 
 
 class TransformersEngine:
@@ -32,13 +49,23 @@ class TransformersEngine:
 
     Args:
         vlm: the policy; its weights are used as they are at each call.
-        decoders: to try, in this order.
+        options: see `TransformersOptions`.
+        decoders: to try, in this order, after the one that `options` ask for.
     """
 
+    Options = TransformersOptions
     exact = True
 
-    def __init__(self, vlm: VLM, *, decoders: Sequence[DecoderKind] = (family_decoder, cached_decoder)) -> None:
-        self.vlm, self.decoders, self.proven = vlm, list(decoders), False
+    def __init__(
+        self,
+        vlm: VLM,
+        options: TransformersOptions | None = None,
+        *,
+        decoders: Sequence[DecoderKind] = (family_decoder, cached_decoder),
+    ) -> None:
+        self.vlm, self.proven = vlm, False
+        first = [_Compiled()] if options and options.compiled else []
+        self.decoders: list[DecoderKind] = [*first, *decoders]
 
     @torch.no_grad()
     def generate(
@@ -62,6 +89,7 @@ class TransformersEngine:
             if responses is not None:
                 return responses
             del self.decoders[0]
+            self.proven = False
         inputs, width = vlm.collate(prompts)
         sampler = Sampler(lambda logits: vlm.token_log_probs(logits, temperature or 1.0), uniform)
         stopping = Stopping(vlm, at_answer=stop_at_answer, start=width)
@@ -103,6 +131,10 @@ class TransformersEngine:
         except NoDecoderError as reason:
             log.info("generating with transformers: %s", reason)
             return None
+        except BackendCompilerFailed as error:
+            reason_given = " ".join(str(error.inner_exception).split())[:200]
+            log.warning("generating without a compiled graph, because none can be made here: %s", reason_given)
+            return None
         if not self.proven:
             # Not `vlm(…)`: to the hooks that DeepSpeed puts on it, that would be a forward pass of the learner.
             scores = vlm.forward(prompts, [response.token_ids for response in responses], temperature or 1.0)
@@ -125,3 +157,22 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Nothing to do: nothing has been started."""
+
+
+class _Compiled:
+    """Decoders whose steps are one compiled graph."""
+
+    def __init__(self) -> None:
+        self._trunk: CompiledTrunk | None = None
+
+    def __call__(self, vlm: VLM, prompts: Sequence[Prompt], inputs: Mapping[str, Any], room: int) -> StaticDecoder:
+        """See `DecoderKind`.
+
+        Raises:
+            NoDecoderError: the weights lie in shards.
+        """
+        if vlm.lockstep:
+            raise NoDecoderError("weights that several ranks share are not compiled")
+        if self._trunk is None:
+            self._trunk = CompiledTrunk(vlm.family.trunk(vlm.backbone))
+        return StaticDecoder(self._trunk, inputs, vlm.family.positions(vlm.backbone, prompts, inputs), room)
