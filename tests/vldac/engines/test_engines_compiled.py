@@ -85,7 +85,7 @@ def test_a_compiled_step_says_what_transformers_says_with_the_weights_of_the_mom
     assert [r.token_ids.tolist() for r in moved] != [r.token_ids.tolist() for r in found]
     same(moved, said(plain))
     # Prompts and responses of other lengths fit into the same cache; rows that have ended leave the answer.
-    likely_end = torch.zeros(len(vlm.forbidden)).index_fill_(0, torch.tensor([vlm.end_id]), 6.0)
+    likely_end = torch.zeros(len(vlm.forbidden)).index_fill_(0, torch.tensor([vlm.end_id]), 9.0)
     score = VLM.token_log_probs
     monkeypatch.setattr(VLM, "token_log_probs", lambda vlm, logits, at: score(vlm, logits + likely_end, at))
     steps.clear()
