@@ -167,7 +167,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = home / "lib" / version / "site-packages"
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet"]
-    done = subprocess.run([*install, str(wheel)], capture_output=True, text=True, check=False)
+    elsewhere = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # not "installed already"
+    done = subprocess.run([*install, str(wheel)], env=elsewhere, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     # After this environment's own packages, and without the .pth files there: an editable installation is one of them.
     (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
