@@ -57,6 +57,12 @@ def test_an_engine_from_outside_serves_a_rollout(
     assert {vlm.decode(step.response.token_ids) for row in rollout.steps for step in row} == {ALWAYS}
 
 
+def test_an_engine_without_options_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scripted_engine", sys.modules[__name__])
+    with pytest.raises(ConfigError, match="scripted_engine:Scripted has no options; leave rollout.engine_options"):
+        parse({"rollout": {"engine": "scripted_engine:Scripted", "engine_options": {"compiled": True}}})
+
+
 def test_names_are_checked_before_a_run() -> None:
     with pytest.raises(ConfigError, match=r"unknown engine 'transformer'; did you mean 'transformers'\?"):
         parse({"rollout": {"engine": "transformer"}})

@@ -302,7 +302,7 @@ def test_a_message_is_read_strictly() -> None:
 def test_options_are_checked_before_a_run(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         parse({"rollout": {"engine": "vllm", "engine_options": options}})
-    with pytest.raises(ConfigError, match="transformers has no options"):
+    with pytest.raises(ConfigError, match="engine_options of transformers: unknown key"):
         parse({"rollout": {"engine_options": options}})
 
 
