@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import io
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from itertools import chain
 from types import SimpleNamespace
@@ -15,15 +12,15 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 from envs.base import Env, SimulatorError, UnsuitableEnvError
 from envs.registry import make
 from envs.vector import VectorEnv, training_seeds
+from tests.openenv_server import served
 
 openenv = pytest.importorskip("openenv.core", reason="the extra openenv is not installed")
-from envs.openenv import client, server  # noqa: E402  # which need it
+from envs.openenv import client  # noqa: E402  # which need it
 
 MAKE: dict[str, Any] = {"width": 32, "height": 24, "prompt": "terse"}
 NUMBER_LINE = "GymCards-NumberLine-v0"
@@ -31,17 +28,8 @@ NUMBER_LINE = "GymCards-NumberLine-v0"
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    app = server.application(NUMBER_LINE, {**MAKE, "frames": 2}, sessions=3)
-    running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not running.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"127.0.0.1:{listener.getsockname()[1]}"
-    running.should_exit = True
-    thread.join()
+    with served(NUMBER_LINE, {**MAKE, "frames": 2}, sessions=3) as address:
+        yield address
 
 
 def image(data: str) -> np.ndarray[Any, Any]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,13 +11,12 @@ from typing import Any, cast
 import family_cases
 import pytest
 import torch
-import uvicorn
 
 from envs.base import Env
 from envs.registry import make
+from tests.openenv_server import served
 
 pytest.importorskip("openenv.core", reason="the extra openenv is not installed")
-from envs.openenv import server  # which needs it
 
 MAKE: dict[str, Any] = {"width": 32, "height": 32, "prompt": "terse"}
 NUMBER_LINE = "GymCards-NumberLine-v0"
@@ -39,17 +35,8 @@ def example() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    app = server.application(NUMBER_LINE, {**MAKE, "frames": 1}, sessions=2)
-    running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not running.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    running.should_exit = True
-    thread.join()
+    with served(NUMBER_LINE, {**MAKE, "frames": 1}, sessions=2) as address:
+        yield f"http://{address}"
 
 
 def paid(seed: int, action: str) -> float:
