@@ -18,13 +18,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchmarks.harness import command_line, registry, run
+from benchmarks.harness import command_line, registry, run, section
 from benchmarks.harness.options import Options
 from benchmarks.harness.records import SUMMARY
 from benchmarks.harness.registry import Entry
 from benchmarks.harness.runner import VLMRunner
 from benchmarks.harness.task import Benchmark, BenchmarkDataError
-from vldac.config import ModelConfig, explain
+from vldac.config import ModelConfig, explain, load
 from vldac.evaluation import model
 from vldac.policy import LOADED
 from vldac.utils.errors import report_errors
@@ -64,20 +64,34 @@ def parser(entry: Entry | None) -> argparse.ArgumentParser:
     made.add_argument(
         "--inputs", metavar="DIGEST", help="of what else decides the records; others are another benchmark"
     )
-    made.add_argument("--options", metavar="JSON", help="all options below as one object; those that are given win")
+    several = made.add_mutually_exclusive_group()
+    several.add_argument("--options", metavar="JSON", help="all options below as one object; those that are given win")
+    several.add_argument(
+        "--params",
+        metavar="FILE",
+        help="the options below as `benchmarks` and `env.prompt` of a params file have them; those that are given win",
+    )
     title = "options of every benchmark" if entry is None else f"options of {entry.title}"
     command_line.add_options(made.add_argument_group(title), [Options if entry is None else entry.options])
     return made
 
 
 def options_of(entry: Entry, made: argparse.ArgumentParser, parsed: argparse.Namespace) -> Options:
-    """The options that a command line gives, validated; wrong ones end the process with one line."""
+    """The options that a command line gives, validated; wrong ones end the process with one line.
+
+    Raises:
+        ConfigError: the params file is wrong.
+    """
     values: dict[str, Any] = {}
     if parsed.options is not None:
         try:
             values = entry.options.model_validate_json(parsed.options).model_dump()
         except ValidationError as error:
             made.error(f"--options: {explain(error.errors()[0], entry.options)}")
+    if parsed.params is not None:
+        config = load(parsed.params)
+        chosen = section.parse(config.benchmarks)
+        values = chosen.options(entry.name, style=config.env.prompt, data=chosen.folder_of(entry.name)).model_dump()
     return command_line.validated(entry.options, values | command_line.given(parsed, entry.options), made.error)
 
 

@@ -45,6 +45,26 @@ class BenchmarksSection(SharedOptions):
         values |= {} if own is None else {field: getattr(own, field) for field in type(own).model_fields}
         return entry.options.model_validate(values | {"style": style, "data": data})
 
+    def folder_of(self, name: str, root: Path = Path()) -> Path | None:
+        """The folder with the published data of a benchmark, None where its synthetic set is to be taken.
+
+        Args:
+            name: of the benchmark.
+            root: what `data` is relative to.
+
+        Raises:
+            ConfigError: `data` names a folder that holds no benchmark's data, as a wrong name or another machine does.
+        """
+        if self.data is None:
+            return None
+        folder = root / self.data
+        if not any((folder / known).is_dir() for known in registry.names()):
+            raise ConfigError(
+                f"{KEY}.data: {folder} holds no data of a benchmark, such as {folder / 'vsi_bench'}; "
+                "put it there, or name another folder (null takes the synthetic sets)"
+            )
+        return folder / name if (folder / name).is_dir() else None
+
 
 def model() -> type[BenchmarksSection]:
     """The section as a model, with the options of every benchmark that is registered."""

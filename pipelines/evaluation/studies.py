@@ -25,12 +25,13 @@ from pipelines.stages import code
 from pipelines.tracking import forwarder, runs
 from vldac.config import Config
 from vldac.evaluation.study import __main__ as command_line
-from vldac.evaluation.study.config import Study
+from vldac.evaluation.study.config import Study, file_name
 from vldac.evaluation.study.runs import Run, Surroundings
 from vldac.utils.files import write_json
 from vldac.utils.processes import GRACE, die_with_parent
 
 _PARENT = "mlflow.parentRunId"
+_KINDS = ("score", "gain")  # of an exam
 _SECONDS = 30.0  # that a finished study waits for MLflow
 
 
@@ -64,6 +65,14 @@ class Tracked(Surroundings):
         if named not in self._codes:
             self._codes[named] = code.policy_digest(self._root, config)
         return self._codes[named]
+
+    def benchmark_code(self, name: str, config: Config) -> str:
+        """Names the files and the package versions that decide the records of a benchmark.
+
+        Raises:
+            UnknownBenchmarkError: there is no such benchmark.
+        """
+        return code.benchmark_digest(self._root, config, name)
 
     def environment(self, config: Config) -> dict[str, str]:
         """With `extensions` on the path."""
@@ -126,6 +135,8 @@ class Tracked(Surroundings):
         for name, value in result["trained"].items():
             if isinstance(value, int | float):
                 server.log_metric(run_id, f"evaluation/{name}", value, step=result["environment_steps"])
+        for name, value in carried(result).items():
+            server.log_metric(run_id, name, value, step=result["environment_steps"])
         write_json(_delivered(run), {"mlflow_run_id": run_id})
 
     def _details(self, study: Study, run: Run) -> runs.RunDetails:
@@ -153,6 +164,19 @@ class Tracked(Surroundings):
                 identity = RunIdentity(key, key, int(time.time() * 1000))
                 self._parents[key] = runs.MlflowRun(server, identity, details)
             return self._parents[key].run_id
+
+
+def carried(result: Mapping[str, Any]) -> dict[str, float]:
+    """What a policy scores in each exam, and how much more than its base model, as metrics of MLflow."""
+    found = {}
+    for name, exam in result.get("exams", {}).items():
+        found[name] = exam["trained"]["success"], exam["trained"]["success"] - exam["base"]["success"]
+    for name, exam in result.get("benchmarks", {}).items():
+        found[name] = exam["trained"]["score"] / 100, exam["difference"]["mean"] / 100
+    named = {file_name(name): values for name, values in found.items()}
+    return {
+        f"exam/{name}/{kind}": value for name, pair in named.items() for kind, value in zip(_KINDS, pair, strict=True)
+    }
 
 
 def _identity(run: Run) -> RunIdentity:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,24 @@ def policy_digest(root: Path, config: Config) -> str:
     modules = [environments.spec(config.env.id).entry_point.partition(":")[0], "envs.wrappers", *_mixture(config)]
     modules += ["vldac.warm_start", "vldac.train", "vldac.evaluation.episodes"]
     own = _own_modules(config, ("env", "model", "warm_start", "rollout", "train", "deepspeed", "evaluate"))
+    return _digest(tree, lambda: tree.closure([*modules, *own], without=NEUTRAL))
+
+
+def benchmark_digest(root: Path, config: Config, benchmark: str) -> str:
+    """SHA-256 (hex) over the manifest of a benchmark, given the model.
+
+    Raises:
+        PipelineError: as `build_manifests`.
+        UnknownBenchmarkError: there is no such benchmark.
+    """
+    extensions.check(root, config)
+    tree = source_tree(root, config)
+    return _digest(tree, lambda: benchmark_closure(tree, config, benchmark))
+
+
+def _digest(tree: SourceTree, closure: Callable[[], Closure]) -> str:
     try:
-        manifest = tree.manifest(tree.closure([*modules, *own], without=NEUTRAL))
+        manifest = tree.manifest(closure())
     except SyntaxError as error:
         raise errors.PipelineError(f"{error.filename}:{error.lineno}: {error.msg}; correct it and run again") from None
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

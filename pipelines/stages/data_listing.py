@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import registry, section
-from pipelines.core.errors import PipelineError
 from pipelines.core.project import read_json, workspace
-from pipelines.tracking.benchmark_scores import NAMES, STAGES
+from pipelines.tracking.benchmark_scores import STAGES
 from vldac.config import Config
 from vldac.utils.files import write_json
 
@@ -24,19 +23,9 @@ def published(root: Path, config: Config, benchmark: str) -> Path | None:
     """The folder with the published data of a benchmark, None where the synthetic set is to be taken.
 
     Raises:
-        PipelineError: `benchmarks.data` names a folder that holds no benchmark's data, as a wrong name or another
-            machine does.
+        ConfigError: `benchmarks.data` names a folder that holds no benchmark's data.
     """
-    data = section.parse(config.benchmarks).data
-    if data is None:
-        return None
-    folder = workspace(root) / data
-    if not any((folder / name).is_dir() for name in NAMES):
-        raise PipelineError(
-            f"benchmarks.data: {folder} holds no data of a benchmark, such as {folder / 'vsi_bench'}; "
-            "put it there, or name another folder (null takes the synthetic sets)"
-        )
-    return folder / benchmark if (folder / benchmark).is_dir() else None
+    return section.parse(config.benchmarks).folder_of(benchmark, workspace(root))
 
 
 def found(root: Path, config: Config, benchmark: str) -> dict[str, Any]:

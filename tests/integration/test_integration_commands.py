@@ -68,11 +68,12 @@ def test_a_micro_study_from_the_base_model_to_the_report(tiny_params_file: Any, 
         "environments: [{name: Line}]\n"
         "algorithms: [vldac, {name: vldac, label: raw, options: {normalize_advantages: false}}]\n"
         "seeds: [0]\ntotal_steps: 32\nepisodes: 4\n"
+        "benchmarks: [{name: understanding, label: Pictures}]\n"
     )
     out = tmp_path / "results"
     places = ("--directory", str(tmp_path / "runs"), "--out", str(out))
     printed = call("vldac.evaluation.study", str(profile), *places, "--jobs", "2")
-    assert printed.count("trained in") == 2
+    assert printed.count(": trained in") == 2
     lines = [json.loads(line) for line in (out / "cells.jsonl").read_text().splitlines()]
     assert [(line["algorithm"], line["seed"], line["trained"]["episodes"]) for line in lines] == [
         ("vldac", 0, 4),
@@ -81,10 +82,14 @@ def test_a_micro_study_from_the_base_model_to_the_report(tiny_params_file: Any, 
     for line in lines:
         assert line["environment_steps"] == line["curve"]["environment_steps"][-1] == 32
         assert line["cpu_seconds"] > 0
+        asked = line["benchmarks"]["Pictures"]
+        assert asked["base"]["count"] == asked["trained"]["count"] == asked["difference"]["count"] > 0
+        assert asked["difference"]["mean"] == pytest.approx(asked["trained"]["score"] - asked["base"]["score"])
     assert len(list((tmp_path / "runs/bases").iterdir())) == 1  # shared
     assert {path.name for path in out.glob("*.svg")} >= {"success.svg", "curves.svg", "improvement.svg"}
     page = (out / "report.md").read_text()
     assert "| raw |" in page
+    assert "| trained in Line, raw |" in page
     (out / "report.md").unlink()
     assert call("vldac.evaluation.study", "report", str(out)).strip() == str(out / "report.md")
     assert (out / "report.md").read_text() == page

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks import __main__ as command
 from benchmarks.harness import registry, section
 from benchmarks.harness.options import Options
 from benchmarks.suites.balrog.suite import BalrogOptions
@@ -37,6 +38,40 @@ def test_shared_options_reach_every_benchmark_and_own_ones_their_own() -> None:
     assert VSIBenchOptions.model_validate_json(vsi_bench.model_dump_json()) == vsi_bench
     other: Any = parsed.options("visual_web_bench", style="full")
     assert other.parser == "original"
+
+
+def test_a_benchmarks_data_is_a_folder_of_its_own_in_the_one_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "d/vsi_bench").mkdir(parents=True)
+    parsed = section.parse({"data": "d"})
+    assert parsed.folder_of("vsi_bench", tmp_path) == tmp_path / "d/vsi_bench"
+    assert parsed.folder_of("balrog", tmp_path) is None
+    assert section.parse({}).folder_of("vsi_bench", tmp_path) is None
+    with pytest.raises(ConfigError, match=r"benchmarks\.data: .*nowhere holds no data of a benchmark"):
+        section.parse({"data": "nowhere"}).folder_of("vsi_bench", tmp_path)
+
+
+def test_a_params_file_gives_the_options_of_a_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def options(*arguments: str) -> Options:
+        entry = registry.get("vsi_bench")
+        made = command.parser(entry)
+        parsed = made.parse_args(["--benchmark", "vsi_bench", "--base", "b", "--out", "o", *arguments])
+        return command.options_of(entry, made, parsed)
+
+    monkeypatch.chdir(tmp_path)
+    values = {"env": {"prompt": "full"}, "benchmarks": {"frames": 9, "vsi_bench": {"parser": "lmms-eval"}, "data": "d"}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "d/vsi_bench").mkdir(parents=True)
+    found = options("--params", "mine.yaml", "--limit", "3")
+    expected = VSIBenchOptions(frames=9, parser="lmms-eval", data=Path("d/vsi_bench"), style="full", limit=3)
+    assert found == expected
+    assert options("--params", "mine.yaml", "--frames", "4") == VSIBenchOptions(
+        frames=4, parser="lmms-eval", data=Path("d/vsi_bench"), style="full"
+    )
+    with pytest.raises(SystemExit):
+        options("--params", "mine.yaml", "--options", "{}")
+    assert "not allowed with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tests.pipelines.conftest import REPOSITORY, call, dvc
 from vldac.config import load
 from vldac.evaluation.study import config, records
 from vldac.evaluation.study import runs as study_runs
+from vldac.utils.errors import UserError
 
 STUDY = (sys.executable, "-m", "pipelines.evaluation.studies", "mine.yaml")
 PROFILE = """
@@ -122,6 +123,32 @@ def test_an_edit_concerns_the_cells_whose_code_it_is(profile: Path) -> None:
             file.write("\n# edited\n")
         (after, *_) = study_runs.place([run.cell], Path("runs"), studies.Tracked(profile))
         assert (after.home == run.home) is same
+
+
+def test_an_edit_of_a_benchmark_concerns_that_benchmark(profile: Path) -> None:
+    def names() -> list[str]:
+        surroundings = studies.Tracked(profile)
+        return [surroundings.benchmark_code(name, load("params.yaml")) for name in ("vsi_bench", "understanding")]
+
+    before = names()
+    with (profile / "benchmarks/suites/vsi_bench/benchmark.py").open("a") as file:
+        file.write("\n# edited\n")
+    after = names()
+    assert [one == two for one, two in zip(before, after, strict=True)] == [False, True]
+    with pytest.raises(UserError, match="vsi_bench"):
+        studies.Tracked(profile).benchmark_code("vsi_bensh", load("params.yaml"))
+    alone = study_runs.Surroundings()
+    assert alone.benchmark_code("vsi_bench", load("params.yaml")) != alone.code(load("params.yaml"))
+
+
+def test_what_carries_over_is_metrics_of_the_run() -> None:
+    score = {"trained": {"success": 0.9}, "base": {"success": 0.25}}
+    benchmark = {"trained": {"score": 40.0}, "difference": {"mean": -2.0}}
+    found = studies.carried({"exams": {"A room": score}, "benchmarks": {"Videos": benchmark}})
+    assert found == pytest.approx(
+        {"exam/A-room/score": 0.9, "exam/A-room/gain": 0.65, "exam/Videos/score": 0.4, "exam/Videos/gain": -0.02}
+    )
+    assert studies.carried({}) == {}
 
 
 def test_code_without_the_pipeline_counts_as_a_whole(profile: Path) -> None:

@@ -98,6 +98,8 @@ def test_overrides_of_an_algorithm_in_an_environment_and_the_last_word(study: An
             "environment 'L1ne' is not in the study; did you mean 'Line'?",
         ),
         ({"algorithms": ["vldac", "vldac"]}, "algorithm vldac is there twice"),
+        ({"benchmarks": [{"name": "vsi_bench", "overide": {}}]}, "benchmarks.0: unknown key 'overide'; did you mean"),
+        ({"benchmarks": ["vsi_bench"], "exams": [{"name": "vsi_bench"}]}, "exam vsi_bench is there twice"),
         ({"seeds": []}, "seeds: List should have at least 1 item"),
     ],
 )

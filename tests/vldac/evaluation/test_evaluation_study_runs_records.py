@@ -25,6 +25,9 @@ class Named(runs.Surroundings):
     def code(self, config: Config) -> str:
         return self.name
 
+    def benchmark_code(self, name: str, config: Config) -> str:
+        return self.name
+
 
 @pytest.fixture
 def study(tiny_params_file: Any) -> config.Study:
@@ -143,6 +146,49 @@ def test_exams_are_not_of_the_grid_and_of_the_seed_of_their_policy(study: config
     finish(first, 0.8)
     line = records.describe(asked, first, Named("a"))
     assert line["exams"]["Cards"].keys() == {"trained", "base", "random"}
+
+
+def test_benchmarks_are_put_to_the_base_model_once_and_compared_with_each_policy(
+    study: config.Study, tmp_path: Path
+) -> None:
+    values = study.model_dump() | {"seeds": [0, 1]}
+    asked = ["understanding", {"name": "vsi_bench", "label": "Videos", "overrides": {"benchmarks.limit": 2}}]
+    first, second, *grid = runs.place(
+        config.cells(config.Study.model_validate(values | {"benchmarks": asked})), tmp_path, Named("a")
+    )
+    (unasked, *_) = runs.place(config.cells(study), tmp_path, Named("a"))
+    assert (first.home, first.result == unasked.result) == (unasked.home, False)  # trained once
+    assert not any(run.benchmarks for run in grid)
+    videos = first.benchmarks["Videos"]
+    assert (videos.name, videos.config.benchmarks["limit"]) == ("vsi_bench", 2)
+    assert videos.key == second.benchmarks["Videos"].key
+    assert videos.summary(first.base) == second.benchmarks["Videos"].summary(second.base)
+    fewer = [asked[0], {"name": "vsi_bench", "label": "Videos", "overrides": {"benchmarks.limit": 1}}]
+    (other, *_) = runs.place(
+        config.cells(config.Study.model_validate(values | {"benchmarks": fewer})), tmp_path, Named("a")
+    )
+    assert other.benchmarks["Videos"].key != videos.key
+    assert other.benchmarks["understanding"].key == first.benchmarks["understanding"].key
+
+    finish(first, 0.8)
+    assert not first.base_is_measured
+    for each in first.benchmarks.values():
+        write_json(each.summary(first.base), {})
+    assert first.base_is_measured
+    side = {"score": 40.0, "standard_error": 5.0, "count": 90, "metrics": {"chance": 32.0}}
+    difference = {"mean": 2.5, "standard_error": 1.0, "count": 90, "paired": True, "interval": [0.5, 4.5]}
+    after = {**side, "score": 42.5, "metrics": {}}
+    overall = {"before": side, "after": after, "difference": difference, "synthetic": True}
+    for label, each in first.benchmarks.items():
+        write_json(first.comparison(label), {"benchmarks": {each.name: {"overall": overall}}})
+    found = records.describe(study, first, Named("a"))["benchmarks"]
+    assert list(found) == ["understanding", "Videos"]
+    assert (found["Videos"]["benchmark"], found["Videos"]["chance"], found["Videos"]["synthetic"]) == (
+        "vsi_bench",
+        32.0,
+        True,
+    )
+    assert (found["Videos"]["trained"]["score"], found["Videos"]["difference"]["mean"]) == (42.5, 2.5)
 
 
 def test_damaged_results_are_a_line(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.vldac.evaluation.study_lines import line
 from vldac.evaluation.study import report, results, transfer
 
@@ -35,13 +37,13 @@ def test_what_carries_over_is_a_matrix_of_differences_with_intervals(tmp_path: P
     found = results.read(tmp_path)
     of = transfer.matrix(found)
     hall = of["Room"]["Hall"]
-    assert (hall.trained, hall.base, hall.episodes) == (0.6, 0.3, (100, 200))  # one base model for both seeds
+    assert (hall.trained, hall.base, hall.count) == (0.6, 0.3, (100, 200))  # one base model for both seeds
     assert hall.clear
     assert not hall.own
     assert of["Room"]["Room"].own
     assert not of["Room"]["Cards"].clear
     (tmp_path / "study.json").write_text(json.dumps(about | {"study": {"name": "mine", "base_per_seed": True}}))
-    assert transfer.matrix(results.read(tmp_path))["Room"]["Hall"].episodes == (200, 200)  # a base model for each
+    assert transfer.matrix(results.read(tmp_path))["Room"]["Hall"].count == (200, 200)  # a base model for each
     (tmp_path / "study.json").write_text(json.dumps(about))
     page = report.write(tmp_path).read_text()
     assert "| trained in Room | **0.99 (+0.49 [" in page
@@ -60,3 +62,38 @@ def test_each_row_stands_beside_its_own_base_where_they_differ(tmp_path: Path) -
     assert named == [
         "random policy", "base model of Room", "trained in Room", "base model of Cards", "trained in Cards"
     ]  # fmt: skip
+
+
+def test_a_benchmark_is_a_column_of_scores_and_of_differences_question_by_question(tmp_path: Path) -> None:
+    def put(seed: int, before: float, after: float, error: float, chance: float | None) -> dict[str, Any]:
+        asked = {
+            "benchmark": "vsi_bench",
+            "synthetic": True,
+            "base": {"score": before, "standard_error": 5.0, "count": 50},
+            "trained": {"score": after, "standard_error": 5.0, "count": 50},
+            "chance": chance,
+            "difference": {"mean": after - before, "standard_error": error, "count": 50, "paired": True},
+        }
+        one = examined("Room", seed, Room=(1.0, 0.5))
+        return one | {"benchmarks": {"Videos": asked, "Pages": asked | {"chance": None}}}
+
+    lines = [put(0, 40.0, 44.0, 1.0, 25.0), put(1, 40.0, 48.0, 3.0, 25.0)]
+    (tmp_path / "cells.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    about = {"study": {"name": "mine"}, "cells": 2, "command": "vldac study mine"}
+    (tmp_path / "study.json").write_text(json.dumps(about))
+    found = results.read(tmp_path)
+    assert transfer.exams(found) == ["Room", "Videos", "Pages"]
+    videos = transfer.matrix(found)["Room"]["Videos"]
+    assert (videos.base, videos.trained) == pytest.approx((0.4, 0.46))
+    assert videos.count == (50, 100)
+    # (4 + 8) / 2 percent; the same questions: the errors of the seeds, 1 and 3, are averaged and not divided by root 2
+    assert videos.difference == pytest.approx(0.06)
+    assert videos.interval == pytest.approx((0.06 - 1.959964 * 0.02, 0.06 + 1.959964 * 0.02))
+    assert videos.clear
+    assert not videos.own
+    random, base, trained = transfer.rows(found)
+    assert random == ["random policy, or a guess", "0.10 [0.06, 0.17]", "0.25", ""]
+    assert base[2] == "0.40 [0.30, 0.50]"
+    assert trained[2] == "**0.46 (+0.06 [+0.02, +0.10])**"
+    page = report.write(tmp_path).read_text()
+    assert "Synthetic data, made here: Videos, Pages." in page

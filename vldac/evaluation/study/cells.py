@@ -20,7 +20,7 @@ from vldac.config import Config
 from vldac.evaluation.study import schedule
 from vldac.evaluation.study.config import Study
 from vldac.evaluation.study.records import adopt, describe, read_object, write_results
-from vldac.evaluation.study.runs import Run, Surroundings, alone
+from vldac.evaluation.study.runs import Asked, Run, Surroundings, alone
 from vldac.evaluation.study.schedule import Command, Commands
 from vldac.utils.errors import UserError
 from vldac.utils.files import write_json
@@ -99,14 +99,14 @@ def _run(study: Study, runs: Sequence[Run], out: Path, jobs: int, surroundings: 
     failed = schedule.run(work, jobs, niceness=NICENESS, progress=progress)
     ready: dict[Path, list[Run]] = {}
     for run in missing:
-        if all(path.exists() for path in run.base_evaluations):
+        if run.base_is_measured:
             ready.setdefault(run.home, []).append(run)
     work = [(str(of[0].cell), _cell(study, of, surroundings, runs, out)) for of in ready.values()]
     return failed | schedule.run(work, jobs, niceness=NICENESS, progress=progress)
 
 
 def _base(runs: Sequence[Run], surroundings: Surroundings) -> Commands:
-    """Makes the base model of some cells, and evaluates it and the random policy wherever they are evaluated."""
+    """Makes the base model of some cells, and evaluates it wherever they are, and the random policy where it can be."""
     config, home, made = runs[0].cell.base_config, runs[0].base, runs[0].base / "base.json"
     if not made.exists():
         shutil.rmtree(home, ignore_errors=True)  # what a killed attempt left
@@ -116,6 +116,9 @@ def _base(runs: Sequence[Run], surroundings: Surroundings) -> Commands:
     for summary, asked in {path: asked for run in runs for path, asked in run.base_evaluations.items()}.items():
         if not summary.exists():
             yield _evaluation(asked, home, home / "base", summary, surroundings, "random", "base")
+    for benchmark in {each.key: each for run in runs for each in run.benchmarks.values()}.values():
+        if not benchmark.summary(home).exists():
+            yield _benchmark(benchmark, home, home / "base", surroundings)
 
 
 def _cell(study: Study, equal: Sequence[Run], surroundings: Surroundings, runs: Sequence[Run], out: Path) -> Commands:
@@ -148,6 +151,11 @@ def _cell(study: Study, equal: Sequence[Run], surroundings: Surroundings, runs: 
             for summary, asked in each.evaluations.items():
                 if not summary.exists():
                     yield _evaluation(asked, home, base, summary, surroundings, "trained", policy=policy)
+            for label, benchmark in each.benchmarks.items():
+                if not benchmark.summary(home).exists():
+                    yield _benchmark(benchmark, home, base, surroundings, policy)
+                if not each.comparison(label).exists():
+                    yield _comparison(benchmark, each, each.comparison(label).parent, surroundings)
             write_json(each.result, describe(study, each, surroundings))
         line = describe(study, run, surroundings)
         shutil.rmtree(home / "run/checkpoints", ignore_errors=True)
@@ -181,6 +189,20 @@ def _evaluation(
     if policy is not None:
         options += ["--policy", policy]
     return _command(config, home, "vldac.evaluation.episodes", surroundings, *options)
+
+
+def _benchmark(asked: Asked, home: Path, base: Path, surroundings: Surroundings, policy: Path | None = None) -> Command:
+    """Puts a model to a benchmark; one that was killed goes on from its records."""
+    options: list[str | Path] = ["--benchmark", asked.name, "--base", base, "--out", asked.records(home)]
+    if policy is not None:
+        options += ["--policy", policy]
+    return _command(asked.config, home, "benchmarks", surroundings, *options)
+
+
+def _comparison(asked: Asked, run: Run, out: Path, surroundings: Surroundings) -> Command:
+    both = [str(asked.records(home).parent) for home in (run.base, run.home)]
+    argv = [sys.executable, "-m", "benchmarks.report", *both, "--out", str(out)]
+    return Command(argv, run.home / "benchmarks.log", surroundings.environment(asked.config))
 
 
 def _command(config: Config, home: Path, module: str, surroundings: Surroundings, *options: str | Path) -> Command:

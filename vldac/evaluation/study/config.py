@@ -59,6 +59,33 @@ class Exam(_Entry):
     overrides: Overrides = Field(default_factory=dict)
 
 
+class Benchmark(_Entry):
+    """A benchmark that every trained policy but those of the grid, and its base model, are put to.
+
+    Written as its name alone where nothing else is said of it. Its options are the section `benchmarks` of the
+    study's configuration.
+
+    Attributes:
+        name: of `python -m benchmarks --benchmark`.
+        label: that tables and figures show; None: the name.
+        overrides: such as `benchmarks.limit: 20`.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[\w.:]+$")]
+    label: Name | None = None
+    overrides: Overrides = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def shown(self) -> str:
+        """The name in tables and figures."""
+        return self.label or self.name
+
+
 class Algorithm(_Entry):
     """An algorithm of `train.algorithm`, written as its name alone where it has no options.
 
@@ -143,6 +170,7 @@ class Study(_Entry):
         episodes: of each evaluation, on seeds that training never draws.
         exams: what else policies are evaluated in, those of the grid left out: what carries over, and what is lost.
         exam_episodes: of each exam that does not say otherwise.
+        benchmarks: that the same policies are put to.
         threshold: success to be reached, of which the steps and the time are reported.
         grid: of hyperparameters; None for none.
         steps_per_second: of one core, from which `hours` estimates.
@@ -160,6 +188,7 @@ class Study(_Entry):
     episodes: Positive = 200
     exams: list[Exam] = Field(default_factory=list)
     exam_episodes: Positive = 100
+    benchmarks: list[Benchmark] = Field(default_factory=list)
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
     grid: Grid | None = None
     steps_per_second: Annotated[float, Field(gt=0)] = 40.0
@@ -172,7 +201,7 @@ class Study(_Entry):
             ("environment", environments),
             ("algorithm", algorithms),
             ("ablation", [entry.name for entry in self.ablations]),
-            ("exam", [entry.name for entry in self.exams]),
+            ("exam", [*(entry.name for entry in self.exams), *(entry.shown for entry in self.benchmarks)]),
             ("seed", [str(seed) for seed in self.seeds]),
         ):
             if twice := {name for name in names if names.count(name) > 1}:
@@ -211,6 +240,7 @@ class Cell:
         config: of the run.
         base_config: of the base model that it starts from.
         exams: what else its policy is evaluated in, by name.
+        benchmarks: that its policy is put to, by label: the name of the benchmark, and its configuration.
     """
 
     kind: Kind
@@ -221,6 +251,7 @@ class Cell:
     config: Config
     base_config: Config
     exams: Mapping[str, Config] = field(default_factory=dict)
+    benchmarks: Mapping[str, tuple[str, Config]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return ", ".join([self.environment, self.algorithm, *filter(None, [self.variant]), f"seed {self.seed}"])
@@ -315,14 +346,22 @@ def _cell(
     name = ", ".join(filter(None, (place.environment, place.algorithm, place.variant)))
     config = _load(study.params, [*overrides, f"seed={place.seed}"], name)
     base_seed = place.seed if study.base_per_seed else study.seeds[0]
-    asked = study.exams if place.kind != "grid" else []
-    exams = {exam.name: _exam(study, exam, extra, place.seed) for exam in asked}
-    return Cell(*place, config, config.model_copy(update={"seed": base_seed}), exams)
+    base = config.model_copy(update={"seed": base_seed})
+    if place.kind == "grid":
+        return Cell(*place, config, base)
+    exams = {
+        exam.name: _asked(study, {"evaluate.episodes": study.exam_episodes, **exam.overrides}, extra, place, exam.name)
+        for exam in study.exams
+    }
+    benchmarks = {
+        each.shown: (each.name, _asked(study, each.overrides, extra, place, each.shown)) for each in study.benchmarks
+    }
+    return Cell(*place, config, base, exams, benchmarks)
 
 
-def _exam(study: Study, exam: Exam, extra: Sequence[str], seed: int) -> Config:
-    values: Overrides = {**study.overrides, "evaluate.episodes": study.exam_episodes, **exam.overrides}
-    return _load(study.params, [*as_overrides(values), *extra, f"seed={seed}"], f"exam {exam.name}")
+def _asked(study: Study, changes: Overrides, extra: Sequence[str], place: Place, name: str) -> Config:
+    values: Overrides = {**study.overrides, **changes}
+    return _load(study.params, [*as_overrides(values), *extra, f"seed={place.seed}"], f"exam {name}")
 
 
 def hours(runs: Sequence[Cell], study: Study, jobs: int) -> float:
@@ -365,6 +404,12 @@ def evaluation_fingerprint(config: Config) -> str:
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def benchmark_fingerprint(name: str, config: Config) -> str:
+    """A 16-digit hash of every value that decides what a benchmark asks, and how answers are given."""
+    deciding = [name, config.benchmarks, config.env.prompt, config.model.dtype]
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def as_overrides(values: Mapping[str, JsonValue]) -> list[str]:
     """`key=value` with the value as YAML, as `load` takes it."""
     return [f"{key}={_yaml(value)}" for key, value in values.items()]
@@ -391,6 +436,7 @@ _ENTRIES: dict[str, type[BaseModel]] = {
     "algorithms": Algorithm,
     "ablations": Ablation,
     "exams": Exam,
+    "benchmarks": Benchmark,
     "grid": Grid,
 }
 

@@ -46,6 +46,7 @@ def describe(study: Study, run: Run, surroundings: Surroundings) -> dict[str, An
         "base": before["base"],
         "random": before["random"],
         "exams": exams,
+        **({"benchmarks": {label: _benchmark(run, label) for label in run.benchmarks}} if run.benchmarks else {}),
         "threshold": study.threshold,
         "steps_to_threshold": None if at is None else curve["environment_steps"][at],
         "seconds_to_threshold": None if at is None else curve["seconds"][at],
@@ -59,6 +60,20 @@ def describe(study: Study, run: Run, surroundings: Surroundings) -> dict[str, An
         "code": surroundings.code(config)[:16],
         "versions": versions() | surroundings.about(),
         "machine": machine(),
+    }
+
+
+def _benchmark(run: Run, label: str) -> dict[str, Any]:
+    """Scores of the base model and of the policy, in percent, and their difference, question by question."""
+    ((name, compared),) = _required(run.comparison(label))["benchmarks"].items()
+    overall = compared["overall"]
+    sides = {"base": overall["before"], "trained": overall["after"]}
+    return {
+        "benchmark": name,
+        "synthetic": overall["synthetic"],
+        **{side: {key: of[key] for key in ("score", "standard_error", "count")} for side, of in sides.items()},
+        "chance": sides["base"]["metrics"].get("chance"),
+        "difference": {key: overall["difference"][key] for key in ("mean", "standard_error", "count", "paired")},
     }
 
 

@@ -193,12 +193,19 @@ def _ablations(results: Results) -> str:
 
 
 def _transfer(results: Results) -> str:
-    seeds = sorted({line["seed"] for line in results.lines if line.get("exams")})
+    seeds = sorted({line["seed"] for line in results.lines if line.get("exams") or line.get("benchmarks")})
     note = (
         f"Success of the policies of seeds {', '.join(map(str, seeds))} on unseen episodes, and its difference to that "
         "of the base model with a 95% interval (Newcombe, over the episodes of all seeds; it does not know how much "
         "trainings differ). Bold where zero is outside of it."
     )
+    if asked := {name: found for line in results.lines for name, found in line.get("benchmarks", {}).items()}:
+        made_here = [name for name, found in asked.items() if found["synthetic"]]
+        note += (
+            f" {', '.join(asked)}: scores of benchmarks as a share of the best one; differences are of the same "
+            "questions, their intervals 1.96 standard errors."
+        )
+        note += f" Synthetic data, made here: {', '.join(made_here)}." if made_here else ""
     return f"{_table(['', *transfer.exams(results)], transfer.rows(results))}\n\n{note}"
 
 

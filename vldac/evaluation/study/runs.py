@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +17,14 @@ from typing import Any, Literal
 import envs
 import vldac
 from vldac.config import Config
-from vldac.evaluation.study.config import Cell, Study, base_fingerprint, evaluation_fingerprint
+from vldac.evaluation.study.config import (
+    Cell,
+    Study,
+    base_fingerprint,
+    benchmark_fingerprint,
+    evaluation_fingerprint,
+    file_name,
+)
 from vldac.utils.errors import UserError
 from vldac.utils.files import content_hash
 
@@ -27,6 +35,17 @@ class Surroundings:
     def code(self, config: Config) -> str:
         """Names the code that decides the results of `config`; here all of vldac and envs."""
         return self._everything
+
+    def benchmark_code(self, name: str, config: Config) -> str:
+        """Names the code that decides the records of a benchmark, given the model; here all of three packages.
+
+        Raises:
+            UserError: there is no such benchmark.
+        """
+        found = importlib.util.find_spec("benchmarks")
+        if found is None or found.origin is None:
+            raise UserError(f"benchmark {name}: the package benchmarks is not installed beside vldac; install both")
+        return _key(self._everything, content_hash(Path(found.origin).parent))
 
     @cached_property
     def _everything(self) -> str:
@@ -54,6 +73,29 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A benchmark of a cell.
+
+    Attributes:
+        name: of the benchmark.
+        config: that has its options.
+        key: names all that decides its records besides the model.
+    """
+
+    name: str
+    config: Config
+    key: str
+
+    def records(self, home: Path) -> Path:
+        """The directory of the records of a model whose files are in `home`; that of all its benchmarks is above it."""
+        return home / "benchmarks" / self.key / file_name(self.name)
+
+    def summary(self, home: Path) -> Path:
+        """The scores, written last."""
+        return self.records(home) / "summary.json"
+
+
+@dataclass(frozen=True)
 class Run:
     """A cell and where it is run.
 
@@ -63,6 +105,7 @@ class Run:
         home: directory of the cell's own.
         exams: of each exam, its configuration and a name for all that decides its scores besides the policy.
         threshold: of the study.
+        benchmarks: by label.
     """
 
     cell: Cell
@@ -70,6 +113,7 @@ class Run:
     home: Path
     exams: Mapping[str, tuple[Config, str]] = field(default_factory=dict)
     threshold: float = 0.9
+    benchmarks: Mapping[str, Asked] = field(default_factory=dict)
 
     @property
     def summary(self) -> Path:
@@ -89,6 +133,16 @@ class Run:
         """What the base model and a random policy score in an exam."""
         return self.base / f"exam-{self.exams[name][1]}.json"
 
+    def comparison(self, label: str) -> Path:
+        """A benchmark of the trained policy beside that of its base model, as `vldac report` writes it."""
+        return self.home / "comparisons" / self.benchmarks[label].key / "report.json"
+
+    @property
+    def base_is_measured(self) -> bool:
+        """Whether the base model has been evaluated wherever the policy will be."""
+        summaries = [*self.base_evaluations, *(asked.summary(self.base) for asked in self.benchmarks.values())]
+        return all(path.exists() for path in summaries)
+
     @property
     def evaluations(self) -> dict[Path, Config]:
         """Of the trained policy, by file."""
@@ -105,6 +159,7 @@ class Run:
     def key(self) -> str:
         """Names all that decides the line of results besides `home`."""
         exams = [f"{name}={key}" for name, (_, key) in self.exams.items()]
+        exams += [f"{label}={asked.key}" for label, asked in self.benchmarks.items()]
         return _key(str(self.cell.config.evaluate.episodes), str(self.threshold), *exams)
 
     @property
@@ -134,7 +189,16 @@ def place(cells: Iterable[Cell], directory: Path, surroundings: Surroundings, *,
             name: (asked, _key(evaluation_fingerprint(asked.model_copy(update=seed)), surroundings.code(asked)))
             for name, asked in cell.exams.items()
         }
-        runs.append(Run(cell, directory / "bases" / base, directory / "cells" / own, exams, threshold))
+        benchmarks = {
+            label: Asked(
+                name,
+                asked,
+                _key(benchmark_fingerprint(name, asked), surroundings.benchmark_code(name, asked)),
+            )
+            for label, (name, asked) in cell.benchmarks.items()
+        }
+        home = directory / "cells" / own
+        runs.append(Run(cell, directory / "bases" / base, home, exams, threshold, benchmarks))
     return runs
 
 

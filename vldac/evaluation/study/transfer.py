@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vldac.evaluation.statistics import difference_interval, wilson_interval
+from vldac.evaluation.statistics import Z95, difference_interval, wilson_interval
 from vldac.evaluation.study.results import Results
 
 
 @dataclass(frozen=True)
 class Carried:
-    """One exam of the policies that were trained in one environment.
+    """One exam, an environment or a benchmark, of the policies that were trained in one environment.
 
     Attributes:
-        base: success of the base model.
-        trained: success of the trained policies, over all their seeds.
-        episodes: of the base model, and of all trained policies.
-        interval: 95%, of trained - base.
+        base: success of the base model, or its score as a share of the best one.
+        base_interval: 95%.
+        trained: the same of the trained policies, over all their seeds.
+        count: of episodes or questions of the base model, and of all trained policies.
+        difference: success gained, or lost.
+        interval: 95%, of the difference.
         own: whether the exam is the environment that they were trained in.
     """
 
     base: float
+    base_interval: tuple[float, float]
     trained: float
-    episodes: tuple[int, int]
+    count: tuple[int, int]
+    difference: float
     interval: tuple[float, float]
     own: bool
-
-    @property
-    def difference(self) -> float:
-        """Success gained, or lost."""
-        return self.trained - self.base
 
     @property
     def clear(self) -> bool:
@@ -42,8 +42,13 @@ class Carried:
 
 
 def exams(results: Results) -> list[str]:
-    """The exams that were taken, in the order of the study."""
-    return list(dict.fromkeys(name for line in results.lines for name in line.get("exams", {})))
+    """The exams that were taken, in the order of the study: environments, then benchmarks."""
+    kinds = ("exams", "benchmarks")
+    return list(dict.fromkeys(name for kind in kinds for line in results.lines for name in line.get(kind, {})))
+
+
+def _examined(line: Mapping[str, Any]) -> bool:
+    return bool(line.get("exams") or line.get("benchmarks"))
 
 
 def matrix(results: Results) -> dict[str, dict[str, Carried]]:
@@ -53,15 +58,40 @@ def matrix(results: Results) -> dict[str, dict[str, Carried]]:
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
     for line in results.lines:
-        if line.get("exams"):
+        if _examined(line):
             algorithm = line["algorithm"] if len(results.algorithms) > 1 else ""
             name = ", ".join(filter(None, (line["environment"], algorithm, line["variant"])))
             found.setdefault(name, []).append(line)
     several = bool(results.study.get("base_per_seed", False))
     return {
-        name: {exam: _carried(lines, exam, several_bases=several) for exam in lines[0]["exams"]}
+        name: {exam: _carried(lines, exam, several_bases=several) for exam in lines[0].get("exams", {})}
+        | {benchmark: _of_benchmark(lines, benchmark) for benchmark in lines[0].get("benchmarks", {})}
         for name, lines in found.items()
     }
+
+
+def _of_benchmark(lines: Sequence[Mapping[str, Any]], benchmark: str) -> Carried:
+    """The mean over seeds, whose errors count as if they were one: they are put the same questions."""
+    found = [line["benchmarks"][benchmark] for line in lines]
+    base, trained, difference, error, base_error = (
+        math.fsum(each[part][key] for each in found) / len(found) / 100
+        for part, key in (
+            ("base", "score"),
+            ("trained", "score"),
+            ("difference", "mean"),
+            ("difference", "standard_error"),
+            ("base", "standard_error"),
+        )
+    )
+    return Carried(
+        base,
+        (max(0.0, base - Z95 * base_error), min(1.0, base + Z95 * base_error)),
+        trained,
+        (found[0]["base"]["count"], sum(each["trained"]["count"] for each in found)),
+        difference,
+        (difference - Z95 * error, difference + Z95 * error),
+        own=False,
+    )
 
 
 def _carried(lines: Sequence[Mapping[str, Any]], exam: str, *, several_bases: bool) -> Carried:
@@ -71,10 +101,12 @@ def _carried(lines: Sequence[Mapping[str, Any]], exam: str, *, several_bases: bo
     after = _successes([line["exams"][exam]["trained"] for line in lines])
     return Carried(
         before[0] / before[1],
+        wilson_interval(*before),
         after[0] / after[1],
         (before[1], after[1]),
+        after[0] / after[1] - before[0] / before[1],
         difference_interval(before, after),
-        exam == lines[0]["environment"],
+        own=exam == lines[0]["environment"],
     )
 
 
@@ -83,12 +115,13 @@ def _successes(scores: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
 
 
 def rows(results: Results) -> list[list[str]]:
-    """The table: the random policy, base models, and the trained policies with their differences to them.
+    """The table: the random policy or a guess, base models, and the trained policies with their differences to them.
 
     A base model that is that of every trained policy is one row; otherwise each policy has its own above it.
     """
-    names, line, of = exams(results), next(line for line in results.lines if line.get("exams")), matrix(results)
-    found = [["random policy", *(_with_interval(line["exams"][exam]["random"]) for exam in names)]]
+    names, line, of = exams(results), next(line for line in results.lines if _examined(line)), matrix(results)
+    guess = ", or a guess" if "benchmarks" in line else ""
+    found = [[f"random policy{guess}", *(_random(line, exam) for exam in names)]]
     bases = {name: [_base(row[exam]) if exam in row else "" for exam in names] for name, row in of.items()}
     one = len({tuple(base) for base in bases.values()}) == 1
     if one:
@@ -100,14 +133,21 @@ def rows(results: Results) -> list[list[str]]:
     return found
 
 
+def _random(line: Mapping[str, Any], exam: str) -> str:
+    if exam in line.get("exams", {}):
+        score = line["exams"][exam]["random"]
+        return _with_interval(score["success"], wilson_interval(*_successes([score])))
+    chance = line.get("benchmarks", {}).get(exam, {}).get("chance")
+    return "" if chance is None else f"{chance / 100:.2f}"
+
+
 def _base(carried: Carried) -> str:
-    count = carried.episodes[0]
-    return _with_interval({"success": carried.base, "episodes": count})
+    return _with_interval(carried.base, carried.base_interval)
 
 
-def _with_interval(score: Mapping[str, Any]) -> str:
-    low, high = wilson_interval(*_successes([score]))
-    return f"{score['success']:.2f} [{low:.2f}, {high:.2f}]"
+def _with_interval(value: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _entry(carried: Carried) -> str:
@@ -135,7 +175,7 @@ def heat_map(pyplot: Any, results: Results) -> bool:
         for column, exam in enumerate(names):
             if exam in of:
                 _write(axis, column, row, of[exam])
-    axis.figure.colorbar(image, ax=axis, label="success, trained - base")
+    axis.figure.colorbar(image, ax=axis, label="success or score, trained - base")
     return True
 
 
