@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vldac.examples import Example
+from vldac.loop_state import LoopState
 from vldac.models.vlm import VLM, Prompt
 from vldac.utils.errors import UserError
 from vldac.utils.progress import Progress
@@ -66,7 +68,15 @@ class WordHead(nn.Module):
 
 
 def teach(
-    vlm: VLM, examples: Sequence[Example], *, updates: int, batch_size: int, learning_rate: float, seed: int
+    vlm: VLM,
+    examples: Sequence[Example],
+    *,
+    updates: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    kept: Path | None = None,
+    identity: str = "",
 ) -> dict[str, float]:
     """Trains the vision tower on what its examples' newest frames show.
 
@@ -77,6 +87,8 @@ def teach(
         batch_size: pictures of an update.
         learning_rate: highest; see `vldac.utils.schedules.trapezoid`.
         seed: of the order.
+        kept: where the state of the lesson is kept, for one that is killed; None keeps nothing.
+        identity: see `vldac.loop_state.LoopState`.
 
     Returns:
         Recall and precision of the words over the last tenth of the updates.
@@ -99,9 +111,12 @@ def teach(
         [*tower.parameters(), *head.parameters()], lr=learning_rate, weight_decay=_WEIGHT_DECAY
     )
     rng = np.random.default_rng(seed)
-    counts = torch.zeros(3)  # found, shown, claimed
+    state = LoopState(kept, identity, {"vlm": vlm, "head": head}, optimizer, rng)
+    begun, rest = state.resume()
+    counts = torch.tensor(rest.get("counts", [0.0, 0.0, 0.0]))  # found, shown, claimed
     with Progress("dense labels", updates, "updates") as progress:
-        for update in range(updates):
+        progress.advance(begun)
+        for update in range(begun, updates):
             batch = [examples[i] for i in rng.integers(0, len(examples), batch_size)]
             prompts = vlm.encode([example.observation["frames"][-1:] for example in batch], ["" for _ in batch])
             features = torch.cat([each["pooled"] for each in vlm.family.vision_features(vlm.backbone, prompts)])
@@ -118,6 +133,7 @@ def teach(
                 claimed = logits.detach() > 0
                 counts += torch.stack([(claimed * labels).sum(), labels.sum(), claimed.sum()])
             progress.advance(note=f"loss {loss.item():.4f}")
+            state.keep(update + 1, {"counts": counts.tolist()}, now=update + 1 == updates)
     found, there, claimed_words = counts.tolist()
     return {"dense_recall": found / max(there, 1), "dense_precision": found / max(claimed_words, 1)}
 

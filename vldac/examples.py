@@ -6,11 +6,12 @@ mixture of environments, and of lessons from elsewhere, that does not depend on 
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol, cast
 
@@ -243,6 +244,21 @@ def _collect_lessons(source: Source, count: int) -> list[Example]:
             examples.append(example)
             progress.advance()
     return examples
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """SHA-256 (hex) over all that examples show and teach, in their order."""
+    digest = hashlib.sha256()
+    for example in examples:
+        observation = example.observation
+        shown = example.messages or (Message("user", (*observation["frames"], observation["prompt"])),)
+        for message in shown:
+            for part in message.content:
+                data = part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes()
+                digest.update(len(data).to_bytes(8) + data)
+        taught = replace(example, observation={**observation, "frames": observation["frames"][:0]}, messages=())
+        digest.update(repr(taught).encode())
+    return digest.hexdigest()
 
 
 def corpus(examples: Sequence[Example]) -> list[str]:

@@ -11,6 +11,9 @@ environment must not undo (`benchmarks.suites.understanding` asks the same kind 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,13 +25,14 @@ from torch import nn
 from vldac import dense_labels, parsing, policy
 from vldac.acting import Actor
 from vldac.config import Config, load
-from vldac.examples import Example, collect, corpus, sources
+from vldac.examples import Example, collect, corpus, fingerprint, sources
+from vldac.loop_state import LoopState
 from vldac.losses import step_mean
 from vldac.models import tiny as tiny_vlm
 from vldac.models.vlm import VLM, Prompt
 from vldac.parsing import ParsedResponse
 from vldac.utils.errors import report_errors
-from vldac.utils.files import honor_umask, write_json
+from vldac.utils.files import content_hash, honor_umask, write_json
 from vldac.utils.libraries import quiet, set_threads
 from vldac.utils.progress import Progress
 from vldac.utils.schedules import trapezoid
@@ -42,8 +46,25 @@ _TOWER_LEARNING_RATE = 1e-3  # of its first lesson
 _TOWER_SHARE = 0.3  # of the learning rate, for a vision tower that has had its first lesson
 
 
-def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> None:
-    """Supervised learning on the examples, each time with a fresh random action (or the expert's, where asked for)."""
+def train(
+    config: Config,
+    vlm: VLM,
+    examples: Sequence[Example],
+    seed: int,
+    *,
+    kept: Path | None = None,
+    identity: str = "",
+) -> None:
+    """Supervised learning on the examples, each time with a fresh random action (or the expert's, where asked for).
+
+    Args:
+        config: of the run.
+        vlm: in training mode.
+        examples: to learn.
+        seed: of their order and of the actions.
+        kept: where the state is kept, for a process that is killed; None keeps nothing.
+        identity: see `vldac.loop_state.LoopState`.
+    """
     settings = config.warm_start
     passes = _PASSES_OF_LESSONS if settings.lessons else _PASSES_OF_A_MIXTURE
 
@@ -60,9 +81,12 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
         (tower if settings.dense_updates and ".visual." in name else rest).append(parameter)
     groups = [{"params": rest, "share": 1.0}, {"params": tower, "share": _TOWER_SHARE}]
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate, weight_decay=0.01)
-    order: list[int] = []
+    state = LoopState(kept, identity, {"vlm": vlm}, optimizer, rng)
+    begun, before = state.resume()
+    order: list[int] = before.get("order", [])
     with Progress("warm start", settings.updates, "updates") as progress:
-        for update in range(settings.updates):
+        progress.advance(begun)
+        for update in range(begun, settings.updates):
             while len(order) < settings.batch_size:
                 order += rng.permutation(len(examples)).tolist()
             batch = [examples[order.pop()] for _ in range(settings.batch_size)]
@@ -80,6 +104,7 @@ def train(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> N
             optimizer.step()
             optimizer.zero_grad()
             progress.advance(note=f"loss {loss:.3f}")
+            state.keep(update + 1, {"order": order})
 
 
 def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> dict[str, float]:
@@ -100,13 +125,17 @@ def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) ->
 
 
 def run(config: Config, out: Path) -> dict[str, float]:
-    """Makes the base model of a run in `out` and returns what it can do."""
+    """Makes the base model of a run in `out` and returns what it can do.
+
+    Killed, it goes on from what it has kept in a hidden folder beside `out` within a minute of its end.
+    """
     if config.model.base != "tiny":
         policy.require_name(config.model.base)
         policy.write_pointer(out, config.model.base, config.model.revision)
         return {}
-    settings = config.warm_start
+    settings, kept = config.warm_start, out.with_name(f".{out.name}.unfinished")
     examples, held_out = _examples(config)
+    identity = _identity(config, examples)
     tiny_vlm.build(config.model.tiny, corpus(examples), derive_seed(config.seed, "initialisation"), out)
     vlm = VLM.from_pretrained(out, system_message=config.model.system_message, max_pixels=config.model.max_pixels)
     vlm.train()
@@ -119,10 +148,14 @@ def run(config: Config, out: Path) -> dict[str, float]:
             batch_size=2 * settings.batch_size,
             learning_rate=_TOWER_LEARNING_RATE,
             seed=derive_seed(config.seed, "dense labels"),
+            kept=kept / "dense",
+            identity=identity,
         )
-    train(config, vlm, examples, derive_seed(config.seed, "warm start"))
+    seed = derive_seed(config.seed, "warm start")
+    train(config, vlm, examples, seed, kept=kept / "descriptions", identity=identity)
     vlm.eval().model.save_pretrained(out)
     honor_umask(out)
+    shutil.rmtree(kept, ignore_errors=True)
     measured = _measure_each(config, vlm, held_out)
     return {**learned, **measured, "parameters": float(sum(p.numel() for p in vlm.parameters()))}
 
@@ -142,6 +175,13 @@ def _examples(config: Config) -> tuple[list[Example], dict[str, list[Example]]]:
     if len(found) > 1:
         np.random.default_rng(derive_seed(config.seed, "mixture")).shuffle(examples)
     return examples, held_out
+
+
+def _identity(config: Config, examples: Sequence[Example]) -> str:
+    """Names all that decides a base model: its parameters, this code, and the examples."""
+    deciding = config.model_dump(mode="json", include={"seed", "model", "warm_start"})
+    parts = [json.dumps(deciding, sort_keys=True), content_hash(Path(__file__).parent), fingerprint(examples)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _measure_each(config: Config, vlm: VLM, held_out: Mapping[str, Sequence[Example]]) -> dict[str, float]:

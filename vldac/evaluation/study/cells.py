@@ -109,7 +109,7 @@ def _base(runs: Sequence[Run], surroundings: Surroundings) -> Commands:
     """Makes the base model of some cells, and evaluates it wherever they are, and the random policy where it can be."""
     config, home, made = runs[0].cell.base_config, runs[0].base, runs[0].base / "base.json"
     if not made.exists():
-        shutil.rmtree(home, ignore_errors=True)  # what a killed attempt left
+        shutil.rmtree(home / "base", ignore_errors=True)  # half a model; what it had learned is beside it
         yield _command(config, home, "vldac.warm_start", surroundings, "--out", home / "base", "--metrics", made)
         if not made.exists():  # a model that is not made here has no measurements
             write_json(made, {})
