@@ -1,6 +1,6 @@
 """Where a supervised loop stands, on disk from time to time, so that a killed one goes on to the same result.
 
-An hour of warm start is too long to be lost. What is kept (`vldac.checkpoint`) is whole or absent: safetensors and JSON.
+An hour of warm start is too long to lose. What is kept (`vldac.checkpoint`) is whole or absent: safetensors and JSON.
 """
 
 from __future__ import annotations
