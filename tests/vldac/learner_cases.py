@@ -23,6 +23,8 @@ from vldac.models.vlm import VLM, Prompt
 from vldac.rollout import Rollout, Step
 from vldac.utils.seeding import derive_seed
 
+#: Below every gradient norm met here, so that clipping is always at work.
+CLIPPED = 0.02
 UPDATES = 2
 EPS = 1e-5
 
@@ -151,3 +153,12 @@ def run_case(config: Config, base: Path, runtime: Runtime, state: Path | None = 
 def outcome(config: Config, base: Path, runtime: Runtime, **arguments: Any) -> dict[str, Any]:
     """`run_case` as a case of `ranks.run_ranks`."""
     return vars(run_case(config, base, runtime, **arguments))
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor], tolerance: float) -> None:
+    """Two models' tensors, up to a share of their size."""
+    assert a.keys() == b.keys()
+    for name, tensor in a.items():
+        assert tensor.dtype == b[name].dtype, name
+        difference = float((tensor.double() - b[name].double()).abs().max())
+        assert difference <= tolerance * max(1.0, float(tensor.double().abs().max())), name
