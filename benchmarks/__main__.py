@@ -24,7 +24,7 @@ from benchmarks.harness.records import SUMMARY
 from benchmarks.harness.registry import Entry
 from benchmarks.harness.runner import VLMRunner
 from benchmarks.harness.task import Benchmark, BenchmarkDataError
-from vldac.config import ModelConfig, explain, load
+from vldac.config import Config, ModelConfig, explain, load
 from vldac.evaluation import model
 from vldac.policy import LOADED
 from vldac.utils.errors import report_errors
@@ -69,18 +69,22 @@ def parser(entry: Entry | None) -> argparse.ArgumentParser:
     several.add_argument(
         "--params",
         metavar="FILE",
-        help="the options below as `benchmarks` and `env.prompt` of a params file have them; those that are given win",
+        help="a params file: options as `benchmarks` and `env.prompt` have them, a base read as `model` says; the others win",
     )
     title = "options of every benchmark" if entry is None else f"options of {entry.title}"
     command_line.add_options(made.add_argument_group(title), [Options if entry is None else entry.options])
     return made
 
 
-def options_of(entry: Entry, made: argparse.ArgumentParser, parsed: argparse.Namespace) -> Options:
-    """The options that a command line gives, validated; wrong ones end the process with one line.
+def options_of(
+    entry: Entry, made: argparse.ArgumentParser, parsed: argparse.Namespace, config: Config | None = None
+) -> Options:
+    """The options that a command line gives, over those of a params file, validated.
+
+    Wrong ones end the process with one line.
 
     Raises:
-        ConfigError: the params file is wrong.
+        ConfigError: the section `benchmarks` of the params file is wrong.
     """
     values: dict[str, Any] = {}
     if parsed.options is not None:
@@ -88,8 +92,7 @@ def options_of(entry: Entry, made: argparse.ArgumentParser, parsed: argparse.Nam
             values = entry.options.model_validate_json(parsed.options).model_dump()
         except ValidationError as error:
             made.error(f"--options: {explain(error.errors()[0], entry.options)}")
-    if parsed.params is not None:
-        config = load(parsed.params)
+    if config is not None:
         chosen = section.parse(config.benchmarks)
         values = chosen.options(entry.name, style=config.env.prompt, data=chosen.folder_of(entry.name)).model_dump()
     return command_line.validated(entry.options, values | command_line.given(parsed, entry.options), made.error)
@@ -105,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = made.parse_args(arguments)
     command_line.check_model(made, parsed)
     assert entry is not None  # --benchmark is required
-    options = options_of(entry, made, parsed)
+    config = None if parsed.params is None else load(parsed.params)
+    options = options_of(entry, made, parsed, config)
     quiet()
     set_threads(1 if parsed.threads is None else parsed.threads)
     benchmark = registry.make(entry.name, options)
@@ -117,7 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed.dtype = parsed.dtype or like.dtype
         parsed.revision = parsed.revision or model.revision_of(parsed.base, parsed.policy)
         _run_benchmark(benchmark, parsed, None, parsed.base_out, like)
-    _run_benchmark(benchmark, parsed, parsed.policy, parsed.out)
+    like_config = None
+    if config is not None and parsed.policy is None:  # as a policy that was trained with these parameters is read
+        like_config, parsed.dtype = config.model, parsed.dtype or config.model.dtype
+        parsed.revision = parsed.revision or (config.model.revision if parsed.base == config.model.base else None)
+    _run_benchmark(benchmark, parsed, parsed.policy, parsed.out, like_config)
     return 0
 
 

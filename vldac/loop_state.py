@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,6 +70,7 @@ class LoopState:
         tensors = load_file(found / _TENSORS)
         if values["identity"] != self._identity or not self._parameters.keys() <= tensors.keys():
             log.warning("%s is of other parameters or other code, and is not gone on with", found)
+            shutil.rmtree(found.parent)  # of two states the one with more updates counts as the newer
             return 0, {}
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in tensors.items():

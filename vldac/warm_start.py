@@ -39,6 +39,7 @@ from vldac.utils.schedules import trapezoid
 from vldac.utils.seeding import derive_seed
 
 _HELD_OUT = 256
+_NEUTRAL = {"config", "evaluation", "plan.py"}  # of this package, what decides no base model
 _RISE, _SLOPE = 30, 3.0  # of the learning rate; see `trapezoid`
 _PASSES_OF_A_MIXTURE = 3  # of a batch, by length: rooms have a fifth of the words of a shop
 _PASSES_OF_LESSONS = 6  # where there are lessons too: eight frames are twelve times as long as one
@@ -104,7 +105,7 @@ def train(
             optimizer.step()
             optimizer.zero_grad()
             progress.advance(note=f"loss {loss:.3f}")
-            state.keep(update + 1, {"order": order})
+            state.keep(update + 1, {"order": order}, now=update + 1 == settings.updates)
 
 
 def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) -> dict[str, float]:
@@ -155,8 +156,8 @@ def run(config: Config, out: Path) -> dict[str, float]:
     train(config, vlm, examples, seed, kept=kept / "descriptions", identity=identity)
     vlm.eval().model.save_pretrained(out)
     honor_umask(out)
-    shutil.rmtree(kept, ignore_errors=True)
     measured = _measure_each(config, vlm, held_out)
+    shutil.rmtree(kept, ignore_errors=True)
     return {**learned, **measured, "parameters": float(sum(p.numel() for p in vlm.parameters()))}
 
 
@@ -178,9 +179,10 @@ def _examples(config: Config) -> tuple[list[Example], dict[str, list[Example]]]:
 
 
 def _identity(config: Config, examples: Sequence[Example]) -> str:
-    """Names all that decides a base model: its parameters, this code, and the examples."""
+    """Names all that decides a base model: its parameters, the code of learning, and the examples."""
     deciding = config.model_dump(mode="json", include={"seed", "model", "warm_start"})
-    parts = [json.dumps(deciding, sort_keys=True), content_hash(Path(__file__).parent), fingerprint(examples)]
+    code = (path for path in sorted(Path(__file__).parent.glob("[a-z]*")) if path.name not in _NEUTRAL)
+    parts = [json.dumps(deciding, sort_keys=True), content_hash(*code), fingerprint(examples)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -418,6 +418,8 @@ class VectorEnv:
         Raises:
             SimulatorError: the worker has failed too often in a row.
         """
+        for i in self._blocks[number]:
+            self._take_over(i, None)  # those whose seeds have run out are not started again
         while True:
             self._failures[number] += 1
             if self._failures[number] >= _ATTEMPTS:

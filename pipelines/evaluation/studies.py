@@ -21,7 +21,7 @@ from typing import Any, Literal
 from pipelines.core import errors, extensions, network
 from pipelines.core.project import read_json, revision
 from pipelines.core.rundir import RunIdentity
-from pipelines.stages import code
+from pipelines.stages import code, data_listing
 from pipelines.tracking import forwarder, runs
 from vldac.config import Config
 from vldac.evaluation.study import __main__ as command_line
@@ -61,18 +61,26 @@ class Tracked(Surroundings):
 
     def code(self, config: Config) -> str:
         """Names the files and the package versions that decide a policy and its evaluation."""
-        named = json.dumps([config.env.id, config.extensions, extensions.entry_points(config)], sort_keys=True)
+        mixture = [part.id for part in config.warm_start.mixture]
+        named = json.dumps([config.env.id, mixture, config.extensions, extensions.entry_points(config)], sort_keys=True)
         if named not in self._codes:
             self._codes[named] = code.policy_digest(self._root, config)
         return self._codes[named]
 
     def benchmark_code(self, name: str, config: Config) -> str:
-        """Names the files and the package versions that decide the records of a benchmark.
+        """Names the files and the package versions that decide the records of a benchmark, and its data.
 
         Raises:
             UnknownBenchmarkError: there is no such benchmark.
+            ConfigError: `benchmarks.data` names a folder without data.
         """
-        return code.benchmark_digest(self._root, config, name)
+        known = [config.extensions, extensions.entry_points(config), config.benchmarks.get("data")]
+        named = json.dumps([name, *known], sort_keys=True)
+        if named not in self._codes:
+            digest = code.benchmark_digest(self._root, config, name)
+            data = json.dumps(data_listing.found(self._root, config, name), sort_keys=True, default=str)
+            self._codes[named] = hashlib.sha256(f"{digest}\0{data}".encode()).hexdigest()
+        return self._codes[named]
 
     def environment(self, config: Config) -> dict[str, str]:
         """With `extensions` on the path."""
@@ -188,8 +196,8 @@ def _identity(run: Run) -> RunIdentity:
 
 
 def _delivered(run: Run) -> Path:
-    """Is there once MLflow has all of a cell."""
-    return run.home / "mlflow.json"
+    """Is there once MLflow has all of a cell, as one study evaluates it."""
+    return run.home / f"mlflow-{run.key}.json"
 
 
 if __name__ == "__main__":

@@ -261,6 +261,21 @@ def test_lost_worker_costs_only_its_episodes(action: str, reason: str, caplog: p
         assert [o["prompt"][-6:] for o in pool.step(["go"] * 4).observations if o] == ["step 1"] * 2 + ["step 3"] * 2
 
 
+def test_a_worker_lost_in_its_last_episodes_shows_nothing_more() -> None:
+    with VectorEnv("misbehaving_envs:Counter", 3, num_workers=2, seeds=evaluation_seeds(3, 3), **SIZE) as pool:
+        assert all(pool.reset())
+        step = pool.step(["die", "go", "go"])
+        block = [i for i, info in enumerate(step.infos) if info.get("lost")]
+        assert 0 in block
+        assert len(block) < 3
+        for i in range(3):
+            assert (step.observations[i] is None) == (i in block)
+            assert (pool.episode_seeds[i] is None) == (i in block)
+            assert (pool.action_names[i] == ()) == (i in block)
+        while any(pool.step(["win"] * 3).observations):
+            pass
+
+
 def test_groups_stepped_in_turn_equal_all_simulators_stepped_together() -> None:
     choose = random.Random(2)
     with counters(5, num_workers=3) as pool, counters(5, num_workers=3, groups=2) as halves:

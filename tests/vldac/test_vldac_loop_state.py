@@ -65,6 +65,11 @@ def test_a_state_of_something_else_or_a_damaged_one_is_not_gone_on_with(
     with caplog.at_level(logging.WARNING):
         assert learn(6, tmp_path / "kept", identity="b") == whole
     assert "is of other parameters or other code" in caplog.text
+    with pytest.raises(Killed):
+        learn(6, tmp_path / "kept", identity="c", die_after=3)  # fewer updates than what is there of another
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert (kept.name, json.loads((kept / "state.json").read_text())["identity"]) == ("update-000003", "c")
+    assert learn(6, tmp_path / "kept", identity="c") == whole
     (kept,) = (tmp_path / "kept").iterdir()
     (kept / "state.json").write_text(json.dumps({"identity": "b"}))
     with pytest.raises(checkpoint.CheckpointError, match="changed since it was written"):

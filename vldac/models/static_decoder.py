@@ -12,6 +12,8 @@ from transformers import StaticCache
 
 #: Tokens by which caches differ in length: each length is compiled, and each batch size.
 _LENGTHS = 128
+#: Graphs at most; shapes beyond them are run without one. Evaluations end with ever smaller batches.
+_GRAPHS = 64
 
 
 class CompiledTrunk:
@@ -26,8 +28,12 @@ class CompiledTrunk:
     def __init__(self, trunk: Any) -> None:
         self.trunk = trunk
         graphs = next(trunk.parameters()).is_cuda
-        self.step: Callable[..., Any] = torch.compile(
-            trunk.forward, dynamic=False, mode="reduce-overhead" if graphs else "default"
+        compiler: Any = torch.compile  # whose annotations do not know of the limit
+        self.step: Callable[..., Any] = compiler(
+            trunk.forward,
+            dynamic=False,
+            mode="reduce-overhead" if graphs else "default",
+            recompile_limit=_GRAPHS,
         )
         self._cache: tuple[tuple[int, int], StaticCache] | None = None
 

@@ -13,7 +13,7 @@ from benchmarks.harness import registry, section
 from benchmarks.harness.options import Options
 from benchmarks.suites.balrog.suite import BalrogOptions
 from benchmarks.suites.vsi_bench.suite import VSIBenchOptions
-from vldac.config import ConfigError
+from vldac.config import ConfigError, load
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -57,7 +57,7 @@ def test_a_params_file_gives_the_options_of_a_command_line(
         entry = registry.get("vsi_bench")
         made = command.parser(entry)
         parsed = made.parse_args(["--benchmark", "vsi_bench", "--base", "b", "--out", "o", *arguments])
-        return command.options_of(entry, made, parsed)
+        return command.options_of(entry, made, parsed, load(parsed.params))
 
     monkeypatch.chdir(tmp_path)
     values = {"env": {"prompt": "full"}, "benchmarks": {"frames": 9, "vsi_bench": {"parser": "lmms-eval"}, "data": "d"}}

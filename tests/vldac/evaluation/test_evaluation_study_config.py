@@ -117,6 +117,18 @@ def test_a_wrong_override_names_its_cell(study: Any) -> None:
         config.cells(study({"ablations": [{"name": "odd", "overrides": {"train.gama": 1}}]}))
 
 
+def test_a_preset_that_would_undo_what_every_cell_shares_is_refused(study: Any) -> None:
+    everywhere = {"train.stop_at": None}
+    whole = [{"name": "vldac", "overrides": {"train": {"gamma": 0.5}}}]
+    with pytest.raises(ConfigError, match=r"Line, vldac: train replaces its whole section, and with it train\.stop_at"):
+        config.cells(study({"overrides": everywhere, "algorithms": whole}))
+    with pytest.raises(ConfigError, match=r"with it train\.total_steps"):
+        config.cells(study({"total_steps": 16, "algorithms": whole}))
+    first = {"train": {"gamma": 0.5, "batch_size": 8, "micro_batch_size": 8}, **everywhere}
+    (cell, *_) = config.cells(study({"overrides": first, "algorithms": ["vldac"]}))
+    assert (cell.config.train.gamma, cell.config.train.stop_at) == (0.5, None)
+
+
 def test_profiles_are_found_by_name() -> None:
     assert config.find("smoke") == REPOSITORY / "conf/study/smoke.yaml"
     assert config.find("some/mine.yaml") == Path("some/mine.yaml")

@@ -119,6 +119,16 @@ def test_results_that_are_there_are_taken_over_where_nothing_has_been_run(study:
     for other in (runs.place(config.cells(study), tmp_path / "new", Named("edited")), here[2:]):
         assert records.adopt(study, other, tmp_path / "out") == 0  # of other code, or another cell
     assert records.adopt(study, here, tmp_path / "nowhere") == 0
+    # What is not asked for now, of other code or other seeds, is kept and comes back.
+    edited = runs.place(config.cells(study), tmp_path / "edited", Named("b"))
+    records.adopt(study, edited, tmp_path / "out")
+    records.write_results(study, edited, tmp_path / "out")
+    assert records.read_lines(tmp_path / "out/cells.jsonl") == []
+    assert records.read_lines(tmp_path / "out/cells.others.jsonl") == lines
+    back = runs.place(config.cells(study), tmp_path / "back", Named("a"))
+    assert records.adopt(study, back, tmp_path / "out") == 1
+    assert records.write_results(study, back, tmp_path / "out") == lines
+    assert records.read_lines(tmp_path / "out/cells.others.jsonl") == []
     stricter = runs.place(config.cells(study), tmp_path / "strict", Named("a"), threshold=0.99)
     assert records.adopt(study, stricter, tmp_path / "out") == 0  # its steps to the threshold are others
 

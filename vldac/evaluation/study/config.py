@@ -66,12 +66,12 @@ class Benchmark(_Entry):
     study's configuration.
 
     Attributes:
-        name: of `python -m benchmarks --benchmark`.
+        name: under which it is registered, as for `python -m benchmarks --benchmark`.
         label: that tables and figures show; None: the name.
         overrides: such as `benchmarks.limit: 20`.
     """
 
-    name: Annotated[str, Field(pattern=r"^[\w.:]+$")]
+    name: Annotated[str, Field(pattern=r"^\w+$")]
     label: Name | None = None
     overrides: Overrides = Field(default_factory=dict)
 
@@ -332,19 +332,20 @@ def _cell(
 ) -> Cell:
     environment = next(entry for entry in study.environments if entry.name == place.environment)
     algorithm = next(entry for entry in study.algorithms if entry.shown == place.algorithm)
-    values: Overrides = {
-        **study.overrides,
-        **environment.overrides,
-        **({"train.total_steps": study.total_steps} if study.total_steps else {}),
-        "evaluate.episodes": study.episodes,
-        **algorithm.overrides,
-        **environment.algorithms.get(place.algorithm, {}),
-        "train.algorithm": algorithm.name,
-        "train.algorithm_options": {**algorithm.options, **options},
-    }
-    overrides = [*as_overrides(values), *as_overrides(changes), *extra]
+    whose: list[Mapping[str, JsonValue]] = [
+        study.overrides,
+        environment.overrides,
+        {"train.total_steps": study.total_steps} if study.total_steps else {},
+        {"evaluate.episodes": study.episodes},
+        algorithm.overrides,
+        environment.algorithms.get(place.algorithm, {}),
+        {"train.algorithm": algorithm.name, "train.algorithm_options": {**algorithm.options, **options}},
+        changes,
+    ]
     name = ", ".join(filter(None, (place.environment, place.algorithm, place.variant)))
-    config = _load(study.params, [*overrides, f"seed={place.seed}"], name)
+    _require_kept([key for values in whose for key in values], name)
+    overrides = [each for values in whose for each in as_overrides(values)]
+    config = _load(study.params, [*overrides, *extra, f"seed={place.seed}"], name)
     base_seed = place.seed if study.base_per_seed else study.seeds[0]
     base = config.model_copy(update={"seed": base_seed})
     if place.kind == "grid":
@@ -357,6 +358,21 @@ def _cell(
         each.shown: (each.name, _asked(study, each.overrides, extra, place, each.shown)) for each in study.benchmarks
     }
     return Cell(*place, config, base, exams, benchmarks)
+
+
+def _require_kept(keys: Sequence[str], name: str) -> None:
+    """Refuses a section, such as a preset, that would undo single values of it that stand before it.
+
+    Raises:
+        ConfigError: there is one: cells would differ by more than the study says.
+    """
+    for number, key in enumerate(keys):
+        undone = [before for before in keys[:number] if before.startswith(f"{key}.")]
+        if undone:
+            raise ConfigError(
+                f"{name}: {key} replaces its whole section, and with it {undone[0]} that is set before it; write its "
+                "values one by one, or set it before them"
+            )
 
 
 def _asked(study: Study, changes: Overrides, extra: Sequence[str], place: Place, name: str) -> Config:
@@ -406,7 +422,8 @@ def evaluation_fingerprint(config: Config) -> str:
 
 def benchmark_fingerprint(name: str, config: Config) -> str:
     """A 16-digit hash of every value that decides what a benchmark asks, and how answers are given."""
-    deciding = [name, config.benchmarks, config.env.prompt, config.model.dtype]
+    read = config.model.model_dump(include={"dtype", "family", "thinking", "system_message", "max_pixels"})
+    deciding = [name, config.benchmarks, config.env.prompt, read]
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
 

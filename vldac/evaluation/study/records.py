@@ -111,14 +111,22 @@ def write_results(study: Study, runs: Sequence[Run], out: Path) -> list[dict[str
 def adopt(study: Study, runs: Sequence[Run], out: Path) -> int:
     """Takes over the results in cells.jsonl of cells that have not been run here: the same cell gives the same line.
 
-    A folder of results that came with the project, or from another machine, is gone on with.
+    A folder of results that came with the project, or from another machine, is gone on with. Lines of cells that are
+    not asked for, such as those of other seeds or of code before an edit, are kept in cells.others.jsonl.
 
     Returns:
         How many were taken over.
+
+    Raises:
+        UserError: the results are damaged.
     """
-    if not (out / "cells.jsonl").exists():
-        return 0
-    known = {(line["fingerprint"], line.get("key")): line for line in read_lines(out / "cells.jsonl")}
+    others = out / "cells.others.jsonl"
+    lines = [line for path in (others, out / "cells.jsonl") if path.exists() for line in read_lines(path)]
+    known = {(line["fingerprint"], line.get("key")): line for line in lines}
+    wanted = {(run.home.name, run.key) for run in runs}
+    left = {json.dumps(line): None for line in lines if (line["fingerprint"], line.get("key")) not in wanted}
+    if left or others.exists():
+        _write_text(others, "".join(f"{line}\n" for line in left))
     adopted = 0
     for run in runs:
         line = known.get((run.home.name, run.key))
@@ -174,7 +182,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run the study first") from None
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); run the study again, it writes it anew") from None
+        raise UserError(f"{path} is damaged ({error}); mend or delete it, and run the study again") from None
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

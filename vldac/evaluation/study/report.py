@@ -205,6 +205,8 @@ def _transfer(results: Results) -> str:
             f" {', '.join(asked)}: scores of benchmarks as a share of the best one; differences are of the same "
             "questions, their intervals 1.96 standard errors."
         )
+        if loose := [name for name, found in asked.items() if not found["difference"]["paired"]]:
+            note += f" {', '.join(loose)}: the score is not the mean of its questions, errors count as independent."
         note += f" Synthetic data, made here: {', '.join(made_here)}." if made_here else ""
     return f"{_table(['', *transfer.exams(results)], transfer.rows(results))}\n\n{note}"
 

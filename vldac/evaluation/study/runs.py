@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.util
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -176,14 +175,10 @@ class Run:
 def place(cells: Iterable[Cell], directory: Path, surroundings: Surroundings, *, threshold: float = 0.9) -> list[Run]:
     """Where each cell of a study is run; equal cells share a directory."""
     runs = []
-    codes: dict[str, str] = {}
     for cell in cells:
-        variable = {"env": cell.config.env, "train": cell.config.train, "model": cell.config.model}
-        kind = json.dumps({key: value.model_dump(mode="json") for key, value in variable.items()}, sort_keys=True)
-        if kind not in codes:
-            codes[kind] = surroundings.code(cell.config)
-        base = _key(base_fingerprint(cell.base_config), codes[kind])
-        own = cell.config.fingerprint(base, codes[kind])
+        code = surroundings.code(cell.config)
+        base = _key(base_fingerprint(cell.base_config), code)
+        own = cell.config.fingerprint(base, code)
         seed = {"seed": cell.base_config.seed}  # that of the cell is in the name of its directory
         exams = {
             name: (asked, _key(evaluation_fingerprint(asked.model_copy(update=seed)), surroundings.code(asked)))

@@ -12,6 +12,9 @@ import numpy as np
 from vldac.evaluation.statistics import Z95, difference_interval, wilson_interval
 from vldac.evaluation.study.results import Results
 
+#: Episodes or questions: even if all of fewer change the same way, that may be chance.
+_LEAST = 6
+
 
 @dataclass(frozen=True)
 class Carried:
@@ -37,8 +40,8 @@ class Carried:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return not self.interval[0] <= 0 <= self.interval[1]
+        """Whether the interval leaves zero out, and there is enough for that to mean something."""
+        return min(self.count) >= _LEAST and not self.interval[0] <= 0 <= self.interval[1]
 
 
 def exams(results: Results) -> list[str]:
