@@ -69,7 +69,7 @@ def parser(entry: Entry | None) -> argparse.ArgumentParser:
     several.add_argument(
         "--params",
         metavar="FILE",
-        help="a params file: options as `benchmarks` and `env.prompt` have them, a base read as `model` says; the others win",
+        help="options as its `benchmarks` and `env.prompt` have them, a base read as its `model` says; given ones win",
     )
     title = "options of every benchmark" if entry is None else f"options of {entry.title}"
     command_line.add_options(made.add_argument_group(title), [Options if entry is None else entry.options])

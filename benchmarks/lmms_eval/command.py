@@ -1,7 +1,7 @@
 """The published sets of general understanding, put and scored by lmms-eval.
 
     python -m benchmarks.lmms_eval --tasks gqa,mmbench_en_dev,mmstar,videomme --base models/base \\
-        --policy models/policy --out benchmarks/general
+        --policy models/policy --out scores/general
 
 lmms-eval 0.7.3 (https://github.com/EvolvingLMMs-Lab/lmms-eval) is not among this project's packages: it wants
 torchvision, OpenCV and many more, and downloads the sets from the Hugging Face hub. MMBench asks a GPT model about

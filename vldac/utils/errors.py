@@ -19,9 +19,18 @@ _CURES = {
     errno.EROFS: "run in a directory that can be written",
 }
 
+_DEVICE_CURE = (
+    "take train.gradient_checkpointing: true, LoRA (model.lora_rank), a smaller model.max_pixels or "
+    "rollout.max_new_tokens, fewer env.num_envs, or more ranks with a higher deepspeed.zero_stage, and run the same "
+    "command again"
+)
+
 
 def explain(error: BaseException) -> str:
     """One line for an expected failure, ending in its cure where one is known."""
+    if _device_memory(error):
+        first = " ".join(str(error).split()).partition(". ")[0]
+        return f"the memory of the device is full ({first}); {_DEVICE_CURE}"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         cure = _CURES.get(error.errno or 0)
@@ -30,12 +39,19 @@ def explain(error: BaseException) -> str:
 
 
 def expected(error: BaseException) -> bool:
-    """Whether a failure is a user's to mend: a `UserError`, a simulator's, or one of files and connections."""
+    """Whether a failure is a user's to mend: a `UserError`, a simulator's, one of files, connections, memory."""
     # The simulators do not know this package. Where none of their modules is loaded, none of their errors was raised.
     simulators = sys.modules.get("envs.base")
-    return isinstance(error, UserError | OSError) or (
-        simulators is not None and isinstance(error, simulators.SimulatorError)
+    return (
+        isinstance(error, UserError | OSError)
+        or (simulators is not None and isinstance(error, simulators.SimulatorError))
+        or _device_memory(error)
     )
+
+
+def _device_memory(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")  # likewise
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
 def report_errors(main: Callable[[], int]) -> int:

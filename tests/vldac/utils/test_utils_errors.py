@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from envs.base import SimulatorError
 from vldac.utils.errors import UserError, explain, report_errors
@@ -58,3 +59,11 @@ def test_an_error_without_words_is_named_by_its_type() -> None:
 def test_reporting_loads_no_simulator_and_no_model_library() -> None:
     code = "import sys, vldac.utils.errors; print({'torch', 'gymnasium', 'envs.base'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_a_device_without_room_is_one_line_with_what_to_set(capsys: pytest.CaptureFixture[str]) -> None:
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has 79 GiB.")
+    assert failing(full) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: the memory of the device is full (CUDA out of memory); take train.gradient_check")
+    assert printed.count("\n") == 1
