@@ -129,6 +129,17 @@ class Tracked(Surroundings):
         except Exception as error:  # noqa: BLE001  # no failure of a server, of whatever kind, may reach the study
             print(f"MLflow lacks a part of the study: {forwarder.reason(error)}", file=sys.stderr, flush=True)
 
+    def reported(self, study: Study, placed: Sequence[Run], page: Path) -> None:
+        """Attaches the tables, the figures and cells.csv to the run of the study."""
+        try:
+            server = runs.client(self._root)
+            parent = self._parent(study, placed[0], server)
+            for path in (page, page.with_name("cells.csv"), *sorted(page.parent.glob("*.png"))):
+                server.log_artifact(parent, str(path), "report")
+            server.set_terminated(parent, "FINISHED")
+        except Exception as error:  # noqa: BLE001  # no failure of a server, of whatever kind, may reach the study
+            print(f"MLflow lacks the report: {forwarder.reason(error)}", file=sys.stderr, flush=True)
+
     def _close(self, carrier: forwarder.MetricsForwarder, run: Run, result: Mapping[str, Any] | None) -> None:
         delivered = carrier.close("FAILED" if result is None else "FINISHED", _SECONDS)
         if result is None or not delivered or carrier.server is None:

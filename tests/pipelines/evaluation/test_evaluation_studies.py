@@ -68,6 +68,8 @@ def test_each_cell_is_a_run_below_the_one_of_the_study(profile: Path) -> None:
     assert ablated.data.metrics["evaluation/success"] == 0.97
     assert {run.info.status for run in by_name.values()} == {"FINISHED"}
     assert (profile / "results/study/mine/report.md").exists()
+    attached = {artifact.path for artifact in runs.client(profile).list_artifacts(parent.info.run_id, "report")}
+    assert attached >= {"report/report.md", "report/cells.csv", "report/success.png", "report/curves.png"}
 
 
 def test_a_killed_study_resumes_and_runs_nothing_twice(profile: Path) -> None:

@@ -110,6 +110,7 @@ def main(arguments: Sequence[str] | None = None, surroundings: runs.Surroundings
     results = cells.run(study, placed, options.directory, out, jobs=jobs, surroundings=surroundings, command=command)
     if options.profile:
         page = report.write(out)
+        surroundings.reported(study, placed, page)
         print(f"{page.read_text(encoding='utf-8')}\n{page}, with figures beside it")
     else:
         first = results[0]

@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -69,6 +69,9 @@ class Surroundings:
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """The study has ended: all cells are there, some failed, or it was interrupted."""
+
+    def reported(self, study: Study, placed: Sequence[Run], page: Path) -> None:
+        """The tables of a finished study have been written, with figures beside them."""
 
 
 @dataclass(frozen=True)
