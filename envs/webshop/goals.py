@@ -66,7 +66,7 @@ def make_goals(catalogue: Catalogue, kind: Literal["synthetic", "human"]) -> tup
     """
     goals: list[Goal] = []
     for product in catalogue.products:
-        goals += _synthetic(product) if kind == "synthetic" else _human(product)
+        goals += _synthetic(product, catalogue.every_limit) if kind == "synthetic" else _human(product)
     if kind == "synthetic":
         counts = Counter(attribute for goal in goals for attribute in goal.attributes)
         goals = [_weighted(goal, counts) for goal in goals]
@@ -90,19 +90,27 @@ def price_limit(price: float, rng: random.Random) -> float | None:
     Returns:
         None where fewer than two are left.
     """
-    multiples = [10.0 * i for i in range(1, 100) if 10.0 * i > price][:4]
+    multiples = _multiples(price)
     return max(rng.sample(multiples, 2)) if len(multiples) >= 2 else None
 
 
-def _synthetic(product: Product) -> Iterator[Goal]:
-    """A goal for every instruction and combination of options."""
+def _multiples(price: float) -> list[float]:
+    return [10.0 * i for i in range(1, 100) if 10.0 * i > price][:4]
+
+
+def _synthetic(product: Product, every_limit: bool) -> Iterator[Goal]:
+    """A goal for every instruction and combination of options, and for every price limit where that is asked for."""
     names = sorted(product.options)
     for instruction in product.instructions:
         for values in itertools.product(*(product.options[name] for name in names)):
             chosen = dict(zip(names, values, strict=True))
             wish = ", and ".join(f"{name}: {value}" for name, value in chosen.items())
             text = instruction.text + (f" with {wish}" if wish else "")
-            yield _goal(product, instruction, text, chosen, product.price_with(chosen))
+            price = product.price_with(chosen)
+            if every_limit:
+                yield from (_limited(product, instruction, text, chosen, limit) for limit in _multiples(price)[1:])
+            else:
+                yield _goal(product, instruction, text, chosen, price)
 
 
 def _human(product: Product) -> Iterator[Goal]:
@@ -115,6 +123,12 @@ def _goal(product: Product, instruction: Instruction, text: str, options: Mappin
     # Seeded by the product and the wish, so that all combinations of options draw alike and other products, or a part
     # of the catalogue, change nothing.
     limit = price_limit(price, random.Random(f"{_SHUFFLE_SEED} {product.asin} {instruction.text}"))
+    return _limited(product, instruction, text, options, limit)
+
+
+def _limited(
+    product: Product, instruction: Instruction, text: str, options: Mapping[str, str], limit: float | None
+) -> Goal:
     return Goal(
         asin=product.asin,
         title=product.title,

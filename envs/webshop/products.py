@@ -135,12 +135,15 @@ class Catalogue:
         products: in the order of the files; search puts equally good hits in this order.
         sections: which pages an item has, of `SECTIONS`.
         tagger: which nouns of a title count where nobody says otherwise, see `nouns`.
+        every_limit: whether each synthetic wish is a goal with each price limit that could be drawn for it, and not
+            with one alone: few products are then many goals, and those of a split are made of parts of others.
     """
 
     name: str
     products: tuple[Product, ...]
     sections: tuple[str, ...] = SECTIONS
     tagger: Tagger = "rules"
+    every_limit: bool = False
 
     @cached_property
     def by_asin(self) -> dict[str, Product]:

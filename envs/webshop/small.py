@@ -21,7 +21,8 @@ _PRODUCTS = (
 
 def catalogue() -> Catalogue:
     """Eight products of two kinds with one group of options, and no further pages behind them."""
-    return Catalogue("small", tuple(_product(i, *row) for i, row in enumerate(_PRODUCTS, start=1)), sections=())
+    products = tuple(_product(i, *row) for i, row in enumerate(_PRODUCTS, start=1))
+    return Catalogue("small", products, sections=(), every_limit=True)
 
 
 def _product(number: int, color: str, material: str, kind: str, price: int) -> Product:

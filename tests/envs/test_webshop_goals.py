@@ -126,5 +126,22 @@ def test_splits_of_the_released_goals() -> None:
     assert [split(72, name) for name in ("test", "dev", "train")] == [range(6), range(6, 18), range(18, 72)]
 
 
-def test_the_small_catalogue_has_72_goals() -> None:
-    assert len(make_goals(small.catalogue(), "synthetic")) == 8 * 3 * 3
+def test_the_small_catalogue_has_goals_whose_parts_are_known_from_training() -> None:
+    """Eight products, three wishes, three sizes, three limits: no test goal is trained on, but all its parts are."""
+    goals = make_goals(small.catalogue(), "synthetic")
+    assert len(goals) == len(set(goals)) == 8 * 3 * 3 * 3
+    prices = {product.asin: product.price for product in small.catalogue().products}
+    for goal in goals:
+        above = [limit for limit in range(10, 200, 10) if limit > prices[goal.asin]]
+        assert goal.price_upper in above[1:4]
+        assert goal.instruction.endswith(
+            f"size: {goal.options[0]}, and price lower than {goal.price_upper:.2f} dollars"
+        )
+    train, test = ([goals[i] for i in split(len(goals), name)] for name in ("train", "test"))
+    assert len(test) == 18
+    for part in (
+        lambda goal: (goal.asin, goal.attributes),
+        lambda goal: (goal.asin, goal.price_upper),
+        lambda goal: (goal.asin, goal.options),
+    ):
+        assert {part(goal) for goal in test} <= {part(goal) for goal in train}
