@@ -175,12 +175,12 @@ def length_cell(played: Played | None) -> str:
     return f"{np.mean(played.lengths):.1f} ({min(played.lengths)}-{max(played.lengths)})"
 
 
-def measure(unwrapped: str, episodes: int, seconds: float) -> tuple[list[str], list[str]]:
+def measure(world: str, episodes: int, seconds: float) -> tuple[list[str], list[str]]:
     """The two table rows of one environment, an id and "name=value" options: what players reach, and how fast it is.
 
     The first is empty if no episode is asked for.
     """
-    env_id, *chosen = unwrapped.split()
+    env_id, *chosen = world.split()
     width, height = SIZES.get(env_id.split("-", maxsplit=1)[0], (300, 300))
     options: dict[str, Any] = {"width": width, "height": height}
     options["options"] = {name: yaml.safe_load(value) for name, _, value in (c.partition("=") for c in chosen)}
@@ -190,14 +190,14 @@ def measure(unwrapped: str, episodes: int, seconds: float) -> tuple[list[str], l
         if episodes:
             random = play(env, random_player(0), episodes, f"{env_id} random")
             expert = play(env, lambda unwrapped: unwrapped.expert_action(), episodes, f"{env_id} expert")
-            score = [unwrapped, success_cell(random), length_cell(random), success_cell(expert), length_cell(expert)]
+            score = [world, success_cell(random), length_cell(random), success_cell(expert), length_cell(expert)]
         per_second, inside = single(env, seconds)
     finally:
         env.close()
     one_worker = pooled(env_id, options, 1, 1, seconds)
     both = pooled(env_id, options, 16, 2, seconds)
     transport = max(0.0, 1 - one_worker / per_second)
-    speed = [unwrapped, f"{width}x{height}", f"{per_second:,.0f}", f"{inside:.0%}", f"{transport:.0%}", f"{both:,.0f}"]
+    speed = [world, f"{width}x{height}", f"{per_second:,.0f}", f"{inside:.0%}", f"{transport:.0%}", f"{both:,.0f}"]
     return score, speed
 
 
@@ -217,14 +217,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each timing (default: %(default)s)")
     options = parser.parse_args(arguments)
     rows = []
-    for unwrapped in options.environments:
-        rows.append(measure(unwrapped, options.episodes, options.seconds))
-        print(f"measured {unwrapped}", file=sys.stderr, flush=True)
+    for world in options.envs:
+        rows.append(measure(world, options.episodes, options.seconds))
+        print(f"measured {world}", file=sys.stderr, flush=True)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}\n")
     if options.episodes:
         print(f"{options.episodes} evaluation seeds; 95% Wilson intervals\n")
-        print(table(["world", "random player", "its steps", "expert", "its steps"], [row[0] for row in rows]) + "\n")
-    speed = ["world", "picture", "steps/s, one", "in its packages", "passing it on", "steps/s, 16 in 2 workers"]
+        print(
+            table(["environment", "random player", "its steps", "expert", "its steps"], [row[0] for row in rows]) + "\n"
+        )
+    speed = ["environment", "picture", "steps/s, one", "in its packages", "worker overhead", "steps/s, 16 in 2 workers"]
     print(table(speed, [row[1] for row in rows]))
     return 0
 

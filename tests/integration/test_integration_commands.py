@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from perf import benchmarks, serving
+
 REPOSITORY = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
@@ -44,6 +46,26 @@ def test_perf_of_rollouts_has_a_line_for_each_way(tiny_params_file: Any, tiny_ba
     printed = call("perf.rollout", "--params", params, "--base", str(tiny_base), "--rounds", "1")
     for words in ("steps/s", "one group  ", "two groups (double_buffering)", "one group, frames anew", "1.00x"):
         assert words in printed
+
+
+def test_perf_of_questions_and_of_serving_print_a_ratio(
+    tiny_params_file: Any, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--params", str(tiny_params_file()), "--base", str(tiny_base), "--batch-size", "2"]
+    for main, more in ((benchmarks.main, ["--questions", "4"]), (serving.main, ["--questions", "8", "--clients", "3"])):
+        assert main([*places, *more]) == 0
+        printed = capsys.readouterr().out
+        assert printed.count("answers/s") == 2
+        assert "batched / one at a time: " in printed
+
+
+def test_perf_of_environments_has_a_line_for_each() -> None:
+    worlds = ("GymCards-NumberLine-v0", "GymCards-Points24-v0 solvable_only=true")
+    printed = call("perf.environments", "--envs", *worlds, "--episodes", "2", "--seconds", "0.1")
+    for world in worlds:
+        assert printed.count(f"| {world} |") == 2
+    assert "worker overhead" in printed
+    assert "1.00 [" in printed
 
 
 def test_a_study_of_a_params_file_has_one_line_a_seed_and_policy_and_does_nothing_twice(
