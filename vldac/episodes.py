@@ -70,6 +70,13 @@ def recent_success(row: Mapping[str, Any]) -> str:
     return f"{rate:.2f} [{low:.2f}, {high:.2f}] (n {count:.0f})"
 
 
+def _begun_first(rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The episodes with which a rollout began, none if one of them has not ended."""
+    began = min((row["began"] for row in rows), default=0)
+    found = [row for row in rows if row["began"] == began]
+    return found if len(found) == count else []
+
+
 class EpisodeStatistics:
     """Success of complete cohorts: of the episodes that began before the oldest one that is still running.
 
@@ -78,8 +85,8 @@ class EpisodeStatistics:
         ended: episodes so far, compared fairly or not.
         succeeded: of them.
         assisted: episodes besides, which the environment's expert has begun.
-        recent: the success rate of the last `WINDOW` comparable episodes, after each of the last updates at which there
-            were so many.
+        recent: the success rate of the last `WINDOW` comparable episodes, after each of the last updates that added to
+            so many.
         lowest: return of them; infinite before the first.
         highest: return of them.
     """
@@ -91,18 +98,21 @@ class EpisodeStatistics:
         self._recent: deque[dict[str, Any]] = deque(maxlen=WINDOW)
         self.recent: deque[float] = deque(maxlen=_KEPT)
 
-    def add(self, rows: Sequence[dict[str, Any]], oldest: int) -> dict[str, float]:
+    def add(self, rows: Sequence[dict[str, Any]], oldest: int, first: int | None = None) -> dict[str, float]:
         """Takes the episodes that ended in an update; assisted ones do not count.
 
         Args:
             rows: of `episode_row`, over all ranks.
             oldest: what `running_since` says, the smallest over all ranks.
+            first: where every rollout begins with new episodes and gives up those that it does not end, how many it
+                begins with: they are the cohort, if all of them have ended. Later ones would be the quick ones.
 
         Returns:
             Metrics: means over the episodes that became comparable by now, if any did, and the success rate of the
             last `WINDOW` of them, with the number of episodes behind each; and how many have ended, and succeeded, of
             all.
         """
+        cohort = rows if first is None else _begun_first(rows, first)
         own = [row for row in rows if not row.get("assisted", False)]
         self.assisted += len(rows) - len(own)
         rows = own
@@ -110,8 +120,12 @@ class EpisodeStatistics:
         self.succeeded += sum(row["success"] for row in rows)
         self.lowest = min([self.lowest, *(row["return"] for row in rows)])
         self.highest = max([self.highest, *(row["return"] for row in rows)])
-        self.complete_until = max(self.complete_until, oldest)
-        waiting = sorted([*self._waiting, *rows], key=lambda row: (row["began"], row["seed"]))
+        if first is None:
+            self.complete_until = max(self.complete_until, oldest)
+        elif cohort:
+            self.complete_until = max(self.complete_until, cohort[0]["began"] + 1)
+        added = [row for row in cohort if not row.get("assisted", False)]
+        waiting = sorted([*self._waiting, *added], key=lambda row: (row["began"], row["seed"]))
         fair = [row for row in waiting if row["began"] < self.complete_until]
         self._waiting = waiting[len(fair) :]
         self._recent.extend(fair)
@@ -127,17 +141,13 @@ class EpisodeStatistics:
         if self._recent:
             metrics[f"episode/success_last_{WINDOW}"] = sum(row["success"] for row in self._recent) / len(self._recent)
             metrics[f"episode/success_last_{WINDOW}_count"] = len(self._recent)
-            if len(self._recent) == WINDOW:
+            if fair and len(self._recent) == WINDOW:  # otherwise it is the reading of before
                 self.recent.append(metrics[f"episode/success_last_{WINDOW}"])
         return metrics
 
     def reached(self, target: float | None) -> bool:
         """Whether the success of the last `WINDOW` comparable episodes has been `target` or more for five updates."""
         return target is not None and len(self.recent) == _KEPT and min(self.recent) >= target
-
-    def abandon(self) -> None:
-        """Notes that all running episodes are given up: what began after the oldest of them is never comparable."""
-        self._waiting = []
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as JSON values."""

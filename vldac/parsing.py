@@ -13,6 +13,8 @@ MAX_CHARACTERS = 65_536
 #: What models that were trained to think before they answer write around their thoughts.
 THINKING = ("<think>", "</think>")
 _SPACE = " \t\n\r"
+#: Halves of a character that JSON can write and no text can hold.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _OPENING = re.compile(r'\{[ \t\n\r]*["}]')
 #: A string, which ends with the text at the latest, or a brace outside of strings.
 _STRING_OR_BRACE = re.compile(r'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[{}]', re.DOTALL)
@@ -39,7 +41,8 @@ def parse_response(text: str) -> ParsedResponse | None:
     present, a string at "thoughts"; other keys are ignored. Where a text begins with one, apart from white space, that
     is the answer, whatever follows. The one fallback: where something stands before it, such as a code fence or prose,
     the last answer in the text is read, because models try out others before it. An object inside of another one, whole
-    or broken, is never an answer, and neither is what follows one that is broken off.
+    or broken, is never an answer, and neither is what follows one that is broken off; a brace that neither a quotation
+    mark nor another one that closes follows begins none. Halves of a surrogate pair (U+D800 to U+DFFF) are no text.
 
     Where a text begins with `<think>`, all up to `</think>` is thoughts, and what follows is read as above. Each of
     the two must stand in the text once: who is still thinking has not answered.
@@ -115,6 +118,8 @@ def _answer(value: dict[str, Any]) -> ParsedResponse | None:
     if isinstance(action, int) and not isinstance(action, bool):
         action = str(action)
     if not isinstance(action, str) or not isinstance(thoughts, str):
+        return None
+    if _SURROGATE.search(action) or _SURROGATE.search(thoughts):
         return None
     return ParsedResponse(thoughts, action.strip())
 

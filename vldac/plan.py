@@ -126,9 +126,10 @@ def _activations(config: Config, described: Any, *, checkpointing: bool) -> floa
     family = adapter_for(described.model_type, config.model.family)
     earlier = env.history * (_TEXT + config.rollout.max_new_tokens)
     longest = earlier + env.frames * family.picture_tokens(described, env.height, env.width) + _TEXT
-    tokens = train.micro_batch_size * (longest + config.rollout.max_new_tokens)
+    step = longest + config.rollout.max_new_tokens
+    tokens = train.micro_batch_size * step
     if train.token_budget is not None:
-        tokens = min(tokens, train.token_budget)
+        tokens = min(tokens, max(train.token_budget, step))  # a longer step has a pass of its own
     of_layer = 12 * text.hidden_size + 4 * text.intermediate_size
     numbers = text.num_hidden_layers * of_layer
     if checkpointing:

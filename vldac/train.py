@@ -123,11 +123,9 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
                 "environment_steps": update * config.steps_per_update,
                 **learned,
                 **rollout_metrics(rollout, time.perf_counter() - started, runtime),
-                **statistics.add(finished, int(oldest)),
+                **statistics.add(finished, int(oldest), config.env.num_envs if algorithm.whole_episodes else None),
                 **system_metrics(runtime.device),
             }
-            if algorithm.whole_episodes:
-                statistics.abandon()
             history.append(row)
             row["warnings"] = early_warnings(history, statistics, config, int(oldest))
             noticed = peak.note(row, needed(learner.planned))

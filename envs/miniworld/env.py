@@ -144,7 +144,9 @@ class MiniWorld(Env):
         self._frame = self._picture(observation)
         success = bool(terminated) and reward > 0
         if invalid:
-            terminated, success, reward = bool(terminated) and not success, False, self.invalid_reward
+            terminated = bool(terminated) and not success
+            reward = min(float(reward), self.invalid_reward) if terminated else self.invalid_reward  # a death stays one
+            success = False
         truncated = bool(truncated) and not terminated
         info: dict[str, Any] = {"invalid": invalid}
         if terminated or truncated:

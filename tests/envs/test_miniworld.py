@@ -214,6 +214,9 @@ def test_collect_health() -> None:
     steps = [act(env, "toggle") if i % 2 else env.step(None) for i in range(50)]
     assert [step[1] for step in steps[:-1]] == [-0.1, 2.0] * 24 + [-0.1]
     assert steps[-1][1:] == (-100.0, True, False, {"invalid": False, "success": False})
+    env.reset(seed=0)  # an answer that nobody can read does not spare the penalty
+    steps = [env.step(None) if i % 2 else act(env, "toggle") for i in range(50)]
+    assert steps[-1][1:] == (-100.0, True, False, {"invalid": True, "success": False})
     env.reset(seed=0)
     env._sim.step_count = 999
     assert act(env, "left")[1:] == (2.0, False, True, {"invalid": False, "success": True})

@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vldac.config import Config, parse
@@ -100,12 +101,70 @@ def test_a_target_is_reached_once_a_whole_window_has_kept_it_for_five_updates() 
         assert resumed.reached(1.0) == statistics.reached(1.0)
 
 
-def test_what_began_after_an_abandoned_episode_is_never_counted() -> None:
+def test_a_rate_is_read_once_and_not_again_while_a_long_episode_holds_up_the_next_ones() -> None:
     statistics = EpisodeStatistics()
-    row = {"success": True, "return": 1.0, "length": 1, "seed": 0}
-    statistics.add([{**row, "began": 3}, {**row, "began": 9}], 5)
-    statistics.abandon()
-    assert "episode/count" not in statistics.add([], 20)
+    rows = [{"began": i, "success": i > 0, "return": 1.0, "length": 1, "seed": i} for i in range(100)]
+    statistics.add(rows, 100)
+    for update in range(1, 9):  # failures that nobody may count yet
+        statistics.add(
+            [{"began": 100 + update, "success": False, "return": 0.0, "length": 1, "seed": 100 + update}], 100
+        )
+    assert list(statistics.recent) == [0.99]
+    assert not statistics.reached(0.98)
+
+
+def test_of_rollouts_that_begin_anew_only_whole_first_cohorts_count() -> None:
+    def row(began: int, *, success: bool, seed: int) -> dict[str, Any]:
+        return {"began": began, "success": success, "return": float(success), "length": 2, "seed": seed}
+
+    statistics = EpisodeStatistics()
+    # Three simulators: two end at once, succeed, and end another episode; the third is still at its first.
+    quick = [row(0, success=True, seed=0), row(0, success=True, seed=1), row(6, success=True, seed=3)]
+    shown = statistics.add(quick, 0, 3)
+    assert "episode/success" not in shown
+    assert shown["episode/ended"] == 3
+    # All three first ones have ended; the later one of a quick simulator does not count.
+    whole = [row(30, success=True, seed=4), row(30, success=False, seed=5), row(30, success=True, seed=6)]
+    shown = statistics.add([*whole, row(36, success=True, seed=7)], 30, 3)
+    assert (shown["episode/count"], shown["episode/success"]) == (3, pytest.approx(2 / 3))
+    # One of them was begun by the expert: the cohort is whole, and the episode counts for nothing.
+    assisted = [{**each, "began": 60, "assisted": each["seed"] == 5} for each in whole]
+    shown = statistics.add(assisted, 60, 3)
+    assert (shown["episode/count"], shown["episode/success"]) == (2, 1.0)
+    assert statistics.assisted == 1
+
+
+def test_success_of_rollouts_that_begin_anew_is_that_of_the_policy() -> None:
+    """Quick successes and long failures, half and half, in rollouts as long as the longest episode or shorter."""
+    rng = np.random.default_rng(0)
+    for steps, expected in ((12, 0.5), (6, None)):
+        statistics, rates = EpisodeStatistics(), []
+        for update in range(200):
+            rows, start = [], update * steps
+            for simulator in range(8):
+                at = 0
+                while True:
+                    success = bool(rng.random() < 0.5)
+                    length = 2 if success else 12
+                    if at + length > steps:
+                        break
+                    rows.append(
+                        {
+                            "began": 8 * (start + at),
+                            "success": success,
+                            "return": 0.0,
+                            "length": length,
+                            "seed": simulator,
+                        }
+                    )
+                    at += length
+            shown = statistics.add(rows, 8 * (start + steps), 8)
+            rates += [shown["episode/success"]] if "episode/success" in shown else []
+        if expected is None:
+            assert not [rate for rate in rates if rate < 1]  # no failure ends within 6 steps ...
+            assert len(rates) < 5  # ... so that hardly a cohort is whole
+        else:
+            assert sum(rates) / len(rates) == pytest.approx(expected, abs=0.03)
 
 
 def metrics(update: int, **changes: float) -> dict[str, float]:

@@ -24,6 +24,10 @@ DEEP_OBJECTS = '{"a":' * 9_000 + "1" + "}" * 9_000
         ('{"action": 3}', ParsedResponse("", "3")),
         ('{"action": -1, "extra": [null, {"a": 1.5}]}', ParsedResponse("", "-1")),
         ('{"thoughts": "\\u00e9 \\" \\\\", "action": "+"}', ParsedResponse('é " \\', "+")),
+        # Halves of a character are no text, which a tokenizer or a server could not take; whole ones are.
+        ('{"thoughts": "\\ud83d\\ude00", "action": "+"}', ParsedResponse("\U0001f600", "+")),
+        ('{"thoughts": "a \\ud83d b", "action": "left"}', None),
+        ('{"thoughts": "", "action": "\\ude00"}', None),
         ('```json\n{"action": "left"}\n```', ParsedResponse("", "left")),
         ('Sure! {"action": "left"} Good luck.', ParsedResponse("", "left")),
         ('{"action": "left"} {"action": "right"}', ParsedResponse("", "left")),

@@ -111,6 +111,7 @@ def test_memory_follows_the_length_of_a_pass_and_checkpoints() -> None:
     assert activations(micro_batch_size=8) == pytest.approx(8 * 136 * 4 * 3072 * 4 / 2**20, abs=0.1)
     assert activations(micro_batch_size=16) == pytest.approx(2 * activations(micro_batch_size=8), abs=0.1)
     assert activations(token_budget=136) == pytest.approx(activations(micro_batch_size=1), abs=0.1)
+    assert activations(token_budget=50) == activations(token_budget=136)  # a step that is longer has a pass of its own
     assert activations(gradient_checkpointing=True) < 0.4 * activations()
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.base import Observation
+from envs.base import EVALUATION_SEEDS, Observation
 from envs.vector import VectorEnv, evaluation_seeds
 from vldac import policy
 from vldac.acting import Actor
@@ -122,7 +122,8 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
             for i, observation, reply in zip(active, shown, replied, strict=True):
                 actions[i], answers[i] = reply.action, reply.text
                 replies[i].append(reply.text)
-                frames[i].append(observation["frames"][-1].copy())
+                if _is_filmed(simulators.episode_seeds[i]):
+                    frames[i].append(observation["frames"][-1].copy())
             result = simulators.step(actions, answers)
             for i in active:
                 info = result.infos[i]
@@ -141,16 +142,18 @@ def evaluate(config: Config, act: Policy, episodes: int, label: str) -> list[Epi
                             invalid=invalid[i],
                             task=info.get("task"),
                             replies=replies[i],
-                            frames=[*frames[i], final["frames"][-1].copy()],
+                            frames=[*frames[i], final["frames"][-1].copy()] if frames[i] else [],
                         )
                     )
                     progress.advance()
                 replies[i], frames[i], invalid[i] = [], [], 0
             observations = result.observations
     finished.sort(key=lambda episode: episode.seed)
-    for episode in finished[_FILMED:]:
-        episode.frames = []
     return finished
+
+
+def _is_filmed(seed: int | None) -> bool:
+    return seed is not None and seed < EVALUATION_SEEDS.start + _FILMED
 
 
 def vlm_policy(vlm: VLM, config: Config, seed: int) -> Policy:

@@ -16,6 +16,7 @@ from vldac import parsing
 from vldac.evaluation.choice import choose
 
 MOST_FRAMES = 9
+_PLAIN: dict[str, Any] = {"parse_math": False}  # what a model writes between dollars is no formula
 _BEGINNING = 4  # frames of a longer episode that are drawn before its last ones
 
 
@@ -47,13 +48,17 @@ def draw_strips(path: Path, heading: str, strips: Sequence[Strip]) -> None:
     axes = figure.subplots(len(strips), columns, squeeze=False, height_ratios=heights)
     for row, strip, drawn in zip(axes, strips, shown, strict=True):
         row[0].set_title(" ", fontsize=10)  # holds the height; the title itself is wider than its picture
-        title = row[0].text(0, 1.04, strip.title, transform=row[0].transAxes, ha="left", va="bottom", fontsize=10)
+        title = row[0].text(
+            0, 1.04, strip.title, transform=row[0].transAxes, ha="left", va="bottom", fontsize=10, **_PLAIN
+        )
         title.set_in_layout(False)
         for axis in row:
             axis.set_axis_off()
         for axis, i in zip(row, drawn, strict=False):
             axis.imshow(strip.frames[i], interpolation="nearest")
-            axis.text(0.5, -0.04, strip.captions[i], transform=axis.transAxes, ha="center", va="top", fontsize=8)
+            axis.text(
+                0.5, -0.04, strip.captions[i], transform=axis.transAxes, ha="center", va="top", fontsize=8, **_PLAIN
+            )
         if left_out := len(strip.frames) - len(drawn):
             row[_BEGINNING].set_title(f"{left_out} more steps, then", loc="left", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,8 +107,13 @@ def _caption(episode: Any, step: int) -> str:
 
 def caption(reply: str) -> str:
     """A model's reply in a few short lines: its thoughts, then its action in brackets."""
-    reply = "".join(c if c.isprintable() and c.isascii() else "?" for c in reply)  # a font's few glyphs
     answer = parsing.parse_response(reply)
     if answer is None:
-        return "unreadable:\n" + "\n".join(textwrap.wrap(reply, 22)[:2])
-    return "\n".join([*textwrap.wrap(answer.thoughts, 22)[:2], *textwrap.wrap(f"[{answer.action}]", 26)[:2]])
+        return "unreadable:\n" + "\n".join(textwrap.wrap(_glyphs(reply), 22)[:2])
+    thoughts, action = _glyphs(answer.thoughts), _glyphs(f"[{answer.action}]")
+    return "\n".join([*textwrap.wrap(thoughts, 22)[:2], *textwrap.wrap(action, 26)[:2]])
+
+
+def _glyphs(text: str) -> str:
+    """What a font has signs for."""
+    return "".join(c if c.isprintable() and c.isascii() else "?" for c in text)

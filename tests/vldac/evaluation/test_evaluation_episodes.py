@@ -225,3 +225,19 @@ def test_the_command_benchmarks_random_base_and_trained_policies(
         assert summary[name]["episodes"] == 6
         assert len((tmp_path / "episodes" / f"{name}.jsonl").read_text().splitlines()) == 6
     assert places["filmstrip"].exists()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "The answer is $\\boxed{left}$.",
+        '{"thoughts": "$\\\\boxed{24}$", "action": "$x$"}',
+        '{"thoughts": "a \\ud83d b", "action": "left"}',
+        '{"thoughts": "\\u0000\\u5e97", "action": "left"}',
+    ],
+)
+def test_whatever_a_model_writes_can_be_drawn(reply: str, tmp_path: Path) -> None:
+    frame = np.zeros((8, 8, 3), np.uint8)
+    strip = filmstrip.Strip("$\\frac$", [frame], [filmstrip.caption(reply)])
+    filmstrip.draw_strips(tmp_path / "strip.png", "world", [strip])
+    assert (tmp_path / "strip.png").stat().st_size > 1000
