@@ -42,6 +42,8 @@ def run_benchmark(
         "benchmark": benchmark.name,
         "profile": benchmark.options.profile,
         "limit": benchmark.options.limit,
+        "max_pixels": benchmark.options.max_pixels,
+        "min_pixels": benchmark.options.min_pixels,
         **benchmark.identity(),
     }
     decides = {"model": dict(model)} | ({} if inputs is None else {"inputs": inputs})

@@ -192,13 +192,27 @@ def _require_own_registry(root: Path) -> None:
     """
     now = runs.without_credentials(runs.tracking_uri(root))
     for path in (at / "runs/train.json" for at in (root, *stages.checkout_directories(root))):
-        then = str(read_json(path).get("mlflow_tracking_uri", now)) if path.exists() else now
-        # `vldac serve` has its server on this machine, before the database that is used without one.
-        if then != now and urlsplit(then).scheme in {"http", "https"} and urlsplit(then).hostname not in LOOPBACK:
+        about = read_json(path) if path.exists() else {}
+        then = str(about.get("mlflow_tracking_uri", now))
+        # `vldac serve` has its server on this machine, before the database that is used without one: it knows the run.
+        if then != now and (_is_elsewhere(then) or not _knows(root, str(about.get("run_key")))):
             raise PipelineError(
                 f"{path} names MLflow at {then}, and this is {now}, which does not know the versions there; set "
                 "MLFLOW_TRACKING_URI"
             )
+
+
+def _is_elsewhere(uri: str) -> bool:
+    return urlsplit(uri).scheme in {"http", "https"} and urlsplit(uri).hostname not in LOOPBACK
+
+
+def _knows(root: Path, run_key: str) -> bool:
+    """Whether the MLflow of now has a run; a local database is not made for the question."""
+    uri = runs.tracking_uri(root)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return False
+    with runs.reachable(root):
+        return runs.find_run(runs.client(root), run_key) is not None
 
 
 def _tags(versions: Sequence[ModelVersion], *names: str) -> frozenset[str]:

@@ -74,7 +74,7 @@ def serve(model: str, *, host: str, port: int, batch_size: int, queue: int, pati
         )
     pages.free(port, host, f"vldac models serve --port {port + 1}")
     limits = {"size": batch_size, "capacity": queue, "patience": patience, "token": token}
-    with serving.opened(Path.cwd(), model, **limits) as (name, application):
+    with serving.opened(Path.cwd(), model, host=host, **limits) as (name, application):
         print(f"{name} answers at http://{host}:{port}/act (/health, /ready, /metrics; Ctrl-C stops it)", flush=True)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # after uvicorn, which sends it once more when it is done
         with suppress(KeyboardInterrupt):

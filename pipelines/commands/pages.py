@@ -56,7 +56,7 @@ def free(port: int, host: str, other: str) -> None:
     Raises:
         PipelineError: something else does, or the port is not for this user.
     """
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -11,6 +11,7 @@ import http.client
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -97,6 +98,10 @@ def run(params: str = "", overrides: Sequence[str] = (), steps: Sequence[str] = 
         unknown = sorted(set(steps) - set(flows.STEPS))
         if unknown:
             raise errors.PipelineError(f"unknown step {unknown[0]!r}; choose from {', '.join(flows.STEPS)}")
+        if not re.fullmatch(flows.PARAMS_FILE, params):
+            raise errors.PipelineError(
+                f"--params {params}: name a file of this project that ends in .yaml, of letters, digits, and . _ / -"
+            )
         wanted = cast("list[Step]", list(steps or flows.STEPS))
         terminal = Terminal()
         for name in ("prefect.flow_runs", "prefect.task_runs"):

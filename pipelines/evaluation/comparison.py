@@ -18,9 +18,6 @@ from vldac.evaluation.paired import PairedSuccess, paired_success
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-#: What makes an episode of a seed the same episode; the rest of `env` is what a policy is shown of it.
-_WORLD = ("id", "options", "max_steps")
-
 
 def compare(
     root: Path, first: Version, second: Version, *, episodes: int | None = None, say: Callable[[str], None]
@@ -55,7 +52,7 @@ def _configs(root: Path, first: Version, second: Version, episodes: int | None) 
     """Each by its own model and by what it is shown, both by the first's seed and number of episodes."""
     config = versions.evaluation_config(root, first, None, episodes)
     values, own = config.model_dump(mode="json"), second.config.model_dump(mode="json")
-    if different := [name for name in _WORLD if values["env"][name] != own["env"][name]]:
+    if different := registry.other_world(values["env"], own["env"]):
         raise PipelineError(
             f"{first} and {second} differ in {', '.join(f'env.{name}' for name in different)}; compare versions of one "
             "environment"

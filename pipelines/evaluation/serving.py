@@ -196,12 +196,13 @@ def _refusal(status: int, cause: str, retry_after: int | None = None) -> JSONRes
 
 
 @contextmanager
-def opened(root: Path, model: str, **options: Any) -> Iterator[tuple[str, Guard]]:
+def opened(root: Path, model: str, *, host: str = "", **options: Any) -> Iterator[tuple[str, Guard]]:
     """The server of a registered version or of a policy's directory, and the model's name.
 
     Args:
         root: the project.
         model: models:/NAME@champion, NAME/3, or a policy's directory.
+        host: that it will listen at, by which it may be asked then.
         options: of `application`.
 
     Raises:
@@ -212,7 +213,7 @@ def opened(root: Path, model: str, **options: Any) -> Iterator[tuple[str, Guard]
         extensions.make_importable(root, subject.config or Config())
         paths = dict(zip(subject.paths[::2], subject.paths[1::2], strict=True))
         actor = _load(Path(paths["--policy"]), paths["--base"])
-        hosts = [socket.gethostname(), socket.getfqdn(), *listed(os.environ.get(HOSTS, ""))]
+        hosts = [*filter(None, [host]), socket.gethostname(), socket.getfqdn(), *listed(os.environ.get(HOSTS, ""))]
         yield subject.name, Guard(application(actor, **options), hosts)
 
 

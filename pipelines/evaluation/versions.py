@@ -146,8 +146,8 @@ def evaluate(
 
 
 def _new_directory(parent: Path, name: str) -> Path:
-    """One of this evaluation alone: others of the same version may run or be read. Old ones of it are removed."""
-    for old in parent.glob(f"{name}.*"):
+    """One of this evaluation alone: others may run or be read. Those that are older than a week are removed."""
+    for old in parent.glob("*.*"):
         with suppress(FileNotFoundError):  # another evaluation has removed it
             if time.time() - old.stat().st_mtime > _KEPT:
                 shutil.rmtree(old)

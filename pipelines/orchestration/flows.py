@@ -54,7 +54,8 @@ STEPS: tuple[Step, ...] = ("environment", "base", "train", "register", "evaluate
 # stand for "not given": for `str | None` the form shows a switch between two types.
 Model = Annotated[str, Field(pattern=r"^(vldac-[a-z0-9._-]+)?$")]
 Selector = Annotated[str, Field(pattern=r"^(@?[A-Za-z][A-Za-z0-9_-]*|[1-9][0-9]*)$")]
-ParamsFile = Annotated[str, Field(pattern=r"^([A-Za-z0-9._/-]+\.yaml)?$")]
+PARAMS_FILE = r"^([A-Za-z0-9._/-]+\.yaml)?$"
+ParamsFile = Annotated[str, Field(pattern=PARAMS_FILE)]
 Preset = Annotated[str, Field(json_schema_extra={"enum": list(forms.preset_names())})]
 Override = Annotated[str, Field(pattern=forms.override_pattern())]
 BenchmarkOption = Annotated[str, Field(pattern=forms.option_pattern())]

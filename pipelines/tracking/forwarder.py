@@ -201,7 +201,7 @@ def unsent(step: int, rows: Sequence[Row]) -> list[Row]:
 def reason(error: BaseException) -> str:
     """Why a server could not be used, in a few words and without what a URL may hold."""
     text = explain(error) if isinstance(error, Exception) else type(error).__name__
-    text = re.sub(r"//[^/\s@]+@", "//", text)
+    text = re.sub(r"//\S+@", "//", text)
     if "Connection refused" in text or "Max retries exceeded" in text or "NameResolution" in text:
         return "it cannot be reached"
     return text[:200]

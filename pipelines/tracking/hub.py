@@ -182,11 +182,11 @@ def _repository(target: str) -> str:
 
 def _on_hub(call: Callable[[], Any]) -> Any:
     """Turns what the hub refuses into one line."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
     try:
         return call()
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         line = next((text for text in map(str.strip, str(error).splitlines()) if text), type(error).__name__)
         raise PipelineError(
             f"the hub cannot be used: {line[:200]}; `hf auth login` signs in, or name a folder"

@@ -90,7 +90,7 @@ def fetch(root: Path, version: ModelVersion, out: Path) -> None:
         raise PipelineError(f"{out} exists already; name a directory that does not")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside:
-        with runs.reachable(root):
+        with runs.reachable(root), runs.transferring():
             runs.client(root)
             from mlflow.artifacts import download_artifacts  # noqa: PLC0415  # seconds to import
 

@@ -74,6 +74,11 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-")
 
 
+def other_world(env: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The keys of two sections `env` by which an episode of a seed is another one; the rest is what is shown of it."""
+    return [name for name in ("id", "options", "max_steps") if (env.get(name) or None) != (other.get(name) or None)]
+
+
 def register(root: Path, config: Config) -> Registered:
     """Brings the training's MLflow run up to date and registers models/policy as @candidate.
 
@@ -90,10 +95,11 @@ def register(root: Path, config: Config) -> Registered:
             run_id = runs.send_all(client, _metrics(root, identity), identity, runs.details(root, config))
             experiment = {k: v for k, v in client.get_run(run_id).data.tags.items() if k.startswith("dvc.exp.")}
             tags = {**_lineage(root, config, content, identity), **experiment}
-            exports.log(client, root, config, run_id, tags)
-            logged = exports.find(client, content)
-            step = _trained_steps(root)
-            model_id = logged.model_id if logged else packaging.log_model(root, config, run_id, tags, step)
+            with runs.transferring():
+                exports.log(client, root, config, run_id, tags)
+                logged = exports.find(client, content)
+                step = _trained_steps(root)
+                model_id = logged.model_id if logged else packaging.log_model(root, config, run_id, tags, step)
             _create_registered_model(client, name)
             made = client.create_model_version(
                 name, source=f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id
@@ -214,6 +220,12 @@ def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool, ask
         return Promotion(registered, Decision(False, reason), number)
     if "rollback.reason" in version.tags:  # the rule would bring back what a person has just taken away
         decision = Decision(False, f"it was rolled back: {version.tags['rollback.reason']}")
+    elif champion is not None and (different := _other_task(version, champion)):
+        decision = Decision(
+            False,
+            f"the champion, version {champion.version}, was scored in another task ({different} differ), and scores of "
+            "two tasks say nothing of each other; set the alias on MLflow's page if this version is to replace it",
+        )
     elif not ask and (answer := version.tags.get(_ANSWER, "")).startswith(_NO):
         decision = Decision(False, f"a person was asked, and the answer was {answer}")
     else:
@@ -229,6 +241,11 @@ def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool, ask
     return Promotion(registered, decision, now)
 
 
+def _other_task(version: ModelVersion, champion: ModelVersion) -> str:
+    envs = [json.loads(each.tags.get("params", "{}")).get("env", {}) for each in (version, champion)]
+    return ", ".join(f"env.{name}" for name in other_world(*envs)) if all(envs) else ""
+
+
 def rollback(root: Path, name: str, reason: str) -> tuple[str, str]:
     """Makes the champion before the present one @champion again; the rule does not promote the present one any more.
 
@@ -242,6 +259,9 @@ def rollback(root: Path, name: str, reason: str) -> tuple[str, str]:
     """
     with _locked(root), runs.reachable(root):
         client = runs.client(root)
+        if not client.search_registered_models(f"name='{name}'"):
+            names = ", ".join(model.name for model in client.search_registered_models()) or "none is registered"
+            raise PipelineError(f"no registered model is called {name!r}; choose from {names}")
         known = {str(version.version) for version in client.search_model_versions(f"name='{name}'")}
         champions = history(client, name)
         gone = champions[-1] if champions else None

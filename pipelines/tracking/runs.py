@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pipelines.core.errors import PipelineError, explain
 from pipelines.core.project import home, revision, workspace
@@ -37,6 +36,7 @@ _KIND = ("mlflow.experimentKind", "custom_model_development")
 TRAINING_PAGES = "workflowType=machine_learning"
 #: Tags of a run: what MLflow shows as its description, and what training has warned of last.
 NOTE, WARNING = "mlflow.note.content", "vldac.warning"
+_TRANSFER = "3600"  # seconds that a file may take; with S3 behind it, a server answers when it has passed it on
 _BATCH = 1000  # metrics that MLflow takes in one request
 _PARAMS = 100  # and parameters
 
@@ -68,9 +68,24 @@ def without_credentials(uri: str) -> str:
     """The address without user, password, query and fragment: safe in a log and in a file."""
     if uri.startswith("sqlite:"):  # a path, which may have a "#"
         return uri
-    user = urlsplit(uri).netloc.rpartition("@")[0]
-    bare = uri.partition("?")[0].partition("#")[0]
-    return bare.replace(f"{user}@", "", 1) if user else bare
+    scheme, separator, rest = uri.partition("://")
+    if scheme in {"http", "https"}:  # a query may hold an @; the password of a database may hold anything but one
+        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    return re.split(r"[?#]", f"{scheme}{separator}{rest.rpartition('@')[2]}", maxsplit=1)[0]
+
+
+@contextmanager
+def transferring() -> Iterator[None]:
+    """A context in which a request may take as long as weights of gigabytes do, unless this user has set a time."""
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    if os.environ.get(name, _DEFAULTS[name]) != _DEFAULTS[name]:
+        yield
+        return
+    os.environ[name] = _TRANSFER
+    try:
+        yield
+    finally:
+        os.environ[name] = _DEFAULTS[name]
 
 
 def client(root: Path) -> MlflowClient:

@@ -69,6 +69,25 @@ def test_a_registry_that_knows_nothing_of_the_runs_is_not_believed(
     assert cli.call(["gc"]) == 1
     assert "names MLflow at http://gpu1:5000, and this is sqlite:///" in capsys.readouterr().err
     assert not (tmp_path / ".local/mlflow.db").exists()
+    # A server on this machine may have this database behind it, or another one: it is asked for the run.
+    about = {"mlflow_tracking_uri": "http://127.0.0.1:5000", "run_key": "abc"}
+    (tmp_path / "runs/train.json").write_text(json.dumps(about))
+    with pytest.raises(PipelineError, match=r"names MLflow at http://127\.0\.0\.1:5000"):
+        gc._require_own_registry(tmp_path)
+    assert not (tmp_path / ".local/mlflow.db").exists()
+
+
+@pytest.mark.usefixtures("mlflow_database")
+def test_a_registry_that_knows_the_run_is_believed_whatever_its_address(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    about = {"mlflow_tracking_uri": "http://127.0.0.1:5000", "run_key": "abc"}
+    (tmp_path / "runs/train.json").write_text(json.dumps(about))
+    client = runs.client(tmp_path)
+    with pytest.raises(PipelineError, match="which does not know the versions there"):
+        gc._require_own_registry(tmp_path)
+    (experiment,) = [each for each in client.search_experiments() if each.name == runs.EXPERIMENT]
+    client.create_run(experiment.experiment_id, tags={runs.RUN_KEY: "abc"})
+    gc._require_own_registry(tmp_path)
 
 
 def test_a_running_stage_is_known_by_its_live_process(tmp_path: Path) -> None:

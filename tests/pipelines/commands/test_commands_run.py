@@ -134,3 +134,16 @@ def test_a_server_that_does_not_start_is_one_line(
     monkeypatch.setattr(prefect_server, "RunServer", Server)
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(PipelineError, match=reason):
         run._tie_server()
+
+
+@pytest.mark.parametrize("params", ["conf/mine.yml", "my run.yaml"])
+def test_a_params_file_that_no_form_takes_is_one_line(
+    params: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / params).parent.mkdir(exist_ok=True)
+    (tmp_path / params).write_text("{}")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    with pytest.raises(PipelineError, match=r"name a file of this project that ends in \.yaml"):
+        run.run(params=params)

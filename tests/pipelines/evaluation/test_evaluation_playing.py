@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.commands import cli
+from pipelines.commands import cli, pages
 from pipelines.evaluation import playing
 from pipelines.tracking import runs
 from vldac.evaluation.play.app import Chosen
@@ -96,6 +96,17 @@ def test_a_port_that_is_taken_is_one_line(here: Path, capsys: pytest.CaptureFixt
         port = taken.getsockname()[1]
         assert cli.call(["play", "--port", str(port)]) == 1
     assert f"port {port} cannot be used" in capsys.readouterr().err
+
+
+def test_a_port_of_either_family_is_looked_at() -> None:
+    for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
+        with socket.socket(family) as probe:
+            try:
+                probe.bind((host, 0))
+            except OSError:  # a machine without IPv6
+                continue
+            port = probe.getsockname()[1]
+        pages.free(port, host, "another")
 
 
 @pytest.mark.usefixtures("mlflow_database")

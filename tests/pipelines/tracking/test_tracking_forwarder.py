@@ -200,6 +200,9 @@ def test_a_damaged_line_is_passed_over(metrics: Path) -> None:
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
         ("sqlite:////a b%20#x/mlflow.db", "sqlite:////a b%20#x/mlflow.db"),
         ("postgresql://me:secret@db/mlflow", "postgresql://db/mlflow"),
+        ("postgresql://me:aB/cD+eF@db:5432/mlflow", "postgresql://db:5432/mlflow"),
+        ("postgresql://me:a#b?c[d@db/mlflow?sslmode=require", "postgresql://db/mlflow"),
+        ("http://host/path?user=a@b", "http://host/path"),
     ],
 )
 def test_no_credentials_are_shown(uri: str, shown: str) -> None:
@@ -209,6 +212,8 @@ def test_no_credentials_are_shown(uri: str, shown: str) -> None:
 def test_why_a_server_cannot_be_used_names_no_password() -> None:
     error = ConnectionError("API request to http://me:secret@host/api failed: 500")
     assert runs.reason(error) == "API request to http://host/api failed: 500"
+    error = ConnectionError("could not open postgresql://me:aB/cD@db/mlflow")
+    assert runs.reason(error) == "could not open postgresql://db/mlflow"
 
 
 def test_an_error_of_the_server_is_one_line_and_a_bug_keeps_its_traceback(

@@ -133,12 +133,17 @@ def test_a_version_travels_by_the_hub(tmp_path: Path, version: Any, monkeypatch:
 
 
 def test_a_hub_that_cannot_be_used_is_one_line(tmp_path: Path, version: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError("\n no token \n more")
+    for error, said in (
+        (OSError("\n no token \n more"), "no token"),
+        (huggingface_hub.errors.HFValidationError("no name may hold --"), "no name may hold --"),
+    ):
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(PipelineError, match=r"^the hub cannot be used: no token; `hf auth login` signs in"):
-        hub.pull("hf://me/mine", tmp_path / "pulled")
+        def refuse(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+        with pytest.raises(PipelineError, match=rf"^the hub cannot be used: {said}; `hf auth login` signs in"):
+            hub.pull("hf://me/mine", tmp_path / "pulled")
 
 
 def metadata(text: str) -> ModelCardData:

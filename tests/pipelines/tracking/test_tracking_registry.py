@@ -128,6 +128,26 @@ def test_a_rollback_that_is_cut_off_has_moved_the_alias(
     assert "rollback.reason" not in versions.get_model_version("m", "4").tags
 
 
+def test_a_rollback_of_an_unknown_name_says_which_there_are(versions: MlflowClient, tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="no registered model is called 'n'; choose from m"):
+        registry.rollback(tmp_path, "n", "it cheats")
+    assert champion(versions) == "4"
+
+
+def test_scores_of_two_tasks_are_not_held_against_each_other(versions: MlflowClient) -> None:
+    def describe(number: str, success: float, **env: object) -> None:
+        score = {"success": success, "success_ci": [success - 0.05, success], "episodes": 200}
+        versions.set_model_version_tag("m", number, "evaluate.trained", json.dumps(score))
+        versions.set_model_version_tag("m", number, "params", json.dumps({"env": {"id": "FrozenLake", **env}}))
+
+    describe("4", 0.7, options={})
+    for options, promoted in (({"kwargs": {"is_slippery": False}}, False), (None, True)):
+        describe("3", 1.0, options=options)
+        found = registry._promote(versions, "m", "3", dry_run=True).decision
+        assert found.promote is promoted
+        assert ("was scored in another task (env.options differ)" in found.reason) is not promoted
+
+
 @pytest.mark.usefixtures("mlflow_database")
 def test_weights_that_are_links_into_a_cache_are_logged_as_files(tmp_path: Path) -> None:
     """As `dvc config cache.type symlink` lays them out, read-only."""
