@@ -41,8 +41,9 @@ class WebShop(Env):
     Episodes terminate with the purchase and are truncated after `max_steps`. `info` of the last step holds `success`
     and `score`, which is 0 where nothing was bought.
 
-    Goals are drawn by the seed: those of `envs.base.held_out` seeds from the released test split, evenly; all others
-    from the training split by the released weights, which prefer rare attributes.
+    Goals are drawn by the seed: those of `envs.base.held_out` seeds from the released test split, evenly (of the small
+    catalogue, whose splits are small, from the development split too: 54 goals); all others from the training split by
+    the released weights, which prefer rare attributes.
 
     Args:
         width: of a picture, in pixels.
@@ -99,7 +100,9 @@ class WebShop(Env):
         self.steps, self.state, self.goal_number = 0, State(), 0
         self._buyer = Buyer(self.shop, self.goal)
         self._frame: NDArray[np.uint8] | None = None  # of the page that is open now, once it has been shown
-        self._test = split(len(self.shop.goals), "test")
+        self._test = [*split(len(self.shop.goals), "test")]
+        if self.shop.catalogue.every_limit:  # a few goals more say more; nothing is developed on them
+            self._test += split(len(self.shop.goals), "dev")
         self._train = split(len(self.shop.goals), "train")
         self._train_weights = np.array(list(accumulate(self.shop.goals[i].weight for i in self._train)))
         self._screen = open_screen(pictures, self.shop, width, height)

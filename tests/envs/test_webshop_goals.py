@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from envs.webshop import small
+from envs.base import EVALUATION_SEEDS
+from envs.webshop import WebShop, small
 from envs.webshop.goals import Goal, Split, make_goals, price_limit, split
 from envs.webshop.products import Catalogue, Instruction, Product
 
@@ -137,8 +138,15 @@ def test_the_small_catalogue_has_goals_whose_parts_are_known_from_training() -> 
         assert goal.instruction.endswith(
             f"size: {goal.options[0]}, and price lower than {goal.price_upper:.2f} dollars"
         )
-    train, test = ([goals[i] for i in split(len(goals), name)] for name in ("train", "test"))
-    assert len(test) == 18
+    world = WebShop(width=32, height=32, catalogue="small", pictures="drawn")
+    drawn = set()
+    for seed in EVALUATION_SEEDS[:600]:
+        world.reset(seed=seed)
+        drawn.add(world.goal_number)
+    world.close()
+    assert drawn == {*split(len(goals), "test"), *split(len(goals), "dev")}
+    train, test = [goals[i] for i in split(len(goals), "train")], [goals[i] for i in drawn]
+    assert (len(train), len(test)) == (162, 54)
     for part in (
         lambda goal: (goal.asin, goal.attributes),
         lambda goal: (goal.asin, goal.price_upper),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from scipy.stats import chisquare
 
 from envs.base import EVALUATION_SEEDS, SimulatorError
 from envs.registry import make
@@ -132,7 +133,7 @@ def test_buying_on_the_last_step_is_not_a_truncation() -> None:
 @pytest.mark.parametrize("catalogue", ["small", "default"])
 def test_seeds_of_evaluation_draw_from_the_test_goals_evenly(catalogue: str) -> None:
     env = environment(catalogue)
-    test, train = (split(len(env.shop.goals), name) for name in ("test", "train"))
+    test, dev, train = (split(len(env.shop.goals), name) for name in ("test", "dev", "train"))
     drawn = Counter[int]()
     for i in range(600):
         env.reset(seed=EVALUATION_SEEDS[i])
@@ -141,10 +142,11 @@ def test_seeds_of_evaluation_draw_from_the_test_goals_evenly(catalogue: str) -> 
         assert env.goal_number in train
         env.reset()
         assert env.goal_number in train
-    assert set(drawn) <= set(test)
     if catalogue == "small":
-        assert set(drawn) == set(test)
-        assert max(drawn.values()) < 2 * min(drawn.values())
+        assert set(drawn) == {*test, *dev}
+        assert chisquare(list(drawn.values())).pvalue > 1e-3
+    else:
+        assert set(drawn) <= set(test)
 
 
 def test_training_goals_are_drawn_by_their_weights() -> None:
