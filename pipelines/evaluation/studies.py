@@ -72,7 +72,7 @@ class Tracked(Surroundings):
 
         Raises:
             UnknownBenchmarkError: there is no such benchmark.
-            ConfigError: `benchmarks.data` names a folder without data.
+            PipelineError: `benchmarks.data` names a folder without data.
         """
         known = [config.extensions, extensions.entry_points(config), config.benchmarks.get("data")]
         named = json.dumps([name, *known], sort_keys=True)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import registry, section
+from pipelines.core.errors import PipelineError
 from pipelines.core.project import read_json, workspace
 from pipelines.tracking.benchmark_scores import STAGES
-from vldac.config import Config
+from vldac.config import Config, ConfigError
 from vldac.utils.files import write_json
 
 DIRECTORY = "data/benchmarks"
@@ -23,9 +24,12 @@ def published(root: Path, config: Config, benchmark: str) -> Path | None:
     """The folder with the published data of a benchmark, None where the synthetic set is to be taken.
 
     Raises:
-        ConfigError: `benchmarks.data` names a folder that holds no benchmark's data.
+        PipelineError: `benchmarks.data` names a folder that holds no benchmark's data.
     """
-    return section.parse(config.benchmarks).folder_of(benchmark, workspace(root))
+    try:
+        return section.parse(config.benchmarks).folder_of(benchmark, workspace(root))
+    except ConfigError as error:
+        raise PipelineError(str(error)) from None
 
 
 def found(root: Path, config: Config, benchmark: str) -> dict[str, Any]:
