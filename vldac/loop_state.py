@@ -63,8 +63,11 @@ class LoopState:
         Returns:
             The updates made so far, and the values that were kept with it; 0 and none where nothing is kept.
         """
-        found = None if self._directory is None else checkpoint.newest(self._directory)
+        if self._directory is None:
+            return 0, {}
+        found = checkpoint.newest(self._directory)
         if found is None:
+            shutil.rmtree(self._directory, ignore_errors=True)  # a damaged one, which may count as newer than the next
             return 0, {}
         values = json.loads((found / _VALUES).read_text(encoding="utf-8"))
         tensors = load_file(found / _TENSORS)

@@ -74,6 +74,9 @@ def test_a_state_of_something_else_or_a_damaged_one_is_not_gone_on_with(
     (kept / "state.json").write_text(json.dumps({"identity": "b"}))
     with pytest.raises(checkpoint.CheckpointError, match="changed since it was written"):
         checkpoint.verify(kept)
+    with pytest.raises(Killed):
+        learn(6, tmp_path / "kept", identity="b", die_after=3)  # fewer updates than the damaged one
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["update-000003"]
     assert learn(6, tmp_path / "kept", identity="b") == whole
 
 

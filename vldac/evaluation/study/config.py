@@ -59,7 +59,25 @@ class Exam(_Entry):
     overrides: Overrides = Field(default_factory=dict)
 
 
-class Benchmark(_Entry):
+class _Labeled(_Entry):
+    """An entry that is written as its name alone where nothing else is said of it."""
+
+    name: Name
+    label: Name | None = None
+    overrides: Overrides = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def shown(self) -> str:
+        """The name in tables and figures, by which others name it."""
+        return self.label or self.name
+
+
+class Benchmark(_Labeled):
     """A benchmark that every trained policy but those of the grid, and its base model, are put to.
 
     Written as its name alone where nothing else is said of it. Its options are the section `benchmarks` of the
@@ -72,21 +90,9 @@ class Benchmark(_Entry):
     """
 
     name: Annotated[str, Field(pattern=r"^\w+$")]
-    label: Name | None = None
-    overrides: Overrides = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def shown(self) -> str:
-        """The name in tables and figures."""
-        return self.label or self.name
 
 
-class Algorithm(_Entry):
+class Algorithm(_Labeled):
     """An algorithm of `train.algorithm`, written as its name alone where it has no options.
 
     Attributes:
@@ -96,20 +102,7 @@ class Algorithm(_Entry):
         overrides: of this algorithm alone.
     """
 
-    name: Name
-    label: Name | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
-    overrides: Overrides = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def shown(self) -> str:
-        """The name in tables and figures, by which ablations name it."""
-        return self.label or self.name
 
 
 class Ablation(_Entry):
