@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vldac.config import TrainConfig
 from vldac.distributed import Runtime
-from vldac.learner_state import write_tensors
+from vldac.utils.tensors import write_tensors
 from vldac.value_head import ValueHead
 
 _STATE = "critic.safetensors"

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from vldac.utils.errors import UserError
+from vldac.utils.tensors import write_tensors
 from vldac.utils.zero import deepspeed
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -77,18 +77,6 @@ def load(engine: Any, directory: Path) -> None:
                 parameter.copy_(weight)
         for kind in ("weight", *_MOMENTS):
             _put(engine, parameter, kind, weight if kind == "weight" else read(f"{kind}.{name}"))
-
-
-def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Writes safetensors.
-
-    Raises:
-        OSError: the disk is full, or the file cannot be written.
-    """
-    try:
-        save_file(tensors, path)
-    except SafetensorError as error:  # how it tells of a full disk
-        raise OSError(f"{path} could not be written: {error}") from error
 
 
 def _trained(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

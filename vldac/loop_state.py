@@ -20,7 +20,7 @@ from torch import nn
 
 from vldac import checkpoint
 from vldac.distributed import Runtime
-from vldac.learner_state import write_tensors
+from vldac.utils.tensors import write_tensors
 
 #: Seconds between two states that are kept.
 INTERVAL = 60.0

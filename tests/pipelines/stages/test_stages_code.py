@@ -96,6 +96,11 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(
     assert set(json.loads(dvc("status", "--json"))) == {"code", "train"}  # the file of `code` is not what it made
 
 
+def test_of_all_stages_only_training_depends_on_deepspeed() -> None:
+    found = code.build_manifests(REPOSITORY, load(REPOSITORY / "params.yaml"))
+    assert [name for name, manifest in found.items() if "deepspeed" in manifest["packages"]] == ["train"]
+
+
 @pytest.mark.slow
 def test_an_environment_of_the_users_own_is_found_by_every_stage_and_its_edit_reruns_training(project: Path) -> None:
     Path("extensions/own.py").write_text(OWN)
