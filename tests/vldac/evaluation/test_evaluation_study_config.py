@@ -136,7 +136,7 @@ def test_profiles_are_found_by_name() -> None:
         config.find("smok")
 
 
-@pytest.mark.parametrize(("profile", "most"), [("smoke", 1 / 6), ("laptop", 1.5), ("laptop-ablations", 1.5), ("full", float("inf"))])
+@pytest.mark.parametrize(("profile", "most"), [("smoke", 1 / 6), ("laptop", 3.0), ("laptop-ablations", 1.5), ("full", float("inf"))])
 def test_the_profiles_that_come_along(profile: str, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     study = config.read(config.find(profile))
