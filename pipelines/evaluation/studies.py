@@ -25,7 +25,8 @@ from pipelines.stages import code, data_listing
 from pipelines.tracking import forwarder, runs
 from vldac.config import Config
 from vldac.evaluation.study import __main__ as command_line
-from vldac.evaluation.study.config import Study, file_name
+from vldac.evaluation.study.config import Study
+from vldac.evaluation.study.matrix import file_name
 from vldac.evaluation.study.runs import Run, Surroundings
 from vldac.utils.files import write_json
 from vldac.utils.processes import GRACE, die_with_parent

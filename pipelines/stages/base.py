@@ -19,7 +19,7 @@ from pipelines.stages import base_files
 from pipelines.stages.code import DIRECTORY as CODE
 from pipelines.stages.common import arguments, require, run_module
 from vldac.config import Config, load
-from vldac.evaluation.study.config import base_fingerprint
+from vldac.evaluation.study.fingerprints import base_fingerprint
 
 _MODEL, _METRICS = "base", "base.json"
 #: Suffix of the lock of a kept base, beside it.

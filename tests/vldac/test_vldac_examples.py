@@ -12,7 +12,7 @@ import torch
 from envs.base import Mark
 from vldac import warm_start
 from vldac.config import ConfigError
-from vldac.evaluation.study.config import base_fingerprint
+from vldac.evaluation.study.fingerprints import base_fingerprint
 from vldac.examples import PICTURES, Example, collect, corpus, sources
 from vldac.models.conversation import Message
 from vldac.models.vlm import VLM, Prompt

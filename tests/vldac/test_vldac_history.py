@@ -24,7 +24,7 @@ from vldac.config import Config
 from vldac.distributed import Runtime
 from vldac.evaluation.episodes import evaluate, vlm_policy
 from vldac.evaluation.play.sessions import Session
-from vldac.evaluation.study.config import base_fingerprint, evaluation_fingerprint
+from vldac.evaluation.study.fingerprints import base_fingerprint, evaluation_fingerprint
 from vldac.evaluation.watch import Player
 from vldac.examples import collect, sources
 from vldac.models.vlm import VLM

@@ -18,7 +18,7 @@ from pipelines.stages import code
 from pipelines.tracking import runs
 from tests.pipelines.conftest import REPOSITORY, call, dvc
 from vldac.config import load
-from vldac.evaluation.study import config, records
+from vldac.evaluation.study import config, matrix, records
 from vldac.evaluation.study import runs as study_runs
 from vldac.utils.errors import UserError
 
@@ -119,7 +119,7 @@ def test_a_study_goes_on_without_mlflow(profile: Path) -> None:
 
 def test_an_edit_concerns_the_cells_whose_code_it_is(profile: Path) -> None:
     study = config.read(profile / "mine.yaml")
-    (run, *_) = study_runs.place(config.cells(study), Path("runs"), studies.Tracked(profile))
+    (run, *_) = study_runs.place(matrix.cells(study), Path("runs"), studies.Tracked(profile))
     for module, same in (("vldac/evaluation/study/report.py", True), ("vldac/train.py", False)):
         with (profile / module).open("a") as file:
             file.write("\n# edited\n")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vldac.config import Config
-from vldac.evaluation.study import config, records, runs
+from vldac.evaluation.study import config, matrix, records, runs
 from vldac.utils.errors import UserError
 from vldac.utils.files import write_json
 
@@ -37,18 +37,18 @@ def study(tiny_params_file: Any) -> config.Study:
 
 
 def test_a_directory_is_named_after_what_decides_its_result(study: config.Study, tmp_path: Path) -> None:
-    main, same, other = runs.place(config.cells(study), tmp_path, Named("a"))
+    main, same, other = runs.place(matrix.cells(study), tmp_path, Named("a"))
     assert main.home == same.home  # gamma is .95 as it is
     assert main.home != other.home
     assert main.base == other.base
-    edited, *_ = runs.place(config.cells(study), tmp_path, Named("b"))
+    edited, *_ = runs.place(matrix.cells(study), tmp_path, Named("b"))
     assert edited.home != main.home
     assert edited.base != main.base
     other_base = replace(main.cell, base_config=main.cell.config.model_copy(update={"seed": 9}))
     (third,) = runs.place([other_base], tmp_path, Named("a"))
     assert third.home != main.home  # from another base model, with the same parameters
     shorter = study.model_copy(update={"episodes": 3})
-    (evaluated, *_) = runs.place(config.cells(shorter), tmp_path, Named("a"))
+    (evaluated, *_) = runs.place(matrix.cells(shorter), tmp_path, Named("a"))
     assert evaluated.home == main.home  # trained once
     assert evaluated.result != main.result
 
@@ -82,7 +82,7 @@ def finish(run: runs.Run, success: float) -> None:
 
 
 def test_a_line_of_results_says_when_the_threshold_was_reached_and_on_what(study: config.Study, tmp_path: Path) -> None:
-    (run, *_) = runs.place(config.cells(study), tmp_path, Named("a"))
+    (run, *_) = runs.place(matrix.cells(study), tmp_path, Named("a"))
     finish(run, 0.8)
     line = records.describe(study, run, Named("a"))
     assert (line["steps_to_threshold"], line["seconds_to_threshold"]) == (48, 12.0)  # 40 episodes are too few
@@ -94,7 +94,7 @@ def test_a_line_of_results_says_when_the_threshold_was_reached_and_on_what(study
 
 
 def test_results_are_a_line_a_finished_cell_in_both_formats(study: config.Study, tmp_path: Path) -> None:
-    placed = runs.place(config.cells(study), tmp_path, Named("a"))
+    placed = runs.place(matrix.cells(study), tmp_path, Named("a"))
     finish(placed[0], 0.8)
     write_json(placed[0].result, records.describe(study, placed[0], Named("a")))
     lines = records.write_results(study, placed, tmp_path / "out")
@@ -107,29 +107,29 @@ def test_results_are_a_line_a_finished_cell_in_both_formats(study: config.Study,
 
 
 def test_results_that_are_there_are_taken_over_where_nothing_has_been_run(study: config.Study, tmp_path: Path) -> None:
-    there = runs.place(config.cells(study), tmp_path / "there", Named("a"))
+    there = runs.place(matrix.cells(study), tmp_path / "there", Named("a"))
     finish(there[0], 0.8)
     write_json(there[0].result, records.describe(study, there[0], Named("a")))
     lines = records.write_results(study, there, tmp_path / "out")
-    here = runs.place(config.cells(study), tmp_path / "here", Named("a"))
+    here = runs.place(matrix.cells(study), tmp_path / "here", Named("a"))
     assert records.adopt(study, here, tmp_path / "out") == 1  # both lines are of one cell
     assert json.loads(here[0].result.read_text()) == json.loads(there[0].result.read_text())
     assert records.write_results(study, here, tmp_path / "out") == lines
     assert records.adopt(study, here, tmp_path / "out") == 0
-    for other in (runs.place(config.cells(study), tmp_path / "new", Named("edited")), here[2:]):
+    for other in (runs.place(matrix.cells(study), tmp_path / "new", Named("edited")), here[2:]):
         assert records.adopt(study, other, tmp_path / "out") == 0  # of other code, or another cell
     assert records.adopt(study, here, tmp_path / "nowhere") == 0
     # What is not asked for now, of other code or other seeds, is kept and comes back.
-    edited = runs.place(config.cells(study), tmp_path / "edited", Named("b"))
+    edited = runs.place(matrix.cells(study), tmp_path / "edited", Named("b"))
     records.adopt(study, edited, tmp_path / "out")
     records.write_results(study, edited, tmp_path / "out")
     assert records.read_lines(tmp_path / "out/cells.jsonl") == []
     assert records.read_lines(tmp_path / "out/cells.others.jsonl") == lines
-    back = runs.place(config.cells(study), tmp_path / "back", Named("a"))
+    back = runs.place(matrix.cells(study), tmp_path / "back", Named("a"))
     assert records.adopt(study, back, tmp_path / "out") == 1
     assert records.write_results(study, back, tmp_path / "out") == lines
     assert records.read_lines(tmp_path / "out/cells.others.jsonl") == []
-    stricter = runs.place(config.cells(study), tmp_path / "strict", Named("a"), threshold=0.99)
+    stricter = runs.place(matrix.cells(study), tmp_path / "strict", Named("a"), threshold=0.99)
     assert records.adopt(study, stricter, tmp_path / "out") == 0  # its steps to the threshold are others
 
 
@@ -137,21 +137,21 @@ def test_exams_are_not_of_the_grid_and_of_the_seed_of_their_policy(study: config
     values = study.model_dump() | {"seeds": [0, 1], "exam_episodes": 7}
     values["exams"] = [{"name": "Cards", "overrides": {"env.id": "GymCards-EZPoints-v0"}}]
     asked = config.Study.model_validate(values)
-    first, second, *grid = runs.place(config.cells(asked), tmp_path, Named("a"))
+    first, second, *grid = runs.place(matrix.cells(asked), tmp_path, Named("a"))
     exam = second.cell.exams["Cards"]
     assert (exam.env.id, exam.evaluate.episodes, exam.seed) == ("GymCards-EZPoints-v0", 7, 1)
     assert second.cell.config.env.id != exam.env.id
     assert not any(run.cell.exams for run in grid)
     assert first.base_evaluations.keys() == second.base_evaluations.keys()  # one base model, examined once
     assert len(first.base_evaluations) == 2
-    (unasked, *_) = runs.place(config.cells(study), tmp_path, Named("a"))
+    (unasked, *_) = runs.place(matrix.cells(study), tmp_path, Named("a"))
     assert unasked.home == first.home  # trained once
     assert unasked.result != first.result
     fewer = asked.model_copy(update={"exam_episodes": 3})
-    assert runs.place(config.cells(fewer), tmp_path, Named("a"))[0].result != first.result
+    assert runs.place(matrix.cells(fewer), tmp_path, Named("a"))[0].result != first.result
     renamed = config.Study.model_validate(values | {"exams": [{**values["exams"][0], "name": "Other"}]})
-    assert runs.place(config.cells(renamed), tmp_path, Named("a"))[0].result != first.result
-    (higher, *_) = runs.place(config.cells(asked), tmp_path, Named("a"), threshold=0.5)
+    assert runs.place(matrix.cells(renamed), tmp_path, Named("a"))[0].result != first.result
+    (higher, *_) = runs.place(matrix.cells(asked), tmp_path, Named("a"), threshold=0.5)
     assert (higher.home, higher.result == first.result) == (first.home, False)
     finish(first, 0.8)
     line = records.describe(asked, first, Named("a"))
@@ -164,9 +164,9 @@ def test_benchmarks_are_put_to_the_base_model_once_and_compared_with_each_policy
     values = study.model_dump() | {"seeds": [0, 1]}
     asked = ["understanding", {"name": "vsi_bench", "label": "Videos", "overrides": {"benchmarks.limit": 2}}]
     first, second, *grid = runs.place(
-        config.cells(config.Study.model_validate(values | {"benchmarks": asked})), tmp_path, Named("a")
+        matrix.cells(config.Study.model_validate(values | {"benchmarks": asked})), tmp_path, Named("a")
     )
-    (unasked, *_) = runs.place(config.cells(study), tmp_path, Named("a"))
+    (unasked, *_) = runs.place(matrix.cells(study), tmp_path, Named("a"))
     assert (first.home, first.result == unasked.result) == (unasked.home, False)  # trained once
     assert not any(run.benchmarks for run in grid)
     videos = first.benchmarks["Videos"]
@@ -175,7 +175,7 @@ def test_benchmarks_are_put_to_the_base_model_once_and_compared_with_each_policy
     assert videos.summary(first.base) == second.benchmarks["Videos"].summary(second.base)
     fewer = [asked[0], {"name": "vsi_bench", "label": "Videos", "overrides": {"benchmarks.limit": 1}}]
     (other, *_) = runs.place(
-        config.cells(config.Study.model_validate(values | {"benchmarks": fewer})), tmp_path, Named("a")
+        matrix.cells(config.Study.model_validate(values | {"benchmarks": fewer})), tmp_path, Named("a")
     )
     assert other.benchmarks["Videos"].key != videos.key
     assert other.benchmarks["understanding"].key == first.benchmarks["understanding"].key

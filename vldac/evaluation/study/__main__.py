@@ -20,8 +20,9 @@ from typing import Any
 
 from vldac.config import load
 from vldac.evaluation.study import cells, report, runs
-from vldac.evaluation.study.config import Algorithm, Environment, Study, file_name, find, hours, read
-from vldac.evaluation.study.config import cells as cells_of
+from vldac.evaluation.study.config import Algorithm, Environment, Study, find, read
+from vldac.evaluation.study.matrix import cells as cells_of
+from vldac.evaluation.study.matrix import file_name, hours
 from vldac.utils.errors import UserError, report_errors
 
 RESULTS = Path("results/study")

@@ -16,14 +16,9 @@ from typing import Any, Literal
 import envs
 import vldac
 from vldac.config import Config
-from vldac.evaluation.study.config import (
-    Cell,
-    Study,
-    base_fingerprint,
-    benchmark_fingerprint,
-    evaluation_fingerprint,
-    file_name,
-)
+from vldac.evaluation.study.config import Study
+from vldac.evaluation.study.fingerprints import base_fingerprint, benchmark_fingerprint, evaluation_fingerprint
+from vldac.evaluation.study.matrix import Cell, file_name
 from vldac.utils.errors import UserError
 from vldac.utils.files import content_hash
 
