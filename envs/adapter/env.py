@@ -147,16 +147,17 @@ class GymnasiumEnv(Env):
             raise ValueError(f"action {action!r} is not in {self.action_space}")
         self._steps += 1
         terminated = truncated = False
-        reward, native_info = self.invalid_reward, dict[str, Any]()
+        reward = self.invalid_reward
+        self._idle = self._idle or action is None
         if action is not None:
-            self._seen, own, terminated, truncated, native_info = self.native.step(self._native_actions[int(action)])
+            self._seen, own, terminated, truncated, self._info = self.native.step(self._native_actions[int(action)])
             terminated, truncated, reward = bool(terminated), bool(truncated), float(own)
             self._return += reward
             self._frame = self._draw()
         truncated = not terminated and (truncated or self._steps >= self._limit)
         info: dict[str, Any] = {"invalid": action is None}
         if terminated or truncated:
-            info["success"] = self._succeeded(terminated, native_info)
+            info["success"] = self._succeeded(terminated)
         return self._observation(), reward, terminated, truncated, info
 
     def render(self) -> NDArray[np.uint8]:
@@ -185,7 +186,8 @@ class GymnasiumEnv(Env):
         self.native.close()
 
     def _begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
-        self._steps, self._return = 0, 0.0
+        self._steps, self._return, self._idle = 0, 0.0, False
+        self._info: Mapping[str, Any] = {}  # of the last step that was taken; an answer without an action takes none
         self._seen, _ = self.native.reset(seed=seed, options=options)
         self._frame = self._draw()
 
@@ -226,16 +228,20 @@ class GymnasiumEnv(Env):
         own = getattr(self.native.unwrapped, "max_steps", None)
         return registered or (own if isinstance(own, int) and own > 0 else DEFAULT_LIMIT)
 
-    def _succeeded(self, terminated: bool, info: Mapping[str, Any]) -> bool:
+    def _succeeded(self, terminated: bool) -> bool:
         if self._success_return is not None:
-            return self._return >= self._success_return
+            return self._reached(self._success_return, terminated)
         for key in ("is_success", "success"):
-            if key in info:
-                return bool(info[key])
+            if key in self._info:
+                return bool(self._info[key])
         if self._known and self._known.ends_at_goal:
             return terminated
         threshold = self.native.spec.reward_threshold if self.native.spec else None
-        return self._return > 0 if threshold is None else self._return >= threshold
+        return self._return > 0 if threshold is None else self._reached(threshold, terminated)
+
+    def _reached(self, least: float, terminated: bool) -> bool:
+        """Whether the return is `least`; time that passed without an action is no way to a return of 0 or below."""
+        return self._return >= least and not (self._idle and not terminated and least <= 0)
 
 
 def _expect(name: str, value: Any, *kinds: type) -> None:

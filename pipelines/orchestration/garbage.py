@@ -46,7 +46,7 @@ def history(root: Path, older_than: float) -> Iterator[Item]:
         age = time.time() - datetime.fromisoformat(oldest).replace(tzinfo=UTC).timestamp()
         noun = "flow run" if count == 1 else "flow runs"
         reason = "ended long ago, with their logs, states and artifacts; the oldest is this old"
-        yield Item("Prefect", f"{count} {noun}", 0, age, reason, lambda: asyncio.run(_vacuum(limit)))
+        yield Item("Prefect", f"{count} {noun}", 0, age, reason, lambda: asyncio.run(_vacuum(database, limit)))
 
 
 def database_of(root: Path) -> Path:
@@ -54,19 +54,23 @@ def database_of(root: Path) -> Path:
     return home(root) / "prefect/prefect.db"
 
 
-async def _vacuum(limit: float) -> None:
-    """Runs Prefect's cleaner here: servers that use the same file see it as they see each other."""
+async def _vacuum(database: Path, limit: float) -> None:
+    """Runs Prefect's cleaner on this file, whichever database the environment names; servers that use it see that."""
     import sqlalchemy as sa  # noqa: PLC0415  # these take seconds to import
+    from prefect import settings  # noqa: PLC0415
     from prefect.server.database import provide_database_interface  # noqa: PLC0415
+    from prefect.server.database.dependencies import temporary_database_interface  # noqa: PLC0415
     from prefect.server.services import db_vacuum  # noqa: PLC0415
-    from prefect.settings import PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD as PERIOD  # noqa: PLC0415
-    from prefect.settings import temporary_settings  # noqa: PLC0415
 
-    db = provide_database_interface()
-    try:
-        with temporary_settings({PERIOD: timedelta(seconds=limit)}):
+    values = {
+        settings.PREFECT_SERVER_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}",
+        settings.PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD: timedelta(seconds=limit),
+    }
+    with settings.temporary_settings(values), temporary_database_interface():
+        db = provide_database_interface()
+        try:
             await db_vacuum.vacuum_old_flow_runs(db=db)
             await db_vacuum.vacuum_stale_artifact_collections(db=db)
-        await (await db.engine()).dispose()
-    except sa.exc.SQLAlchemyError as error:
-        raise PipelineError(f"Prefect's history cannot be changed: {explain(error)}; run this again") from None
+            await (await db.engine()).dispose()
+        except sa.exc.SQLAlchemyError as error:
+            raise PipelineError(f"Prefect's history cannot be changed: {explain(error)}; run this again") from None

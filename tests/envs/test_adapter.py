@@ -182,6 +182,16 @@ def test_success_is_decided_in_the_documented_order() -> None:
     told = toy(kwargs={"told": {"is_success": False}})
     assert not finish(told, right)["success"]
     assert finish(toy(success_return=1, kwargs={"told": {"success": False}}), right)["success"]
+    # An answer that names no action takes nothing back of what the environment has said of itself.
+    told = toy(max_episode_steps=2, kwargs={"told": {"is_success": False}})
+    told.reset(seed=0)
+    *_, ended = [told.step(action)[4] for action in (right, None)]
+    assert ended == {"invalid": True, "success": False}
+    # Nor does it reach a threshold below 0, which a game of costs has, by passing time.
+    acrobot = adapted("Acrobot-v1", max_episode_steps=3)
+    acrobot.reset(seed=0)
+    *_, ended = [acrobot.step(None)[4] for _ in range(3)]
+    assert ended == {"invalid": True, "success": False}
     # Reaching the flag is a success, even below the threshold of -110 that is meant for a mean.
     car = adapted("MountainCar-v0")
     car.reset(seed=0)

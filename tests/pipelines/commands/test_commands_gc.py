@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -257,6 +258,28 @@ def test_flow_runs_that_have_ended_long_ago_are_counted(tmp_path: Path) -> None:
     database.write_bytes(b"no database" * 100)
     with pytest.raises(PipelineError, match="cannot be read"):
         list(prefect.history(tmp_path, DAY))
+
+
+def test_the_history_that_goes_is_the_projects_whatever_database_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.server.database import PrefectDBInterface
+    from prefect.server.services import db_vacuum
+
+    cleaned = []
+
+    async def note(*, db: PrefectDBInterface) -> None:
+        cleaned.append(db.database_config.connection_url)
+
+    monkeypatch.setattr(db_vacuum, "vacuum_old_flow_runs", note)
+    monkeypatch.setattr(db_vacuum, "vacuum_stale_artifact_collections", note)
+    for name in ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL"):
+        monkeypatch.setenv(name, f"sqlite+aiosqlite:///{tmp_path}/of_a_team.db")
+    database = prefect.database_of(tmp_path)
+    database.parent.mkdir(parents=True)
+    asyncio.run(prefect._vacuum(database, DAY))
+    assert cleaned == [f"sqlite+aiosqlite:///{database}"] * 2
+    assert not (tmp_path / "of_a_team.db").exists()
 
 
 @pytest.mark.slow
