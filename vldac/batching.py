@@ -101,9 +101,9 @@ class Batcher:
         """
         with self._changed:
             if self._closed:
-                raise BusyError("the server is stopping; ask again later", self._retry_after())
+                raise BusyError("the server is stopping; ask again later", self.retry_after)
             if len(self._waiting) >= self._capacity:
-                raise BusyError(f"{self._capacity} questions wait already; ask again later", self._retry_after())
+                raise BusyError(f"{self._capacity} questions wait already; ask again later", self.retry_after)
             question = _Question(observation, temperature, seed, time.monotonic() + patience)
             self._waiting.append(question)
             self._changed.notify()
@@ -116,7 +116,9 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    def _retry_after(self) -> int:
+    @property
+    def retry_after(self) -> int:
+        """Seconds after which what waits now will have been answered, at least 1."""
         batches = math.ceil((len(self._waiting) + 1) / self._size)
         return max(1, math.ceil(batches * self._seconds))
 
@@ -151,7 +153,7 @@ class Batcher:
                 continue  # whoever asked has gone
             elif late:
                 question.answer.set_exception(
-                    BusyError("the question's turn did not come in time; ask again later", self._retry_after())
+                    BusyError("the question's turn did not come in time; ask again later", self.retry_after)
                 )
             else:
                 batch.append(question)

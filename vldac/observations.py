@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.base import Exchange, Observation
-from vldac.utils.pictures import PictureError, read_picture
+from vldac.utils.pictures import PictureError, PictureTooLargeError, read_picture
 
-#: What one observation may hold; a picture may be much larger than its file.
+#: What one observation may hold; its pictures, all together, may be much larger than their files.
 MAX_FRAMES, MAX_CHARACTERS, MAX_BYTES, MAX_PIXELS, MAX_HISTORY = 16, 20_000, 20_000_000, 16_000_000, 32
 _DATA_URL = re.compile(r"data:image/[\w.+-]+(;[\w=.-]+)*;base64,", re.IGNORECASE)
 
@@ -68,14 +68,17 @@ def _frames(image: object) -> NDArray[np.uint8]:
     texts = list(image) if isinstance(image, list | tuple | np.ndarray) else [image]
     if not 1 <= len(texts) <= MAX_FRAMES:
         raise ValueError(f"image holds {len(texts)} pictures; 1 to {MAX_FRAMES} are taken")
-    frames = [_frame(text) for text in texts]
+    frames, left = list[NDArray[np.uint8]](), MAX_PIXELS
+    for text in texts:
+        frames.append(_frame(text, left))
+        left -= frames[-1].shape[0] * frames[-1].shape[1]
     sizes = sorted({f"{frame.shape[1]}x{frame.shape[0]}" for frame in frames})
     if len(sizes) > 1:
         raise ValueError(f"the pictures of one row must have one size, and these are {', '.join(sizes)}")
     return np.stack(frames)
 
 
-def _frame(text: object) -> NDArray[np.uint8]:
+def _frame(text: object, max_pixels: int) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 of a picture as text."""
     if not isinstance(text, str) or not text.strip():
         raise ValueError("image must be a picture file as base64 text, or a list of them")
@@ -89,6 +92,8 @@ def _frame(text: object) -> NDArray[np.uint8]:
     if len(data) > MAX_BYTES:
         raise ValueError(f"a picture is larger than {MAX_BYTES} bytes")
     try:
-        return read_picture(data, "image", max_pixels=MAX_PIXELS)
+        return read_picture(data, "image", max_pixels=max(max_pixels, 1))
+    except PictureTooLargeError:
+        raise ValueError(f"image has more than {MAX_PIXELS} pixels in all; scale what it holds down") from None
     except PictureError as error:
         raise ValueError(str(error)) from None

@@ -83,7 +83,6 @@ def serve(model: str, *, host: str, port: int, batch_size: int, queue: int, pati
                 host=host,
                 port=port,
                 log_level="warning",
-                limit_concurrency=2 * queue + 64,  # what waits, what is refused, and whoever looks whether it is alive
                 timeout_graceful_shutdown=math.ceil(patience),
             )
 

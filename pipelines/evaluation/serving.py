@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 import os
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http.client import OK
 from pathlib import Path
@@ -48,6 +49,7 @@ TOKEN = "VLDAC_SERVE_TOKEN"  # noqa: S105  # a name
 #: Bytes of a request: one picture of the largest size as base64, and some more.
 MAX_BODY = 2 * MAX_BYTES
 _BODY_SECONDS = 30.0
+log = logging.getLogger(__name__)
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -94,12 +96,22 @@ def application(actor: Actor, *, size: int, capacity: int, patience: float, toke
     metrics = _Metrics(lambda: batcher)
     batcher = Batcher(actor, size=size, capacity=capacity, on_batch=metrics.batch.observe)
 
+    room = asyncio.Semaphore(
+        2 * capacity + size
+    )  # of what waits and what is read: a request takes memory before its turn
+
     async def act(request: Request) -> Response:
         started = time.perf_counter()
         try:
-            response = await _answer(request, batcher, patience)
+            _require_token(request, token)
+            _require_room(room, batcher)
+            async with room:
+                response = await _answer(request, batcher, patience)
         except _RefusedError as refused:
             response = _refusal(refused.status, refused.cause, refused.retry_after)
+        except Exception:  # counted and told as any other answer, with its traceback in the log
+            log.exception("a question was not answered")
+            response = _refusal(500, "the policy failed; its server's log has the cause")
         metrics.requests.labels(str(response.status_code)).inc()
         if response.status_code == OK:
             metrics.seconds.observe(time.perf_counter() - started)
@@ -111,17 +123,12 @@ def application(actor: Actor, *, size: int, capacity: int, patience: float, toke
     async def ready(_: Request) -> Response:
         return _refusal(503, "the queue is full", 1) if batcher.full else JSONResponse({"status": "ready"})
 
-    async def show(_: Request) -> Response:
+    async def show(request: Request) -> Response:
+        try:
+            _require_token(request, token)
+        except _RefusedError as refused:
+            return _refusal(refused.status, refused.cause)
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    def private(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        async def checked(request: Request) -> Response:
-            given = request.headers.get("authorization", "").encode()
-            if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
-                return _refusal(401, "the header Authorization must hold the server's token")
-            return await endpoint(request)
-
-        return checked
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -129,8 +136,8 @@ def application(actor: Actor, *, size: int, capacity: int, patience: float, toke
         await run_in_threadpool(batcher.close)
 
     routes = [
-        Route("/act", private(act), methods=["POST"]),
-        Route("/metrics", private(show)),
+        Route("/act", act, methods=["POST"]),
+        Route("/metrics", show),
         Route("/health", health),
         Route("/ready", ready),
     ]
@@ -143,6 +150,17 @@ class _RefusedError(Exception):
     def __init__(self, status: int, cause: str, retry_after: int | None = None) -> None:
         super().__init__(cause)
         self.status, self.cause, self.retry_after = status, " ".join(cause.split()), retry_after
+
+
+def _require_token(request: Request, token: str | None) -> None:
+    given = request.headers.get("authorization", "").encode()
+    if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
+        raise _RefusedError(401, "the header Authorization must hold the server's token")
+
+
+def _require_room(room: asyncio.Semaphore, batcher: Batcher) -> None:
+    if room.locked() or batcher.full:
+        raise _RefusedError(503, "too many questions wait already; ask again later", batcher.retry_after)
 
 
 async def _answer(request: Request, batcher: Batcher, patience: float) -> Response:

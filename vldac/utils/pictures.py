@@ -36,6 +36,10 @@ class PictureError(UserError):
     """Something that should be a picture cannot be read as one; the message is one line, `cause; cure`."""
 
 
+class PictureTooLargeError(PictureError):
+    """A picture states more pixels than may be read."""
+
+
 def read_picture(source: bytes | Path, name: str = "picture", *, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """A picture as a model sees it: the first frame, without regard to an orientation in its EXIF data.
 
@@ -134,8 +138,8 @@ def _content(path: Path) -> bytes:
         raise _unreadable(str(path), error) from error
 
 
-def _too_large(name: str, max_pixels: int) -> PictureError:
-    return PictureError(f"{name} has more than {max_pixels} pixels; scale the picture down")
+def _too_large(name: str, max_pixels: int) -> PictureTooLargeError:
+    return PictureTooLargeError(f"{name} has more than {max_pixels} pixels; scale the picture down")
 
 
 def _unreadable(name: str, error: BaseException) -> PictureError:

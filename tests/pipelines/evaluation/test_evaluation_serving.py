@@ -34,6 +34,8 @@ class Policy:
     def act(self, observations: Sequence[Any], seeds: Sequence[int]) -> list[Any]:
         self.asked.set()
         self.open.wait(30)
+        if any("break" in observation["prompt"] for observation in observations):
+            raise RuntimeError("CUDA error: device-side assert triggered\nand more")
         if any("refuse" in observation["prompt"] for observation in observations):
             raise UserError("the prompt is too long; shorten it")
         return [
@@ -70,6 +72,12 @@ def question(**changes: Any) -> dict[str, Any]:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 4)).save(buffer, "PNG")
     return {"image": base64.b64encode(buffer.getvalue()).decode(), "instruction": "go", **changes}
+
+
+def measured(client: TestClient, headers: dict[str, str] | None = None) -> dict[tuple[str, ...], float]:
+    """What Prometheus is told: values by name and labels."""
+    families = text_string_to_metric_families(client.get("/metrics", headers=headers).text)
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
 def test_an_answer_is_of_what_was_asked_by_temperature_and_seed(client: TestClient) -> None:
@@ -130,17 +138,26 @@ def test_a_full_queue_says_so_and_when_to_come_back(policy: Policy, client: Test
     assert refused.status_code == 503
     assert int(refused.headers["retry-after"]) >= 1
     assert client.get("/health").status_code == 200
+    # Nothing is decoded for a question that finds no room.
+    assert client.post("/act", json=question(image="no picture")).status_code == 503
     assert "vldac_queue_length 1.0" in client.get("/metrics").text
     policy.open.set()
     for thread in threads:
         thread.join()
     assert replies == [200, 200]
-    families = text_string_to_metric_families(client.get("/metrics").text)
-    samples = {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+    samples = measured(client)
     assert samples["vldac_requests_total", "200"] == 2
-    assert samples["vldac_requests_total", "503"] == 1
+    assert samples["vldac_requests_total", "503"] == 2
     assert samples["vldac_request_seconds_count",] == 2
     assert samples["vldac_disk_free_bytes",] > 0
+
+
+def test_a_policy_that_fails_is_told_logged_and_counted(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    reply = client.post("/act", json=question(instruction="break"))
+    assert (reply.status_code, reply.json()) == (500, {"error": "the policy failed; its server's log has the cause"})
+    assert "device-side assert triggered" in caplog.text
+    assert measured(client)["vldac_requests_total", "500"] == 1
+    assert client.post("/act", json=question()).status_code == 200
 
 
 def test_with_a_token_only_those_who_have_it_are_answered() -> None:
@@ -150,7 +167,9 @@ def test_with_a_token_only_those_who_have_it_are_answered() -> None:
             assert client.post("/act", json=question(), headers=headers).status_code == 401
             assert client.get("/metrics", headers=headers).status_code == 401
         assert client.get("/health").status_code == 200
-        assert client.post("/act", json=question(), headers={"authorization": "Bearer secret"}).status_code == 200
+        known = {"authorization": "Bearer secret"}
+        assert client.post("/act", json=question(), headers=known).status_code == 200
+        assert measured(client, known)["vldac_requests_total", "401"] == 3
 
 
 def test_other_machines_are_let_in_with_a_token_only(

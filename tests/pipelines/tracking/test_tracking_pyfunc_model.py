@@ -104,6 +104,7 @@ def bomb() -> str:
         (picture(200, 200)[:80], "cannot be read as a picture"),
         (picture(5000, 4000), "image has more than 16000000 pixels"),
         (bomb(), "image has more than 16000000 pixels"),
+        ([picture(4000, 2000)] * 3, "image has more than 16000000 pixels in all"),
         ("A" * 40_000_004, "larger than 20000000 bytes"),
     ],
 )
