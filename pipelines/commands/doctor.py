@@ -6,13 +6,14 @@ import http.client
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
+from urllib.error import HTTPError
+from urllib.request import Request, build_opener
 
 from pipelines.commands import pages, run
 from pipelines.core import network
@@ -22,7 +23,8 @@ from pipelines.tracking import runs
 #: Bytes that a run needs: a base model, its checkpoints, a registered version and room for tools.
 ROOM = 2 << 30
 _PATIENCE = 120.0
-_HUB = ("huggingface.co", 443)
+_HUB = "https://huggingface.co"
+_HUB_SECONDS = 5.0
 _DRAW = "from envs.registry import make; make('MiniWorld-OneRoomS6Fast-v0', width=64, height=48).reset(seed=0)"
 _GPUS = "import torch; print(*(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())), sep=', ')"
 
@@ -63,7 +65,9 @@ def examine(root: Path) -> Iterator[tuple[str, Finding]]:
     for name, look in looks:
         try:
             yield name, look(root)
-        except PipelineError as error:
+        except FileNotFoundError as error:
+            yield name, Finding("FAIL", f"{error.filename} is not installed; install it")
+        except (PipelineError, OSError) as error:
             yield name, Finding("FAIL", " ".join(str(error).split()))
 
 
@@ -76,7 +80,8 @@ def _python(_root: Path) -> Finding:
 def _project(root: Path) -> Finding:
     if not (root / "params.yaml").is_file():
         return Finding("FAIL", f"{root} holds no params.yaml; go to a checkout, or start one: vldac new DIRECTORY")
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    command = ["git", "-c", f"safe.directory={root}", "rev-parse", "HEAD"]
+    git = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if git.returncode:
         return Finding("FAIL", f"{root} is in no git repository with a commit; git init && git add . && git commit")
     if not (root / ".dvc").is_dir():
@@ -115,18 +120,26 @@ def _gpu(root: Path) -> Finding:
 def _hub(_root: Path) -> Finding:
     if os.environ.get("HF_HUB_OFFLINE", "") not in {"", "0"}:
         return Finding("-", "HF_HUB_OFFLINE is set: models must be on this machine")
-    try:
-        socket.create_connection(_HUB, timeout=3).close()
-    except OSError as error:
-        why = error.strerror or error
-        return Finding("-", f"{_HUB[0]} cannot be reached ({why}); large models must be on this machine")
-    return Finding("ok", f"{_HUB[0]} answers")
+    endpoint = os.environ.get("HF_ENDPOINT") or _HUB
+    shown = runs.without_credentials(endpoint)
+    try:  # through a proxy, where the environment names one, as downloads go
+        asked = Request(endpoint, method="HEAD")  # noqa: S310  # of the user's environment
+        build_opener().open(asked, timeout=_HUB_SECONDS).close()
+    except HTTPError:  # an answer, though not the page
+        pass
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        why = getattr(error, "reason", None) or error
+        return Finding("-", f"{shown} cannot be reached ({why}); large models must be on this machine")
+    return Finding("ok", f"{shown} answers")
 
 
 def _mlflow(root: Path) -> Finding:
+    uri = runs.tracking_uri(root)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return Finding("ok", f"none yet; the first run makes {uri}")
     with runs.reachable(root):
         names = [model.name for model in runs.client(root).search_registered_models(max_results=100)]
-    return Finding("ok", f"{runs.without_credentials(runs.tracking_uri(root))}, {len(names)} registered models")
+    return Finding("ok", f"{runs.without_credentials(uri)}, {len(names)} registered models")
 
 
 def _prefect(_root: Path) -> Finding:

@@ -41,7 +41,8 @@ def run_directories(root: Path, needed: Needed) -> Iterator[Item]:
     """The directories of runs/, or the checkpoints in them.
 
     A finished run is needed for its metrics alone, until MLflow has them; its checkpoints are of no use, since the same
-    run begins from nothing. One that was not finished could be resumed, for as long as a person wants that.
+    run begins from nothing. One that was not finished could be resumed, for as long as a person wants that. Of a
+    training by hand, `vldac train`, only the checkpoints go: nothing else has its metrics.
     """
     runs = root / "runs"
     latest = {_read(at / "runs/train.json").get("run_key") for at in (root, *checkout_directories(root))}
@@ -53,18 +54,20 @@ def run_directories(root: Path, needed: Needed) -> Iterator[Item]:
             continue
         locks = (path / ".lock", runs / f".{path.name}.lock")
         written = age_of(path, *path.glob("*.json*"), path / "checkpoints")
-        if not (path / "complete.json").exists():
+        checkpoints = None
+        if not (path / "run.json").exists():
+            checkpoints = "resume a training by hand, if it is not finished"
+        elif not (path / "complete.json").exists():
             reason = "is not known to be finished, and could be resumed"
             yield Item("run", path.name, size_of(path), written, reason, partial(discard, path), locks)
         elif key not in (latest | needed.run_keys) and key in needed.delivered:
             reason = "is finished, and MLflow has its metrics"
             yield Item("run", path.name, size_of(path), written, reason, partial(discard, path), locks)
-        elif (checkpoints := path / "checkpoints").exists():
-            reason = "are of a finished run, which nothing resumes"
-            yield Item(
-                "run", f"{path.name}/checkpoints", size_of(checkpoints), written, reason,
-                partial(discard, checkpoints), locks,
-            )  # fmt: skip
+        else:
+            checkpoints = "are of a finished run, which nothing resumes"
+        if checkpoints and (kept := path / "checkpoints").exists():
+            name = f"{path.name}/checkpoints"
+            yield Item("run", name, size_of(kept), written, checkpoints, partial(discard, kept), locks)
 
 
 def checkouts(root: Path, needed: Needed) -> Iterator[Item]:

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from pipelines.commands import doctor, pages
 from pipelines.commands.doctor import Finding, examine
+from pipelines.tracking import runs
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +46,11 @@ def test_a_machine_that_has_everything_fails_nowhere(healthy: Path) -> None:
     assert [name for name, finding in findings.items() if finding.verdict == "FAIL"] == []
     assert {"Python", "project", "disk", "loopback", "drawing", "GPU", "hub", "MLflow", "Prefect"} <= findings.keys()
     assert all("\n" not in finding.text for finding in findings.values())
-    assert findings["MLflow"].text.endswith("0 registered models")
+    assert findings["MLflow"].text.startswith("none yet; the first run makes sqlite:///")
+    assert not (healthy / ".local/mlflow.db").exists()  # to look changes nothing
+    with runs.reachable(healthy):
+        runs.client(healthy).create_registered_model("vldac-a")
+    assert found(healthy)["MLflow"].text.endswith("1 registered models")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +62,15 @@ def test_a_directory_that_is_no_project_is_told_what_it_lacks(healthy: Path, lac
     finding = found(healthy)["project"]
     assert finding.verdict == "FAIL"
     assert cure in finding.text
+
+
+def test_a_program_that_is_missing_is_one_line_and_the_rest_is_looked_at(
+    healthy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(healthy))
+    findings = found(healthy)
+    assert findings["project"] == Finding("FAIL", "git is not installed; install it")
+    assert "Prefect" in findings
 
 
 def test_a_full_disk_and_a_machine_that_cannot_draw_fail(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,8 +113,29 @@ def test_a_prefect_server_that_is_away_is_no_failure_and_a_wrong_one_is(
     assert "secret" not in finding.text
 
 
-def test_a_hub_that_cannot_be_reached_is_said(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr(doctor, "_HUB", ("127.0.0.1", 1))
-    assert found(healthy)["hub"].verdict == "-"
-    assert os.environ.get("HF_HUB_OFFLINE") is None
+class _Hub(BaseHTTPRequestHandler):
+    """Answers as a hub, or a proxy, that refuses this request."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(403)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+def test_the_hub_is_asked_where_and_as_downloads_are(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_OFFLINE", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://me:secret@127.0.0.1:1")
+    finding = found(healthy)["hub"]
+    assert finding.verdict == "-"
+    assert "secret" not in finding.text
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+    with HTTPServer(("127.0.0.1", 0), _Hub) as proxy:
+        threading.Thread(target=proxy.handle_request, daemon=True).start()
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.server_port}")
+        assert found(healthy)["hub"] == Finding("ok", "http://hub.invalid answers")
+    assert _Hub.asked == ["http://hub.invalid"]

@@ -116,6 +116,10 @@ def test_run_directories_go_as_far_as_nobody_needs_them(tmp_path: Path) -> None:
     (tmp_path / "runs/train.json").write_text(json.dumps({"run_key": key[latest]}))
     (tmp_path / "runs/mine").mkdir()
     (tmp_path / "runs/mine/notes").write_text("somebody's own")
+    by_hand = tmp_path / "runs/by_hand"  # of `vldac train`: MLflow has nothing of it
+    (by_hand / "checkpoints").mkdir(parents=True)
+    for name in ("run-config.json", "metrics.jsonl"):
+        (by_hand / name).write_text("{}")
     needed = stages.Needed(
         run_keys=frozenset({key[registered], key[champion]}),
         untouched=frozenset({key[champion]}),
@@ -123,7 +127,7 @@ def test_run_directories_go_as_far_as_nobody_needs_them(tmp_path: Path) -> None:
     )
     with rundir.open_run(tmp_path / "runs", "f"):
         items = {item.name: item for item in stages.run_directories(tmp_path, needed)}
-        assert list(items) == ["a", "b/checkpoints", "c/checkpoints", "e/checkpoints", "f"]
+        assert list(items) == ["a", "b/checkpoints", "by_hand/checkpoints", "c/checkpoints", "e/checkpoints", "f"]
         notes: list[str] = []
         assert gc._busy(items["f"], notes)
         assert not gc._remove(items["f"], notes)
@@ -135,6 +139,7 @@ def test_run_directories_go_as_far_as_nobody_needs_them(tmp_path: Path) -> None:
         assert kept.complete
         assert not (kept.path / "checkpoints").exists()
     assert (champion.path / "checkpoints").exists()
+    assert sorted(path.name for path in by_hand.iterdir()) == ["metrics.jsonl", "run-config.json"]
 
 
 @pytest.mark.usefixtures("mlflow_database")
