@@ -4,8 +4,9 @@
 
 Nothing is downloaded: speed and memory do not depend on what a model knows. Simulators are replaced by random pictures,
 so that what is measured is the model's part of a step, with the paper's 155 tokens of prompt and 100 of response. Each
-line is printed when it is known; a case that the plan says does not fit is said to be left out, and so is vLLM where no
-interpreter is named that has it. `--shapes middle` tries all of it on a CPU.
+line is printed when it is known. Each case has a process to itself, and with it all memory of the GPU; a case that does
+not fit, by the plan or in fact, is said to be left out, and so is vLLM where no interpreter is named that has it.
+`--shapes middle` tries all of it on a CPU.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -281,45 +285,88 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     quiet()
     started = time.monotonic()
+    machine = apart(look)
+    dtype = "bfloat16" if machine.gpu else "float32"
+    print(
+        f"{machine.name}, torch {torch.__version__}, {dtype}: products at {machine.rate / 1e12:.2f} TFLOP/s", flush=True
+    )
+    if not options.vllm_python:
+        print("vLLM: left out, --vllm-python names no interpreter of an environment with it", flush=True)
+    for case in cases(options.shapes, small=not machine.gpu, vllm=bool(options.vllm_python)):
+        if time.monotonic() - started > 60 * options.minutes:
+            print(f"{case.label}: left out, the time is over", flush=True)
+            continue
+        try:
+            said = apart(told, case, machine, options.vllm_python)
+        except BrokenProcessPool:
+            said = "left out, its process was killed"
+        print(f"{case.label}: {said}", flush=True)
+    return 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What cases are measured on.
+
+    Attributes:
+        name: of the GPU, or "CPU".
+        gpu: whether there is one.
+        room: MiB of its memory.
+        rate: FLOP/s of products.
+    """
+
+    name: str
+    gpu: bool
+    room: float
+    rate: float
+
+
+_Result = TypeVar("_Result")
+
+
+def apart(function: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Calls a function in a process of its own: what an engine of DeepSpeed holds is free only when its process ends.
+
+    Raises:
+        BrokenProcessPool: it was killed.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def look() -> Machine:
+    """The machine, and how fast it multiplies."""
     with process_group(0) as runtime:
         device, gpu = runtime.device, runtime.device.type == "cuda"
-        dtype, name = (torch.bfloat16, "bfloat16") if gpu else (torch.float32, "float32")
         room = torch.cuda.get_device_properties(device).total_memory / 2**20 if gpu else float("inf")
-        rate = matmul_rate(dtype, device, 8192 if gpu else 1024)
-        machine = torch.cuda.get_device_name(device) if gpu else "CPU"
-        print(f"{machine}, torch {torch.__version__}, {name}: products at {rate / 1e12:.2f} TFLOP/s", flush=True)
-        if not options.vllm_python:
-            print("vLLM: left out, --vllm-python names no interpreter of an environment with it", flush=True)
-        for case in cases(options.shapes, small=not gpu, vllm=bool(options.vllm_python)):
-            if time.monotonic() - started > 60 * options.minutes:
-                print(f"{case.label}: left out, the time is over", flush=True)
-                continue
-            config = configuration(case, name)
-            planned = needed(memory(config, describe(case.shape)))
-            share = VLLMOptions.model_fields["memory_share"].default if case.engine == "vllm" else 0
-            if planned > room * (1 - share):
-                print(f"{case.label}: left out, planned {planned:.0f} MiB of {room * (1 - share):.0f}", flush=True)
-                continue
-            vlm = build(case.shape, dtype, device)
-            try:
-                row = measure(case, vlm, config, runtime, options.vllm_python)
-            except EngineError as error:
-                print(f"{case.label}: left out, {error}", flush=True)
-                continue
-            finally:
-                del vlm
-                if gpu:
-                    torch.cuda.empty_cache()
-            # 1 where the other engine's log-probabilities are the learner's.
-            effective = f"; effective sample size {row['effective_sample_size']:.4f}" if case.engine == "vllm" else ""
-            print(
-                f"{case.label}: {row['steps_per_s']:.2f} steps/s; generation {row['tokens_per_s']:.0f} tokens/s at "
-                f"{row['generation_flop'] / row['generation_s'] / rate:.1%} of the products' rate, learning at "
-                f"{row['learning_flop'] / row['learning_s'] / rate:.1%}; peak {row['peak_mib']:.0f} MiB, planned "
-                f"{planned:.0f}{effective}",
-                flush=True,
-            )
-    return 0
+        rate = matmul_rate(torch.bfloat16 if gpu else torch.float32, device, 8192 if gpu else 1024)
+        return Machine(torch.cuda.get_device_name(device) if gpu else "CPU", gpu, room, rate)
+
+
+def told(case: Case, machine: Machine, python: str | None) -> str:
+    """Measures a case, and says how fast it was or why it was left out."""
+    quiet()
+    dtype = "bfloat16" if machine.gpu else "float32"
+    config = configuration(case, dtype)
+    planned = needed(memory(config, describe(case.shape)))
+    room = machine.room * (1 - (VLLMOptions.model_fields["memory_share"].default if case.engine == "vllm" else 0))
+    if planned > room:
+        return f"left out, planned {planned:.0f} MiB of {room:.0f}"
+    with process_group(0) as runtime:
+        try:
+            row = measure(case, build(case.shape, getattr(torch, dtype), runtime.device), config, runtime, python)
+        except EngineError as error:
+            return f"left out, {error}"
+        except torch.OutOfMemoryError:
+            return f"left out, it ran out of the {room:.0f} MiB of memory, planned {planned:.0f}"
+    # 1 where the other engine's log-probabilities are the learner's.
+    effective = f"; effective sample size {row['effective_sample_size']:.4f}" if case.engine == "vllm" else ""
+    return (
+        f"{row['steps_per_s']:.2f} steps/s; generation {row['tokens_per_s']:.0f} tokens/s at "
+        f"{row['generation_flop'] / row['generation_s'] / machine.rate:.1%} of the products' rate, learning at "
+        f"{row['learning_flop'] / row['learning_s'] / machine.rate:.1%}; peak {row['peak_mib']:.0f} MiB, planned "
+        f"{planned:.0f}{effective}"
+    )
 
 
 if __name__ == "__main__":

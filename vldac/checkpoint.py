@@ -10,6 +10,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
+import torch.distributed as dist
+
 from vldac.distributed import Runtime
 from vldac.utils.errors import UserError
 from vldac.utils.files import file_hash
@@ -58,8 +61,11 @@ def save(root: Path, update: int, write: Callable[[Path], None], *, keep: int, r
             for old in _all(root)[:-keep]:
                 shutil.rmtree(old)
         runtime.barrier()
+    except (torch.OutOfMemoryError, dist.DistError):  # of a device, or of another rank, and of no disk
+        raise
     except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
-        shutil.rmtree(aside, ignore_errors=True)
+        if runtime.is_main:  # the others may still write
+            shutil.rmtree(aside, ignore_errors=True)
         free = shutil.disk_usage(_existing(root)).free / 2**20
         raise CheckpointError(
             f"could not write the checkpoint {final}: {str(error).splitlines()[0]} ({free:.0f} MiB free); checkpoints "

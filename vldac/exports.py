@@ -39,22 +39,22 @@ class Exporter:
 
         The directory appears whole or not at all.
         """
-        with self.learner.gathered() as vlm:
-            if not self.runtime.is_main:
-                return
-            out.parent.mkdir(parents=True, exist_ok=True)
-            aside = out.with_name(f".{out.name}.writing")
-            shutil.rmtree(aside, ignore_errors=True)
-            description = {
-                "adapter": self.config.model.lora_rank > 0,
-                "base": dict(self.base),
-                "environment_steps": update * self.config.steps_per_update,
-                "config": self.config.deciding(),  # the same weights are the same files, however they are scored later
-            }
-            critic = self.learner.critic
-            policy.save(aside, vlm, critic.head.state_dict() if critic else None, description)
-            shutil.rmtree(out, ignore_errors=True)
-            aside.rename(out)
+        weights = self.learner.weights()
+        if not self.runtime.is_main:
+            return
+        out.parent.mkdir(parents=True, exist_ok=True)
+        aside = out.with_name(f".{out.name}.writing")
+        shutil.rmtree(aside, ignore_errors=True)
+        description = {
+            "adapter": self.config.model.lora_rank > 0,
+            "base": dict(self.base),
+            "environment_steps": update * self.config.steps_per_update,
+            "config": self.config.deciding(),  # the same weights are the same files, however they are scored later
+        }
+        critic = self.learner.critic
+        policy.save(aside, self.learner.vlm, critic.head.state_dict() if critic else None, description, weights)
+        shutil.rmtree(out, ignore_errors=True)
+        aside.rename(out)
 
 
 def directory(run_dir: Path, update: int) -> Path:

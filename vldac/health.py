@@ -36,7 +36,7 @@ class Limits:
 
 
 #: By dtype of the weights.
-LIMITS = {"float32": Limits(1e-5, 1e-4), "bfloat16": Limits(0.02, 0.4)}
+LIMITS = {"float32": Limits(1e-5, 1e-4), "bfloat16": Limits(0.02, 0.4), "float16": Limits(0.02, 0.4)}
 #: Where one of two has been computed by another engine, rounding is that of its kernels, whatever the weights are.
 OTHER_KERNELS = "bfloat16"
 

@@ -89,10 +89,13 @@ def _srun(module: str, arguments: Sequence[str], settings: DeepSpeedConfig) -> i
     if nodes is None:
         raise LaunchError("deepspeed.launcher slurm needs an allocation; run this within sbatch or salloc")
     rendezvous = settings.rendezvous or f"{_first_host(nodes)}:{_PORT}"
+    # Which srun does not take over from sbatch: without it, all ranks of a node may share one core.
+    cores = os.environ.get("SLURM_CPUS_PER_TASK")
     meeting = ("--set", "deepspeed.launcher=torchrun", "--set", f"deepspeed.rendezvous={rendezvous}")
     process = subprocess.Popen(
         [
             *("srun", f"--nodes={settings.nodes}", f"--ntasks={settings.nodes}", "--ntasks-per-node=1"),
+            *([f"--cpus-per-task={cores}"] if cores else []),
             *("--kill-on-bad-exit=1", sys.executable, "-m", module, *arguments, *meeting),
         ],
         preexec_fn=die_with_parent,  # noqa: PLW1509  # one prctl call, nothing that could deadlock after fork

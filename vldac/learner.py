@@ -29,12 +29,12 @@ from vldac.distributed import Runtime
 from vldac.health import HealthError
 from vldac.minibatches import equal_passes, micro_batches, minibatches
 from vldac.models.vlm import VLM, Scores
-from vldac.plan import memory
+from vldac.plan import LARGEST_BUCKET, memory
 from vldac.reference import Reference
 from vldac.rollout import Rollout, Step
 from vldac.scoring import OldScores, Scorer
 from vldac.utils.seeding import derive_seed
-from vldac.utils.zero import deepspeed
+from vldac.utils.zero import deepspeed, work_on
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Learner:
         self.token_budget = config.train.token_budget
         if config.model.lora_rank:
             vlm.add_adapter(config.model.lora_rank, config.model.lora_alpha)
+        work_on(runtime.device)
         self.vlm = vlm.to(runtime.device).eval()  # no dropout anywhere: every log-probability is of one network
         #: None for an algorithm without one.
         self.critic = Critic(vlm.hidden_size, config.train, runtime) if algorithm.uses_critic else None
@@ -73,6 +74,11 @@ class Learner:
             config=deepspeed_config(config, trained_numbers, runtime.world_size),
         )
         self.engine.eval()
+        if self.planned["gradient_checkpointing"]:
+            self.vlm.allow_recomputing()
+        if config.model.lora_rank:
+            with self._whole([self.vlm.family.lm_head(self.vlm.backbone).weight]):
+                self.vlm.keep_head()
         #: Of full fine-tuning with a penalty to it; with an adapter, the model without it is the reference.
         self.reference = Reference(self.engine) if self._uses_reference and not config.model.lora_rank else None
         self.vlm.lockstep = config.deepspeed.zero_stage == 3 and runtime.world_size > 1
@@ -86,6 +92,7 @@ class Learner:
             runtime,
             temperature=config.rollout.temperature,
             micro_batch_size=config.train.micro_batch_size,
+            token_budget=config.train.token_budget,
             reuse=config.train.old_scores != "computed" and config.model.dtype == "float32",
         )
 
@@ -353,13 +360,30 @@ class Learner:
             finally:
                 self.vlm.gathered = False
 
-    @contextlib.contextmanager
-    def gathered(self) -> Iterator[VLM]:
-        """Yields the policy with whole weights on every rank, for saving."""
+    def weights(self) -> dict[str, Tensor] | None:
+        """The weights of the policy's directory, where they lie in shards; every rank must call it.
+
+        They are collected one by one, so that no device holds more than one of them whole.
+
+        Returns:
+            By their names in `vlm.model`, on the host: of rank 0, and none on other ranks. None where nothing is in
+            shards.
+        """
+        if self.config.deepspeed.zero_stage < 3:
+            return None
+        found = {}
+        for name, parameter in self.vlm.model.named_parameters():
+            if self.config.model.lora_rank and not parameter.requires_grad:
+                continue  # of the base, which an adapter leaves as it is
+            with self._whole([parameter]):
+                if self.runtime.is_main:
+                    found[name] = parameter.detach().to("cpu", copy=True)
+        return found
+
+    def _whole(self, parameters: Sequence[torch.nn.Parameter]) -> contextlib.AbstractContextManager[None]:
+        """Within it, parameters are whole on every rank; every rank must enter it."""
         sharded = self.config.deepspeed.zero_stage == 3
-        gather = deepspeed.zero.GatheredParameters(list(self.vlm.parameters())) if sharded else contextlib.nullcontext()
-        with gather:
-            yield self.vlm
+        return deepspeed.zero.GatheredParameters(parameters) if sharded else contextlib.nullcontext()
 
     # Checkpoints
 
@@ -395,8 +419,7 @@ def learning_rate(config: Config, update: int) -> float:
 def deepspeed_config(config: Config, trained_parameters: int, ranks: int) -> dict[str, Any]:
     """The engine's configuration. The optimizer is torch's own, so nothing is compiled at run time."""
     train, settings = config.train, config.deepspeed
-    # ZeRO allocates a whole bucket in every backward pass; its default of 5e8 numbers is for models of billions.
-    bucket = min(trained_parameters, 500_000_000)
+    bucket = min(trained_parameters, LARGEST_BUCKET)  # which ZeRO allocates in every backward pass
     zero: dict[str, Any] = {
         "stage": settings.zero_stage,
         "reduce_bucket_size": bucket,

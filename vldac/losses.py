@@ -1,7 +1,7 @@
 """The terms of the objective. Pure functions of tensors: (B, R) tokens of B environment steps, mask (B, R) bool.
 
-Every term is a mean over steps of a mean over that step's response tokens, so a batch may be cut into micro-batches
-of equal size anywhere without changing its gradient.
+Every term is a mean over steps of a mean over that step's response tokens, so a batch may be cut into passes
+anywhere without changing its gradient, each weighted by its share of the steps.
 """
 
 from __future__ import annotations

@@ -10,10 +10,13 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from vldac.config import Config
+from vldac.engines.vllm import VLLMOptions
 from vldac.memory import room
 from vldac.models.registry import adapter_for
 from vldac.models.token_scores import CHUNK
 
+#: Numbers in a bucket of ZeRO: its own default, which is for models of billions.
+LARGEST_BUCKET = 500_000_000
 _BYTES = {"float32": 4, "bfloat16": 2}
 #: Tokens of text in a prompt.
 _TEXT = 100
@@ -73,7 +76,7 @@ def memory(config: Config, described: Any, counts: tuple[int, int] | None = None
         At ZeRO stage 3, whether there are "weights_gathered_once" for a rollout: where whole ones fit as well.
     """
     counts, wanted = counts or _count(config, described), config.train.gradient_checkpointing
-    available = room(config.deepspeed.ranks // config.deepspeed.nodes)
+    available = room(config.deepspeed.ranks // config.deepspeed.nodes) * (1 - _sampler_share(config))
     planned = _of_rank(config, described, *counts, checkpointing=wanted is True)
     if wanted == "auto" and needed(planned) > available:
         planned = _of_rank(config, described, *counts, checkpointing=True)
@@ -81,6 +84,14 @@ def memory(config: Config, described: Any, counts: tuple[int, int] | None = None
         others = (config.deepspeed.ranks - 1) * planned["weights_mib"]
         planned["weights_gathered_once"] = needed(planned) + others <= available
     return planned
+
+
+def _sampler_share(config: Config) -> float:
+    """Of a rank's GPU, what another engine takes that samples beside it."""
+    if config.rollout.engine != "vllm":
+        return 0.0
+    options = VLLMOptions.model_validate(config.rollout.engine_options)
+    return 0.0 if options.devices else options.memory_share
 
 
 def needed(planned: Mapping[str, float]) -> float:
@@ -102,8 +113,14 @@ def _of_rank(config: Config, described: Any, parameters: int, adapter: int, *, c
         "gradients": trained * 4 / (ranks if stage >= 2 else 1),
         "optimizer": 0 if config.deepspeed.offload_optimizer and stage else state,
         "activations": _activations(config, described, checkpointing=checkpointing),
-        "distributions": 5 * 4 * min(CHUNK, _response_tokens(config) * described.get_text_config().vocab_size),
+        "distributions": _distributions(config, described, adapter),
+        # Adam's steps are made of whole lists of tensors, and ZeRO fills a bucket of gradients before it reduces them.
+        "optimizer_step": 4 * trained / (ranks if stage >= 1 else 1),
+        "bucket": width * min(trained, LARGEST_BUCKET) if stage >= 1 else 0,
+        "picture_features": _features(config, described) if adapter else 0,
     }
+    if config.deepspeed.offload_optimizer and stage:
+        sizes["optimizer_step"] = 0
     # The reference policy of full fine-tuning is on the device in the place of the weights alone.
     reference = parameters * width / shards if frozen else 0
     offloaded = state if config.deepspeed.offload_optimizer and stage else 0
@@ -116,8 +133,23 @@ def _of_rank(config: Config, described: Any, parameters: int, adapter: int, *, c
     return counted | {f"{name}_mib": round(size / 2**20, 1) for name, size in sizes.items()}
 
 
-def _response_tokens(config: Config) -> int:
-    return config.train.micro_batch_size * config.rollout.max_new_tokens
+def _distributions(config: Config, described: Any, adapter: int) -> float:
+    """Bytes of the distributions that are in memory at once, and of the head in float32 where it is less."""
+    text = described.get_text_config()
+    numbers = config.train.micro_batch_size * config.rollout.max_new_tokens * text.vocab_size
+    # Shards of a head that is trained are gathered once for all positions (`vldac.models.vlm.VLM.forward`).
+    at_once = config.deepspeed.zero_stage == 3 and config.deepspeed.ranks > 1 and not adapter
+    head = 4 * text.hidden_size * text.vocab_size if config.model.dtype != "float32" else 0
+    return float(5 * 4 * (numbers if at_once else min(CHUNK, numbers)) + head)
+
+
+def _features(config: Config, described: Any) -> float:
+    """Bytes of what the vision tower has said of a rollout's pictures, which is kept with an adapter."""
+    env = config.env
+    family = adapter_for(described.model_type, config.model.family)
+    tokens = env.frames * family.picture_tokens(described, env.height, env.width)
+    steps = config.steps_per_update // config.deepspeed.ranks
+    return float(steps * tokens * described.get_text_config().hidden_size * _BYTES[config.model.dtype])
 
 
 def _activations(config: Config, described: Any, *, checkpointing: bool) -> float:

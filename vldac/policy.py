@@ -196,17 +196,24 @@ def _how(config: ModelConfig) -> dict[str, Any]:
     return {"dtype": getattr(torch, config.dtype), **config.model_dump(include=set(LOADED))}
 
 
-def save(directory: Path, vlm: VLM, value_head: Mapping[str, Tensor] | None, description: dict[str, Any]) -> None:
+def save(
+    directory: Path,
+    vlm: VLM,
+    value_head: Mapping[str, Tensor] | None,
+    description: dict[str, Any],
+    weights: dict[str, Tensor] | None = None,
+) -> None:
     """Writes a policy directory; weights as safetensors only.
 
     Args:
         directory: takes the files.
-        vlm: the policy, with its whole weights.
+        vlm: the policy.
         value_head: weights and statistics of the critic; None for an algorithm without one.
         description: what vldac.json says.
+        weights: those of `vlm.model`, or of its adapter, by name, where it does not hold them whole itself.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    vlm.model.save_pretrained(directory, safe_serialization=True)
+    vlm.model.save_pretrained(directory, safe_serialization=True, state_dict=weights)
     (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     if description["adapter"]:
         # PEFT names the base by where it lay; the same run in another directory must give the same files.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +17,8 @@ from vldac.distributed import Runtime
 from vldac.models.vlm import VLM, Prompt, Scores
 from vldac.rollout import Rollout, Step
 from vldac.value_head import ValueHead
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,9 @@ class KeptScores:
 
 
 class Scorer:
-    """Scores rollouts in passes of `micro_batch_size` prompts, without gradients.
+    """Scores rollouts in passes of at most `micro_batch_size` prompts and `token_budget` tokens, without gradients.
+
+    A pass that does not fit into memory is halved, unless other ranks take part in it.
 
     Args:
         vlm: the policy.
@@ -87,7 +92,8 @@ class Scorer:
         reference_policy: a context that yields the reference policy; None where no KL penalty is paid.
         runtime: this rank.
         temperature: of the rollout.
-        micro_batch_size: prompts of one forward pass.
+        micro_batch_size: prompts of one forward pass, at most.
+        token_budget: tokens of one forward pass, at most, padding included; None for no such limit.
         reuse: whether to take log-probabilities and values from the rollout, where the engine has noted all that it
             takes. The learner's first pass shows whether they agree.
     """
@@ -102,11 +108,12 @@ class Scorer:
         *,
         temperature: float,
         micro_batch_size: int,
+        token_budget: int | None = None,
         reuse: bool = False,
     ) -> None:
         self.vlm, self.algorithm, self.value_head = vlm, algorithm, value_head
         self.reference_policy, self.runtime = reference_policy, runtime
-        self.temperature, self.micro = temperature, micro_batch_size
+        self.temperature, self.micro, self.token_budget = temperature, micro_batch_size, token_budget
         # A critic that reads response tokens needs states that no engine notes.
         self.reuse = reuse and type(algorithm).critic_states is Algorithm.critic_states
 
@@ -129,10 +136,10 @@ class Scorer:
         if sampled:
             log_probs, states = [step.response.log_probs for step in steps], [torch.stack(known)]
         else:
-            for part in self._parts(steps):
-                rows, scores = self._log_probs(self.vlm, part, entropies=policy_frozen)
+            for part, rows, found in self._passes(self.vlm, steps, entropies=policy_frozen):
+                scores = found
                 if self.value_head is not None:
-                    scores = replace(scores, states=self.algorithm.critic_states(scores.states))
+                    scores = replace(found, states=self.algorithm.critic_states(found.states))
                     states.append(scores.states.to("cpu", copy=True))  # of the others, none is kept in memory
                 if kept is not None:
                     kept.add(range(len(log_probs), len(log_probs) + len(part)), scores)
@@ -141,7 +148,7 @@ class Scorer:
         reference: list[Tensor] = []
         if self.reference_policy is not None and not policy_frozen:
             with self.reference_policy() as policy:
-                reference = [row for part in self._parts(steps) for row in self._log_probs(policy, part)[0]]
+                reference = [row for _, rows, _ in self._passes(policy, steps) for row in rows]
         return OldScores(log_probs, reference, self._tensors(rollout, values), sampled, kept)
 
     def _values_of_steps(
@@ -153,13 +160,37 @@ class Scorer:
             self._fit_standardization(value_head, torch.cat([row.view(-1, row.shape[-1]) for row in rows]))
         return self._of_steps([row for part in states for row in value_head(part.to(self.vlm.device)).cpu()], log_probs)
 
-    def _parts(self, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
-        return (steps[start : start + self.micro] for start in range(0, len(steps), self.micro))
-
     @torch.no_grad()
     def log_probs(self, steps: Sequence[Step]) -> list[Tensor]:
         """Log-probabilities of steps under the policy as it is now, each (R_i,) float32 on the CPU."""
-        return [row for part in self._parts(steps) for row in self._log_probs(self.vlm, part)[0]]
+        return [row for _, rows, _ in self._passes(self.vlm, steps) for row in rows]
+
+    def _passes(
+        self, policy: VLM, steps: Sequence[Step], *, entropies: bool = False
+    ) -> Iterator[tuple[Sequence[Step], list[Tensor], Scores]]:
+        """The forward passes over all steps, in their order: which they are of, log-probabilities, and scores."""
+        longest = max(len(step.prompt.input_ids) + len(step.response.token_ids) for step in steps)
+        size, first = self._size(longest), 0
+        while first < len(steps):
+            part = steps[first : first + size]
+            try:
+                rows, scores = self._log_probs(policy, part, entropies=entropies)
+            except torch.OutOfMemoryError:
+                if len(part) == 1 or self.vlm.lockstep:
+                    raise
+                size = (len(part) + 1) // 2
+                self.token_budget = size * longest
+                log.warning("scoring %d steps at once did not fit into memory; going on with %d", len(part), size)
+                torch.cuda.empty_cache()
+            else:
+                first += len(part)
+                yield part, rows, scores
+
+    def _size(self, longest: int) -> int:
+        """Prompts of one pass, of which the longest has so many tokens; alike on every rank."""
+        if self.token_budget is None:
+            return self.micro
+        return max(1, min(self.micro, self.token_budget // int(self.runtime.max(longest))))
 
     def _log_probs(self, policy: VLM, part: Sequence[Step], *, entropies: bool = False) -> tuple[list[Tensor], Scores]:
         responses = [step.response.token_ids for step in part]
@@ -213,10 +244,11 @@ class Scorer:
         rank waits for the weights that the others hold.
         """
         assert self.value_head is not None
-        passes = int(self.runtime.max(math.ceil(len(prompts) / self.micro)))
+        size = self._size(max(len(prompt.input_ids) for prompt in (*prompts, filler)))
+        passes = int(self.runtime.max(math.ceil(len(prompts) / size)))
         values = []
         for number in range(passes):
-            part = prompts[number * self.micro : (number + 1) * self.micro]
+            part = prompts[number * size : (number + 1) * size]
             states = self.vlm.states(part or [filler])
             values.append(self.value_head(states).cpu()[: len(part)])
         return torch.cat(values) if values else torch.zeros(0)

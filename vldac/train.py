@@ -133,6 +133,7 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
             stopping = report(progress, row, statistics, config, noticed)
             if update in config.exported_updates:  # before the checkpoint: what that resumes from has been exported
                 exporter.write(update, exports.directory(run_dir, update))
+            del rollout  # with what its pictures say, on the device, while the next one is collected
             if update % config.checkpoint.every == 0 or update == config.updates or stopping:
                 checkpoint.save(run_dir / "checkpoints", update, write, keep=config.checkpoint.keep, runtime=runtime)
 
@@ -152,9 +153,10 @@ def start(run_dir: Path, config: Config, learner: Learner, experience: Experienc
         CheckpointError: there are whole checkpoints, but not the metrics of the updates before them.
     """
     runtime, checkpoints = metrics.runtime, run_dir / "checkpoints"
-    whole = _agreed(checkpoint.newest(checkpoints, metrics.whole_updates()), runtime)
+    # Rank 0 looks for all: to verify a checkpoint is to read all of it.
+    whole = _agreed(checkpoint.newest(checkpoints, metrics.whole_updates()) if runtime.is_main else None, runtime)
     if whole is None:
-        if checkpoint.newest(checkpoints) is not None:
+        if _agreed(checkpoint.newest(checkpoints) if runtime.is_main else None, runtime) is not None:
             raise CheckpointError(
                 f"{metrics.path} has lost the metrics of updates that are in {checkpoints}; restore it from a copy, or "
                 "choose another --run-dir to begin again"

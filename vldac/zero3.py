@@ -12,6 +12,7 @@ from vldac.config import Config
 from vldac.distributed import Runtime
 from vldac.learner import deepspeed_config
 from vldac.models.vlm import VLM
+from vldac.utils.zero import work_on
 
 
 def load_base(base: Path, config: Config, runtime: Runtime) -> VLM:
@@ -30,6 +31,7 @@ def load_base(base: Path, config: Config, runtime: Runtime) -> VLM:
     """
     if config.deepspeed.zero_stage < 3 or runtime.world_size == 1:
         return policy.load_base(base, config.model)
+    work_on(runtime.device)
     held = HfDeepSpeedConfig(deepspeed_config(config, 1, runtime.world_size))  # found as long as it is referred to
     try:
         with torch.random.fork_rng(devices=[]):

@@ -5,6 +5,7 @@ The ranks share the columns of one and the same rollout, so that any number of t
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,13 @@ def make_learner(config: Config, base: Path, runtime: Runtime) -> Learner:
 
 
 def weights_of(learner: Learner) -> dict[str, Tensor]:
-    with learner.gathered() as vlm:
-        return {name: p.detach().clone() for name, p in vlm.named_parameters() if p.requires_grad}
+    with whole(learner):
+        return {name: p.detach().clone() for name, p in learner.vlm.named_parameters() if p.requires_grad}
+
+
+def whole(learner: Learner) -> contextlib.AbstractContextManager[None]:
+    """Within it, every rank holds all weights."""
+    return learner._whole(list(learner.vlm.parameters()))
 
 
 def run_case(config: Config, base: Path, runtime: Runtime, state: Path | None = None, first: int = 0) -> Outcome:

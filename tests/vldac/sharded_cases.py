@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedParameterCoordinator
-from learner_cases import make_rollout, share, weights_of
+from learner_cases import make_rollout, share, weights_of, whole
 
 from vldac import algorithms, policy, zero3
 from vldac.config import Config
@@ -38,7 +38,7 @@ def run_case(config: Config, base: Path, runtime: Runtime) -> dict[str, Any]:
     torch.manual_seed(5)
     learner = Learner(config, vlm, algorithms.make(config.train), runtime)
     found["planned"] = learner.planned
-    with learner.gathered():
+    with whole(learner):
         found["loaded"] = {name.replace("base_layer.", ""): p.detach().clone() for name, p in vlm.named_parameters()}
     fetch = PartitionedParameterCoordinator.fetch_sub_module
     prompts = [step.prompt for step in rollout.steps[0]]
@@ -62,4 +62,5 @@ def run_case(config: Config, base: Path, runtime: Runtime) -> dict[str, Any]:
         found[f"fetched {gathers}"] = len(fetched)
         found[f"sampled {gathers}"] = [response.token_ids for response in responses]
     learner.update(rollout, 0)
+    found["saved"] = learner.weights()
     return found | {"weights": weights_of(learner)}

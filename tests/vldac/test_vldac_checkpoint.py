@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from vldac import checkpoint
 from vldac.checkpoint import CheckpointError, newest, save, verify
@@ -146,6 +147,29 @@ def test_a_write_that_fails_leaves_the_checkpoints_before_it_whole(tmp_path: Pat
     assert names(tmp_path) == [p.name for p in good]
     for path in good:
         verify(path)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), dist.DistError("NCCL")])
+def test_what_is_no_fault_of_the_disk_is_not_told_as_one(tmp_path: Path, error: Exception) -> None:
+    def failing(_directory: Path) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        save(tmp_path, 1, failing, keep=2, runtime=ONE)
+
+
+def test_a_rank_that_cannot_write_leaves_what_the_others_have_written(tmp_path: Path) -> None:
+    second = Runtime(1, 1, torch.device("cpu"))  # of a world of its own, in which nobody waits
+    aside = tmp_path / ".writing-update-000001"
+    aside.mkdir()
+    (aside / "of_rank_0").touch()
+
+    def full(_directory: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(CheckpointError):
+        save(tmp_path, 1, full, keep=2, runtime=second)
+    assert (aside / "of_rank_0").exists()
 
 
 def test_an_interrupted_write_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:

@@ -76,7 +76,12 @@ def test_slurm_starts_the_same_command_on_each_node(
     with pytest.raises(LaunchError, match="needs an allocation"):
         launch_ranks(probe, ["ends"], settings, name="a")
     monkeypatch.setenv("SLURM_JOB_NODELIST", "node[4-5]")
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "16")
     assert launch_ranks(probe, ["ends"], settings, name="a") == 0
+    assert " --cpus-per-task=16 " in (tmp_path / "typed").read_text()
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK")
+    assert launch_ranks(probe, ["ends"], settings, name="a") == 0
+    assert "cpus-per-task" not in (tmp_path / "typed").read_text()
     typed = (tmp_path / "typed").read_text()
     assert typed.startswith("--nodes=2 --ntasks=2 --ntasks-per-node=1")
     assert f"-m {probe} ends --set deepspeed.launcher=torchrun --set deepspeed.rendezvous=node4:29500" in typed

@@ -193,19 +193,21 @@ def test_a_pass_that_does_not_fit_into_memory_is_halved_and_the_update_finished(
 ) -> None:
     whole = ended(config, rollout, tiny_base, runtime)
     sizes: list[int] = []
+    scored: list[int] = []
     forward = VLM.forward
 
     def limited(vlm: VLM, prompts: Any, *arguments: Any, entropies: bool = False) -> Any:
-        if entropies:  # a pass with gradient
-            sizes.append(len(prompts))
-            if len(prompts) > 3:
-                raise torch.OutOfMemoryError("no room")
+        (sizes if entropies else scored).append(len(prompts))  # with entropies, a pass with gradient
+        if len(prompts) > 3:
+            raise torch.OutOfMemoryError("no room")
         return forward(vlm, prompts, *arguments, entropies=entropies)
 
     monkeypatch.setattr(VLM, "forward", limited)
     learner = ended(config, rollout, tiny_base, runtime)
     assert sizes[:3] == [8, 4, 2]
     assert max(sizes[6:]) <= 4  # the limit is remembered
+    assert scored[:3] == [8, 4, 2]
+    assert set(scored[3:]) == {2}
     assert "did not fit into memory" in caplog.text
     assert_same_end(learner, whole)
 

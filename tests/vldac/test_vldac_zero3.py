@@ -51,6 +51,12 @@ def test_weights_are_loaded_in_parts_gathered_once_to_sample_and_learn_as_whole_
         assert rank["weights"].keys() == learned.keys()
         for name, weight in learned.items():
             assert torch.allclose(rank["weights"][name], weight, atol=1e-5), name
+    # What is saved is whole on rank 0, one by one, and of an adapter alone where there is one.
+    names = {name.removeprefix("model.") for name in learned}
+    assert first["saved"].keys() == names
+    assert second["saved"] == {}
+    for name, weight in first["weights"].items():
+        assert torch.equal(first["saved"][name.removeprefix("model.")], weight), name
     assert max(float((learned[name] - first["loaded"][name]).abs().max()) for name in learned) > 1e-3
     assert [len(ids) for ids in first["sampled True"]] != [len(ids) for ids in second["sampled True"]]
 

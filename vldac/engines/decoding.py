@@ -60,7 +60,6 @@ def decode(
     inputs, _ = vlm.collate(prompts)
     decoder = kind(vlm, prompts, inputs, max_new_tokens)
     stopping = Stopping(vlm, at_answer=stop_at_answer)
-    lm_head = vlm.family.lm_head(vlm.backbone)
     hidden = states = decoder.states
     token_ids = torch.full((len(prompts), max_new_tokens), vlm.end_id, device=hidden.device)
     log_probs = torch.zeros_like(token_ids, dtype=torch.float32)
@@ -68,7 +67,7 @@ def decode(
     lengths = torch.zeros_like(rows)
     running = torch.ones_like(rows, dtype=torch.bool)
     for number in range(max_new_tokens):
-        distribution = vlm.token_log_probs(lm_head(hidden), temperature or 1.0)
+        distribution = vlm.token_log_probs(vlm.logits(hidden), temperature or 1.0)
         chosen = choose(distribution, None if uniform is None else uniform[rows, number])
         log_probs[rows, number] = distribution.gather(-1, chosen).squeeze(-1)
         chosen = chosen.squeeze(-1)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed
+from torch._dynamo.exc import ShortenTraceback
 
 from vldac import health
 from vldac.distributed import Runtime
@@ -131,8 +131,8 @@ class TransformersEngine:
         except NoDecoderError as reason:
             log.info("generating with transformers: %s", reason)
             return None
-        except BackendCompilerFailed as error:
-            reason_given = " ".join(str(error.inner_exception).split())[:200]
+        except ShortenTraceback as error:  # of a compiler that fails, is missing, or is too new for the GPU
+            reason_given = " ".join(str(getattr(error, "inner_exception", error)).split())[:200]
             log.warning("generating without a compiled graph, because none can be made here: %s", reason_given)
             return None
         if not self.proven:

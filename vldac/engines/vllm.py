@@ -35,8 +35,11 @@ _LOG = "server.log"
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 #: What launchers tell a rank, and where this project's packages lie: the server is no rank and has packages of its own.
 _NOT_ITS_OWN = frozenset(
-    {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH", "VIRTUAL_ENV"}
+    {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+    | {"PYTHONPATH", "VIRTUAL_ENV"}
 )
+#: By one of them, `torch.distributed` of the server would wait for the store of the run's launcher.
+_OF_LAUNCHERS = ("TORCHELASTIC_", "GROUP_", "ROLE_")
 
 
 class EngineError(UserError):
@@ -281,7 +284,11 @@ def _engine(vlm: VLM, options: VLLMOptions) -> dict[str, Any]:
 
 
 def _environment(vlm: VLM, options: VLLMOptions) -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if name not in _NOT_ITS_OWN}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _NOT_ITS_OWN and not name.startswith(_OF_LAUNCHERS)
+    }
     environment |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     if vlm.device.type == "cuda":
         visible = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]

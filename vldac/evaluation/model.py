@@ -65,11 +65,13 @@ def load(
         vlm.load_adapter(policy_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return vlm.eval().to(device)
+        vlm = vlm.eval().to(device)
+        vlm.keep_head()
     except torch.OutOfMemoryError as error:
         raise OutOfDeviceMemoryError(
             f"the model does not fit into the memory of {device}; take --dtype bfloat16, or a larger device"
         ) from error
+    return vlm
 
 
 def check(base: Path, policy_dir: Path) -> None:

@@ -12,6 +12,8 @@ from transformers import StaticCache
 
 #: Tokens by which caches differ in length: each length is compiled, and each batch size.
 _LENGTHS = 128
+#: Caches that are kept.
+_CACHES = 2
 #: Graphs at most; shapes beyond them are run without one. Evaluations end with ever smaller batches.
 _GRAPHS = 64
 
@@ -20,6 +22,8 @@ class CompiledTrunk:
     """A trunk whose steps are compiled, and the cache of its last batch.
 
     A cache is used again for a batch of the same size, because a graph of CUDA is bound to where its tensors lie.
+    Those of the last two sizes are kept: prompts that are now longer and now shorter than a multiple of `_LENGTHS` take
+    turns.
 
     Args:
         trunk: of a Hugging Face model, from inputs to `last_hidden_state`.
@@ -35,16 +39,19 @@ class CompiledTrunk:
             mode="reduce-overhead" if graphs else "default",
             recompile_limit=_GRAPHS,
         )
-        self._cache: tuple[tuple[int, int], StaticCache] | None = None
+        self._caches: dict[tuple[int, int], StaticCache] = {}  # the one that was used last is the last
 
     def cache(self, rows: int, tokens: int) -> StaticCache:
         """An empty cache for `rows` sequences of at most `tokens` tokens."""
         shape = (rows, -(-tokens // _LENGTHS) * _LENGTHS)
-        if self._cache is None or self._cache[0] != shape:
-            self._cache = None  # before another one is made: it may be gigabytes
-            self._cache = shape, StaticCache(config=self.trunk.config, max_cache_len=shape[1])
-        self._cache[1].reset()
-        return self._cache[1]
+        found = self._caches.pop(shape, None)
+        if found is None:
+            while len(self._caches) >= _CACHES:  # before another one is made: it may be gigabytes
+                del self._caches[next(iter(self._caches))]
+            found = StaticCache(config=self.trunk.config, max_cache_len=shape[1])
+        found.reset()
+        self._caches[shape] = found
+        return found
 
 
 class StaticDecoder:

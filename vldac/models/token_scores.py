@@ -19,7 +19,6 @@ def token_scores(
     forbidden: Tensor | None = None,
     *,
     chunk: int,
-    checkpoint: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Scores P tokens, `chunk` of them at a time; distributions are computed again in the backward pass.
 
@@ -29,7 +28,6 @@ def token_scores(
         distribution: from hidden states (C, H) to log-probabilities (C, V) float32.
         forbidden: (V,) bool, tokens whose log-probability is -inf; entropies are computed where it is given.
         chunk: positions at once. A batch of fewer is scored as it is, which is faster.
-        checkpoint: whether distributions may be computed again, which weights that are sharded over ranks forbid.
 
     Returns:
         Log-probabilities (P,) float32, with gradient, and entropies (P,) float32, detached, or None.
@@ -45,7 +43,7 @@ def token_scores(
 
     if len(states) <= chunk:
         return score(states, targets)
-    again = checkpoint and torch.is_grad_enabled()
+    again = torch.is_grad_enabled()
     parts = [
         recomputed(score, *pair, use_reentrant=False) if again else score(*pair)
         for pair in zip(states.split(chunk), targets.split(chunk), strict=True)

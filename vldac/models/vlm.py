@@ -102,6 +102,8 @@ class VLM(nn.Module):
         lm_head = self.family.lm_head(self.backbone)
         if lm_head.weight.dtype != torch.float32:
             lm_head.forward = MethodType(_float32_logits, lm_head)
+        #: Of `keep_head`.
+        self._kept_head: tuple[Tensor, Tensor | None] | None = None
         #: Of the hub, if the model came from there: a branch may move, a commit does not.
         self.commit: str | None = None
         #: Every rank makes the same forward passes, because each of them waits for weights that other ranks hold
@@ -257,6 +259,27 @@ class VLM(nn.Module):
                 for layer, weight in zip(layers, kept, strict=True):
                     layer.base_layer.weight.data = weight
 
+    def keep_head(self) -> None:
+        """Keeps a head that is not trained in float32: each use would convert it again, for every token of a response.
+
+        The weights must be whole, and on their device.
+        """
+        head = self.family.lm_head(self.backbone)
+        if head.weight.dtype != torch.float32:
+            bias = None if head.bias is None else head.bias.detach().float()
+            self._kept_head = head.weight.detach().float(), bias
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits (..., V) float32 of last-layer hidden states (..., H)."""
+        if self._kept_head is None:
+            found: Tensor = self.family.lm_head(self.backbone)(states)
+            return found
+        return nn.functional.linear(states.float(), *self._kept_head)
+
+    def allow_recomputing(self) -> None:
+        """Prepares for `recomputing`, before anything is compiled: what is compiled already would be once more."""
+        self.backbone.activation_checkpointing_enable({"use_reentrant": False})
+
     @contextmanager
     def recomputing(self) -> Iterator[None]:
         """Within it, forward passes keep the inputs of layers alone and backward passes compute the rest again.
@@ -266,7 +289,7 @@ class VLM(nn.Module):
         """
         layers = [module for module in self.backbone.modules() if isinstance(module, GradientCheckpointingLayer)]
         if not any(layer.gradient_checkpointing for layer in layers):
-            self.backbone.activation_checkpointing_enable({"use_reentrant": False})
+            self.allow_recomputing()
         for layer in layers:
             layer.training = True
         try:
@@ -380,13 +403,14 @@ class VLM(nn.Module):
         mask = inputs["attention_mask"][:, width:].bool()
         # Padding is a forbidden token: its -inf must not reach the loss, not even multiplied by zero.
         targets = ids.masked_fill(~mask, self.end_id)
+        # A head in shards is gathered by each use, for which every rank must come as often: all positions are one use.
+        at_once = self.lockstep and self._kept_head is None
         log_probs, of_tokens = token_scores(
             hidden[:, width - 1 : -1].flatten(0, 1),
             targets.flatten(),
-            lambda states: self.token_log_probs(self.family.lm_head(self.backbone)(states), temperature),
+            lambda states: self.token_log_probs(self.logits(states), temperature),
             self.forbidden if entropies else None,
-            chunk=max(1, CHUNK // len(self.forbidden)),
-            checkpoint=not self.lockstep,
+            chunk=targets.numel() if at_once else max(1, CHUNK // len(self.forbidden)),
         )
         return Scores(
             log_probs=torch.where(mask, log_probs.view_as(mask), 0.0),

@@ -315,11 +315,21 @@ def test_what_cannot_be_served_is_refused_before_a_server_is_started(tiny_base: 
         engine_of(whole, python="/nowhere/python")
 
 
+def test_the_server_is_no_rank_of_the_run(tiny_base: Path, tiny_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_ranks = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_WORLD_SIZE", "LOCAL_SIZE", "TORCHELASTIC_USE_AGENT_STORE")
+    for name in of_ranks:
+        monkeypatch.setenv(name, "1")
+    found = vllm._environment(load_base(tiny_base, tiny_config().model), vllm.VLLMOptions(python="python"))
+    assert not found.keys() & set(of_ranks)
+    assert found["PATH"] == os.environ["PATH"]
+
+
 @pytest.fixture
 def measured(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`vldac perf gpu` for a shape that a CPU answers for in seconds, and no other case than vLLM's."""
     monkeypatch.setitem(gpu.SHAPES, "speck", ((64, 1, 4, 2, 128, 512, True), (1, 80)))
     monkeypatch.setattr(gpu, "process_group", lambda _threads: nullcontext(runtime))
+    monkeypatch.setattr(gpu, "apart", lambda function, *arguments: function(*arguments))
     monkeypatch.delenv("VLDAC_VLLM_PYTHON", raising=False)
     every = gpu.cases
 

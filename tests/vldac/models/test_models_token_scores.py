@@ -51,8 +51,7 @@ def test_entropies_are_those_of_the_distribution_and_only_made_on_demand() -> No
     assert scored(4, entropies=False)[1] is None
 
 
-@pytest.mark.parametrize("checkpoint", [True, False])
-def test_distributions_are_made_again_in_the_backward_pass_where_they_may_be(checkpoint: bool) -> None:
+def test_distributions_are_made_again_in_the_backward_pass() -> None:
     made = []
 
     def distribution(part: Tensor) -> Tensor:
@@ -60,10 +59,10 @@ def test_distributions_are_made_again_in_the_backward_pass_where_they_may_be(che
         return torch.log_softmax(part, -1)
 
     states = torch.randn(6, VOCABULARY).requires_grad_()
-    log_probs, _ = token_scores(states, torch.zeros(6, dtype=torch.int64), distribution, chunk=4, checkpoint=checkpoint)
+    log_probs, _ = token_scores(states, torch.zeros(6, dtype=torch.int64), distribution, chunk=4)
     assert made == [4, 2]
     log_probs.sum().backward()
-    assert sorted(made) == ([2, 2, 4, 4] if checkpoint else [2, 4])
+    assert sorted(made) == [2, 2, 4, 4]
 
 
 @pytest.mark.slow

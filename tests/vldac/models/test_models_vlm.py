@@ -377,6 +377,47 @@ def test_a_model_of_an_unknown_family_is_named_before_its_weights_are_read(tmp_p
         VLM.from_pretrained(tmp_path)
 
 
+def test_a_head_that_is_kept_in_float32_says_what_it_said_and_is_converted_once(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vlm = build("qwen2_vl", tmp_path_factory).to(torch.bfloat16)
+    vlm = VLM(vlm.model, vlm.family).eval()  # which sees how its head is stored
+    prompts = mixed_prompts(vlm)
+    responses = [response.token_ids for response in generate(vlm, prompts)]
+    monkeypatch.setattr("vldac.models.vlm.CHUNK", 2 * len(vlm.forbidden))  # of several chunks
+    before, names = vlm(prompts, responses, 1.0, entropies=True), set(vlm.state_dict())
+    vlm.keep_head()
+    monkeypatch.setattr("vldac.models.vlm._float32_logits", None)
+    after = vlm(prompts, responses, 1.0, entropies=True)
+    assert torch.equal(before.log_probs, after.log_probs)
+    assert torch.equal(before.entropies, after.entropies)
+    head = vlm.family.lm_head(vlm.backbone)
+    head.forward = None  # nothing asks it
+    again = [response.token_ids for response in generate(vlm, prompts)]
+    assert all(torch.equal(*pair) for pair in zip(again, responses, strict=True))
+    assert set(vlm.state_dict()) == names  # it is no weight of the model
+    # In float32 there is nothing to keep.
+    whole = build("qwen2_vl", tmp_path_factory)
+    whole.keep_head()
+    assert whole._kept_head is None
+
+
+def test_positions_share_one_use_of_a_head_that_lies_in_shards(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = mixed_prompts(vlm)
+    responses = [torch.tensor([5, 6, vlm.end_id])] * len(prompts)
+    monkeypatch.setattr("vldac.models.vlm.CHUNK", 2 * len(vlm.forbidden))
+    uses: list[int] = []
+    hook = vlm.family.lm_head(vlm.backbone).register_forward_hook(lambda *_: uses.append(1))
+    counts = []
+    for lockstep in (False, True):
+        monkeypatch.setattr(vlm, "lockstep", lockstep)
+        uses.clear()
+        vlm(prompts, responses, 1.0)
+        counts.append(len(uses))
+    hook.remove()
+    assert counts[0] > 1 == counts[1]
+
+
 def test_a_new_adapter_is_the_identity_and_can_be_disabled(tmp_path_factory: pytest.TempPathFactory) -> None:
     vlm = build("qwen2_vl", tmp_path_factory)
     prompts = mixed_prompts(vlm)
