@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,12 @@ def test_every_answer_can_be_read_off_the_page(size: tuple[int, int]) -> None:
         assert len({link.leads_to for link in site.links}) == len({link.purpose for link in site.links}) == 9
         assert len({answers for _, answers in site.questions}) == len(site.questions) == 4
     assert len({site.name for site in sites()}) == len({site.description for site in sites()}) == 30
+
+
+def test_no_site_writes_a_before_a_vowel() -> None:
+    for site in sites():
+        texts = [site.description, *(text for link in site.links for text in (link.leads_to, link.purpose))]
+        assert not [text for text in texts if re.search(r"\ba [aeio]", text, re.IGNORECASE)]
 
 
 @pytest.mark.parametrize("size", SIZES)
