@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from benchmarks.harness import registry
 from benchmarks.harness.records import IDENTITY, RECORDS, SUMMARY, UNANSWERED, Record
+from benchmarks.harness.task import known_error
 from vldac.utils.errors import UserError
 
 #: Of the files that are read, in bytes.
@@ -29,14 +30,14 @@ class Scores:
 
     Attributes:
         score: the headline.
-        standard_error: of the headline.
+        standard_error: of the headline; None where it cannot be known, see `known_error`.
         count: of records.
         metrics: further ones, such as the level of chance.
         tasks: beneath it.
     """
 
     score: float
-    standard_error: float
+    standard_error: float | None
     count: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     tasks: Mapping[str, Scores] = field(default_factory=dict)
@@ -136,12 +137,14 @@ def _scores(values: Any, depth: int = 0) -> Scores:
     tasks, metrics, count = values.get("tasks", {}), values.get("metrics", {}), values["count"]
     if not (isinstance(tasks, dict) and isinstance(metrics, dict) and type(count) is int and count >= 0):
         raise ValueError("count, tasks or metrics is of the wrong type")
+    beneath = {_name(name): _scores(task, depth + 1) for name, task in tasks.items()}
+    _number(values["standard_error"])
     return Scores(
         score=_number(values["score"]),
-        standard_error=_number(values["standard_error"]),
+        standard_error=known_error(values),
         count=count,
         metrics={_name(k): _number(v["score"] if isinstance(v, dict) else v) for k, v in metrics.items()},
-        tasks={_name(name): _scores(task, depth + 1) for name, task in tasks.items()},
+        tasks=beneath,
     )
 
 

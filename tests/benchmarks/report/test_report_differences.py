@@ -131,6 +131,39 @@ def test_questions_that_could_not_be_put_are_told(tmp_path: Path) -> None:
     )
 
 
+def test_one_record_of_a_part_says_nothing_of_its_error(tmp_path: Path) -> None:
+    for side, reward in (("before", 1 / 22), ("after", 2 / 22)):
+        records = [*made("babyai", [0, 0.5, 1, 0, 0.5, 1]), *made("crafter", [reward])]
+        write(tmp_path / side, records, benchmark="balrog", title="BALROG")
+    comparison = compared(tmp_path / "before", tmp_path / "after")
+    crafter, overall = difference(comparison, "crafter"), comparison.overall
+    assert overall.difference == Difference(about(100 / 44), None, 7, least=1)
+    assert crafter == Difference(about(100 / 22), None, 1)
+    assert (crafter.interval, overall.difference.interval, overall.difference.clear) == (None, None, False)
+    errors = {row.name: row.after and row.after.standard_error for row in [*comparison.tasks, overall]}
+    assert errors == {"babyai": about(100 * (1 / 36) ** 0.5), "crafter": None, "BALROG": None}
+
+
+def test_a_part_of_few_records_does_not_make_a_difference_clear(tmp_path: Path) -> None:
+    for few, clear in ((4, False), (5, True)):
+        for side, score in (("before", 0), ("after", 1)):
+            write(tmp_path / f"{side}{few}", [*made("many", [0.5] * 20), *made("few", [score] * few)])
+        found = compared(tmp_path / f"before{few}", tmp_path / f"after{few}").overall.difference
+        assert found == Difference(50.0, 0.0, 20 + few, least=few)
+        assert found.clear is clear
+
+
+def test_the_share_of_all_questions_changes_by_the_mean_over_all_questions(tmp_path: Path) -> None:
+    def share(records: Sequence[Record]) -> dict[str, Any]:
+        return in_percent([record.score for record in records]) | {"tasks": by_task(records)["tasks"]}
+
+    for side, scores in (("before", [0] * 10), ("after", [1] * 10)):
+        write(tmp_path / side, [*made("a", [0] * 90), *made("b", scores)], benchmark="erqa", summarize=share)
+    comparison = compared(tmp_path / "before", tmp_path / "after")
+    assert difference(comparison, "b").mean == 100
+    assert comparison.overall.difference == Difference(about(10.0), about(100 * (0.09 / 100) ** 0.5), 100)
+
+
 def test_only_records_of_both_are_compared_and_the_others_are_counted(tmp_path: Path) -> None:
     write(tmp_path / "before", made("a", [0, 0, 1, 1]))
     write(tmp_path / "after", made("a", [1, 0, 1]))
