@@ -106,8 +106,8 @@ def _of_benchmark(lines: Sequence[Mapping[str, Any]], benchmark: str) -> Carried
 def _carried(lines: Sequence[Mapping[str, Any]], exam: str, *, several_bases: bool) -> Carried:
     """The episodes of all seeds together; a base model that the seeds share counts once."""
     bases = lines if several_bases else lines[:1]
-    before = _successes([line["exams"][exam]["base"] for line in bases])
-    after = _successes([line["exams"][exam]["trained"] for line in lines])
+    before = successes([line["exams"][exam]["base"] for line in bases])
+    after = successes([line["exams"][exam]["trained"] for line in lines])
     return Carried(
         before[0] / before[1],
         wilson_interval(*before),
@@ -119,7 +119,8 @@ def _carried(lines: Sequence[Mapping[str, Any]], exam: str, *, several_bases: bo
     )
 
 
-def _successes(scores: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+def successes(scores: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Episodes that succeeded, and all episodes, of several evaluations together."""
     return sum(round(score["success"] * score["episodes"]) for score in scores), sum(s["episodes"] for s in scores)
 
 
@@ -145,7 +146,7 @@ def rows(results: Results) -> list[list[str]]:
 def _random(line: Mapping[str, Any], exam: str) -> str:
     if exam in line.get("exams", {}):
         score = line["exams"][exam]["random"]
-        return _with_interval(score["success"], wilson_interval(*_successes([score])))
+        return _with_interval(score["success"], wilson_interval(*successes([score])))
     chance = line.get("benchmarks", {}).get(exam, {}).get("chance")
     return "" if chance is None else f"{chance / 100:.2f}"
 
