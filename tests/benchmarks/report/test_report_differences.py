@@ -289,6 +289,12 @@ def test_models_without_a_benchmark_in_common_are_refused(tmp_path: Path) -> Non
         ('{"id":"x","task":"a","prompt":"","images":[],"answer":"","parsed":null,"score":1.5}', "from 0 to 1"),
         ('{"id":"x","task":"a","prompt":"","images":[],"answer":"","parsed":[],"score":1}', "wrong type"),
         ('{"id":"x","task":"a","prompt":"","images":[3],"answer":"","parsed":"","score":1}', "wrong type"),
+        ('{"id":"x","task":"a","prompt":"","images":null,"answer":"","parsed":"","score":1}', "wrong type"),
+        ('{"id":"x","task":"a","prompt":"","images":5,"answer":"","parsed":"","score":1}', "wrong type"),
+        (
+            '{"id":"x","task":"a","prompt":"","images":[],"answer":"","parsed":"","score":1' + "0" * 400 + "}",
+            "too large",
+        ),
         (
             '{"id":"a-0","task":"a","prompt":"","images":[],"answer":"","parsed":"","score":1}',
             "a second record of 'a-0'",
@@ -308,7 +314,15 @@ def test_a_bad_line_of_records_is_named_in_one_line(tmp_path: Path, line: str, f
 
 @pytest.mark.parametrize(
     "change",
-    [{"score": "1"}, {"benchmark": "balrog"}, {"tasks": []}, {"count": -1}, {"identity": 1}, {"metrics": {"x": None}}],
+    [
+        {"score": "1"},
+        {"score": 10**400},
+        {"benchmark": "balrog"},
+        {"tasks": []},
+        {"count": -1},
+        {"identity": 1},
+        {"metrics": {"x": None}},
+    ],
 )
 def test_a_bad_summary_is_named_in_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
     write(tmp_path, made("a", [1]))
