@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from benchmarks.harness import command_line, runner, video
 from benchmarks.harness.options import Options
-from benchmarks.harness.records import UNANSWERED, Records, RecordsError
+from benchmarks.harness.records import UNANSWERED, Records
 from benchmarks.harness.task import (
     BenchmarkDataError,
     Image,
@@ -36,8 +36,6 @@ from benchmarks.harness.task import (
 )
 from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarize
 from vldac.evaluation import model
-from vldac.evaluation.model import OutOfDeviceMemoryError
-from vldac.models.registry import UnsupportedFamilyError
 from vldac.utils.errors import report_errors
 from vldac.utils.files import write_json
 from vldac.utils.libraries import quiet, set_threads
@@ -267,5 +265,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    expected = (BenchmarkDataError, MissingPackageError, RecordsError, UnsupportedFamilyError, OutOfDeviceMemoryError)
     sys.exit(report_errors(main))
