@@ -352,6 +352,7 @@ def test_published_scores_are_found_by_benchmark_task_and_protocol() -> None:
     assert not find("balrog", "nle", {"agent": "cot"})
     assert [(p.before, p.after) for p in find("vsi_bench", "object_rel_direction", {})] == [(32.01, 33.05)]
     assert [p.after for p in find("lmms_eval", "erqa", {})] == [39.00, 39.25]
+    assert [p.after for p in find("erqa", None, {})] == [39.00, 39.25]
     assert [p.after for p in find("lmms_eval", "gqa", {})] == [None]
     web_scores = {p.task: (p.before, p.after) for p in PUBLISHED if p.benchmark == "visual_web_bench"}
     assert len(web_scores) == 7
