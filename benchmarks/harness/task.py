@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from benchmarks.harness.options import Options
+from benchmarks.harness.options import Options, Profile
 from benchmarks.harness.records import UNANSWERED, Record, Records
 from vldac import parsing
 from vldac.evaluation.statistics import mean_and_error
@@ -94,6 +94,11 @@ class Benchmark(ABC):
 
     def __init__(self, options: Options) -> None:
         self.options = options
+
+    @property
+    def profile(self) -> Profile:
+        """That of the options, but `full` where `short` leaves nothing out."""
+        return self.options.profile
 
     def identity(self) -> dict[str, Any]:
         """All that decides the records besides the runner, as JSON: options, a digest of the data, a version.
