@@ -91,13 +91,13 @@ def record_of(values: Any) -> Record:
 
 
 def finite(value: Any) -> float:
-    """A finite number.
+    """A finite number; a truth value, which a benchmark may score with, is 0 or 1.
 
     Raises:
         ValueError: it is none.
         OverflowError: it is an integer that no float holds.
     """
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{value!r:.80} stands where a number must")
     return float(value)
 

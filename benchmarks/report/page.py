@@ -147,7 +147,8 @@ def _published(comparison: Comparison) -> str:
     )
     sources = ", ".join(dict.fromkeys(entry.source for _, entry in rows))
     return f"""<h3>Beside the paper</h3>
-<p><b>{words}</b> Source: {shown(sources, MAX_SHORT)}.</p>
+<p><b>{words}</b> The prompts of BALROG, VSI-Bench and VisualWebBench are the published ones in other words.
+Source: {shown(sources, MAX_SHORT)}.</p>
 <div class="wide"><table><thead><tr><th scope="col">benchmark</th><th scope="col" class="number">paper</th>
 <th scope="col">trained in</th><th scope="col" class="number">ours</th></tr></thead>
 <tbody>{lines}</tbody></table></div>"""

@@ -97,7 +97,7 @@ FIELDS = '{"id": "x", "task": "t", "prompt": "", "images": [], "answer": "", "pa
     "line",
     [
         *("{", "[]", '{"id": "one"}', '{"images": 1}', "\x00" * 20, "[" * 100_000),
-        *(f'{FIELDS}, "score": {score}}}' for score in ('"x"', "null", "true", "2", "NaN", "1" + "0" * 400)),
+        *(f'{FIELDS}, "score": {score}}}' for score in ('"x"', "null", "2", "NaN", "1" + "0" * 400)),
         f'{FIELDS}, "score": 1, "metrics": {{"f1": "x"}}}}',
         f'{FIELDS}, "score": 1, "details": []}}',
     ],

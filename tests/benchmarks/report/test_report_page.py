@@ -113,6 +113,7 @@ def test_the_paper_stands_beside_the_same_task_with_a_warning_where_ours_is_not_
         pages[kind] = (home / "out" / "report.html").read_text()
         assert "30.93 → 32.47 (+1.54)" in pages[kind]
         assert "33.05" not in pages[kind]
+        assert "are the published ones in other words" in pages[kind]
     assert "Ours is synthetic and short: the two do not compare." in pages["made"]
     assert "do not compare." not in pages["real"]
     # In the made one beside every score: the benchmark above, the task, the whole, the paper's line and the heading.
