@@ -246,8 +246,8 @@ def _difference(
 
 
 def _unpaired(one: Scores, two: Scores) -> Difference:
-    errors = (one.standard_error, two.standard_error)
-    error = None if None in errors else math.hypot(*errors)
+    known = [side.standard_error for side in (one, two) if side.standard_error is not None]
+    error = math.hypot(*known) if len(known) == 2 else None
     return Difference(two.score - one.score, error, min(one.count, two.count), paired=False)
 
 
