@@ -23,7 +23,7 @@ from benchmarks.harness.options import Options
 from benchmarks.harness.records import SUMMARY
 from benchmarks.harness.registry import Entry
 from benchmarks.harness.runner import VLMRunner
-from benchmarks.harness.task import Benchmark, BenchmarkDataError
+from benchmarks.harness.task import Benchmark, BenchmarkDataError, plus_minus
 from vldac.config import Config, ModelConfig, explain, load
 from vldac.evaluation import model
 from vldac.policy import LOADED
@@ -39,7 +39,7 @@ def table(summary: Mapping[str, Any]) -> str:
     lost = f", {summary['unanswered']} of them of questions that could not be put" if "unanswered" in summary else ""
     lines = [f"{summary['title']}{made_here}, {summary['count']} records{lost}"]
     for name, scores in [*rows, ("overall", summary)]:
-        lines.append(f"{name:<{width}} {scores['score']:6.2f} +- {scores['standard_error']:.2f}   n={scores['count']}")
+        lines.append(f"{name:<{width}} {plus_minus(scores)}   n={scores['count']}")
     return "\n".join(lines)
 
 

@@ -98,12 +98,12 @@ def _check(name: str, formatted: bool) -> None:
         raise TemplateError(f"the prompt template formats {{{name}}}; a placeholder is its name alone")
 
 
-def list_actions(names: Sequence[str]) -> str:
-    """Actions separated by commas; of more than can be told, how many more there are."""
+def list_actions(names: Sequence[str], more: str = "more") -> str:
+    """Actions separated by commas; of more than can be told, whole ones and how many `more` there are."""
     listed = ", ".join(names)
     if len(listed) <= _MOST_ACTIONS:
         return listed
     kept, length = 0, 0
     while (length := length + len(names[kept]) + 2) <= _MOST_ACTIONS:
         kept += 1
-    return f"{', '.join(names[:kept])} and {len(names) - kept} more"
+    return f"{', '.join(names[:kept])} and {len(names) - kept} {more}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -62,6 +63,43 @@ class Record:
     def unanswered(self) -> bool:
         """Whether the question could not be put, because its picture or video could not be read."""
         return UNANSWERED in self.details
+
+
+def record_of(values: Any) -> Record:
+    """The record that a line of JSON holds; fields that records do not have are left out.
+
+    Raises:
+        KeyError: a field is missing.
+        ValueError: it is no record, or a field is of the wrong type.
+        OverflowError: a number is beyond all bounds.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("no object")  # noqa: TRY004  # every fault of a line is caught as one
+    texts = {name: values[name] for name in ("id", "task", "prompt", "answer")}
+    images, parsed, score = values["images"], values["parsed"], finite(values["score"])
+    metrics, details = values.get("metrics", {}), values.get("details", {})
+    if not (isinstance(images, list) and all(isinstance(text, str) for text in [*texts.values(), *images])):
+        raise ValueError("id, task, prompt, answer or images is of the wrong type")
+    objects = isinstance(metrics, dict) and isinstance(details, dict)
+    if not objects or not (parsed is None or isinstance(parsed, (str, int, float))):
+        raise ValueError("parsed, metrics or details is of the wrong type")
+    if not 0 <= score <= 1:
+        raise ValueError(f"score is {score}; it must be from 0 to 1")
+    for value in metrics.values():
+        finite(value)
+    return Record(**texts, images=tuple(images), parsed=parsed, score=score, metrics=metrics, details=details)
+
+
+def finite(value: Any) -> float:
+    """A finite number; a truth value, which a benchmark may score with, is 0 or 1.
+
+    Raises:
+        ValueError: it is none.
+        OverflowError: it is an integer that no float holds.
+    """
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r:.80} stands where a number must")
+    return float(value)
 
 
 class Records:
@@ -128,8 +166,8 @@ class Records:
             where = f"{self.path}, line {number}"
             values = self._load(line, where)
             try:
-                record = Record(**values | {"images": tuple(values["images"])})
-            except (KeyError, TypeError) as error:
+                record = record_of(values)
+            except (KeyError, ValueError, OverflowError) as error:
                 raise self._unreadable(where) from error
             self._records[record.id] = record
         self._file.truncate(whole)
@@ -137,7 +175,7 @@ class Records:
     def _load(self, text: bytes, where: str) -> dict[str, Any]:
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._unreadable(where) from error
         if not isinstance(values, dict):
             raise self._unreadable(where)

@@ -40,7 +40,7 @@ def run_benchmark(
     """
     identity = {
         "benchmark": benchmark.name,
-        "profile": benchmark.options.profile,
+        "profile": benchmark.profile,
         "limit": benchmark.options.limit,
         "max_pixels": benchmark.options.max_pixels,
         "min_pixels": benchmark.options.min_pixels,

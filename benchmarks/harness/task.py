@@ -8,12 +8,13 @@ benchmarks. A module that declares a benchmark registers it (`benchmarks.harness
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from benchmarks.harness.options import Options
+from benchmarks.harness.options import Options, Profile
 from benchmarks.harness.records import UNANSWERED, Record, Records
 from vldac import parsing
 from vldac.evaluation.statistics import mean_and_error
@@ -93,6 +94,11 @@ class Benchmark(ABC):
 
     def __init__(self, options: Options) -> None:
         self.options = options
+
+    @property
+    def profile(self) -> Profile:
+        """That of the options, but `full` where `short` leaves nothing out."""
+        return self.options.profile
 
     def identity(self) -> dict[str, Any]:
         """All that decides the records besides the runner, as JSON: options, a digest of the data, a version.
@@ -290,6 +296,26 @@ def in_percent(scores: Sequence[float]) -> dict[str, Any]:
     """Mean, its standard error and the count of scores in [0, 1], in percent."""
     mean, error = mean_and_error(scores)
     return {"score": 100 * mean, "standard_error": 100 * error, "count": len(scores)}
+
+
+def known_error(scores: Mapping[str, Any]) -> float | None:
+    """The standard error of scores such as `in_percent` and `overall` make, None where it cannot be known.
+
+    One record does not tell how much records differ: there, and in a mean of tasks one of which has a single record,
+    the number of a summary is what BALROG's formula gives, and no error.
+    """
+    error: float = scores["standard_error"]
+    tasks = scores.get("tasks", {})
+    of_tasks = bool(tasks) and math.isclose(error, overall(tasks)["standard_error"], abs_tol=1e-9)
+    if scores["count"] == 1 or (of_tasks and any(known_error(task) is None for task in tasks.values())):
+        return None
+    return error
+
+
+def plus_minus(scores: Mapping[str, Any]) -> str:
+    """A score and its standard error on a line of text."""
+    error = known_error(scores)
+    return f"{scores['score']:6.2f} +- {'unknown' if error is None else f'{error:.2f}'}"
 
 
 def overall(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

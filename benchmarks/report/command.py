@@ -95,7 +95,7 @@ def _numbers(row: Row, comparison: Comparison) -> dict[str, Any]:
             for side, scores in (("before", row.before), ("after", row.after))
         },
         "difference": difference
-        and {**asdict(difference), "interval": list(difference.interval), "leaves_out_0": difference.clear},
+        and {**asdict(difference), "interval": difference.interval, "leaves_out_0": difference.clear},
         "published": [asdict(entry) for entry in row.published],
     }
 
@@ -122,8 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         difference = comparison.overall.difference
         told = "on one side only"
         if difference:
-            low, high = difference.interval
-            told = f"{difference.mean:+.2f} [{low:+.2f}, {high:+.2f}], n={difference.count}"
+            ends = "unknown" if difference.interval is None else "{:+.2f}, {:+.2f}".format(*difference.interval)
+            told = f"{difference.mean:+.2f} [{ends}], n={difference.count}"
         print(f"{title:<{width}}  {told}")
     print(f"open {options.out / 'report.html'} in a browser; report.png is for a slide, report.json for a program")
     return 0

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks.harness import registry
-from benchmarks.harness.records import IDENTITY, RECORDS, SUMMARY, UNANSWERED, Record
+from benchmarks.harness.records import IDENTITY, RECORDS, SUMMARY, UNANSWERED, Record, finite, record_of
+from benchmarks.harness.task import known_error
 from vldac.utils.errors import UserError
 
 #: Of the files that are read, in bytes.
@@ -29,14 +29,14 @@ class Scores:
 
     Attributes:
         score: the headline.
-        standard_error: of the headline.
+        standard_error: of the headline; None where it cannot be known, see `known_error`.
         count: of records.
         metrics: further ones, such as the level of chance.
         tasks: beneath it.
     """
 
     score: float
-    standard_error: float
+    standard_error: float | None
     count: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     tasks: Mapping[str, Scores] = field(default_factory=dict)
@@ -113,7 +113,7 @@ def read_benchmark(directory: Path) -> BenchmarkRun:
             raise ValueError("not_run is no list")  # noqa: TRY301, TRY004
         left_out = tuple(map(_name, left_out))
         scores = _scores(summary)
-    except (KeyError, ValueError, RecursionError) as error:
+    except (KeyError, ValueError, OverflowError, RecursionError) as error:
         raise _not_ours(path, error) from error
     benchmark_file = directory / IDENTITY
     model = _object(benchmark_file).get("model") if benchmark_file.exists() else None
@@ -136,12 +136,14 @@ def _scores(values: Any, depth: int = 0) -> Scores:
     tasks, metrics, count = values.get("tasks", {}), values.get("metrics", {}), values["count"]
     if not (isinstance(tasks, dict) and isinstance(metrics, dict) and type(count) is int and count >= 0):
         raise ValueError("count, tasks or metrics is of the wrong type")
+    beneath = {_name(name): _scores(task, depth + 1) for name, task in tasks.items()}
+    finite(values["standard_error"])
     return Scores(
-        score=_number(values["score"]),
-        standard_error=_number(values["standard_error"]),
+        score=finite(values["score"]),
+        standard_error=known_error(values),
         count=count,
-        metrics={_name(k): _number(v["score"] if isinstance(v, dict) else v) for k, v in metrics.items()},
-        tasks={_name(name): _scores(task, depth + 1) for name, task in tasks.items()},
+        metrics={_name(k): finite(v["score"] if isinstance(v, dict) else v) for k, v in metrics.items()},
+        tasks=beneath,
     )
 
 
@@ -153,34 +155,16 @@ def _records(path: Path) -> dict[str, Record]:
             record = _record(_json(line))
             if record.id in records and not records[record.id].unanswered:
                 raise ValueError(f"a second record of {record.id!r:.80}")  # noqa: TRY301  # every fault is told alike
-        except (KeyError, ValueError, RecursionError) as error:
+        except (KeyError, ValueError, OverflowError, RecursionError) as error:
             raise _not_ours(path, error, f", line {number}") from error
         records[record.id] = record
     return records
 
 
 def _record(values: Any) -> Record:
-    if not isinstance(values, dict):
-        raise ValueError("no object")  # noqa: TRY004  # every fault of a line is caught as one
-    texts = {name: values[name] for name in ("id", "task", "prompt", "answer")}
-    images, parsed, metrics = values["images"], values["parsed"], values.get("metrics", {})
-    if not all(isinstance(text, str) for text in [*texts.values(), *images]):
-        raise ValueError("id, task, prompt, answer or images is of the wrong type")
-    if not (parsed is None or isinstance(parsed, (str, int, float))) or not isinstance(metrics, dict):
-        raise ValueError("parsed or metrics is of the wrong type")
-    score = _number(values["score"])
-    if not 0 <= score <= 1:
-        raise ValueError(f"score is {score}; it must be from 0 to 1")
-    details = values.get("details", {})
-    reason = details.get(UNANSWERED) if isinstance(details, dict) else None
-    kept = {UNANSWERED: reason} if isinstance(reason, str) else {}  # no other detail is shown
-    return Record(**texts, images=tuple(images), parsed=parsed, score=score, metrics=metrics, details=kept)
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"{value!r:.80} stands where a number must")
-    return float(value)
+    record = record_of(values)
+    reason = record.details.get(UNANSWERED)
+    return replace(record, details={UNANSWERED: reason} if isinstance(reason, str) else {})  # no other detail is shown
 
 
 def _name(text: Any) -> str:

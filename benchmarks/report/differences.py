@@ -1,7 +1,7 @@
 """What changed between two models, question by question.
 
 Errors of a task are those of its paired differences; tasks are independent of each other. Intervals are mean +- 1.96
-standard errors.
+standard errors, and unknown where the score is a mean of parts one of which has a single record.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from typing import Any
 from benchmarks.harness.records import Record
 from benchmarks.report.data import BenchmarkRun, ReportError, Scores
 from benchmarks.report.published import Published, find
-from vldac.evaluation.statistics import Z95, mean_and_error, paired_difference
+from vldac.evaluation.statistics import LEAST_OF_PART, LEAST_RECORDS, Z95, mean_and_error, paired_difference
 
-#: Fewer records cannot tell a difference from luck: even if all of n change the same way, that has probability 2 / 2^n.
-LEAST_RECORDS = 6
 #: The records that are shown of a benchmark.
 MOST_CHANGES = 20
 
@@ -28,27 +26,33 @@ class Difference:
 
     Attributes:
         mean: of the differences.
-        standard_error: of the mean.
+        standard_error: of the mean; None where a single record leaves it unknown.
         count: of the records that both models have.
         paired: False where the score of a task is not the mean of its records, so that only the two scores could be
             subtracted and their errors taken as independent.
+        least: records of the smallest part, where this is the mean of parts.
     """
 
     mean: float
-    standard_error: float
+    standard_error: float | None
     count: int
     paired: bool = True
+    least: int | None = None
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """The 95% interval."""
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval, None where it is unknown."""
+        if self.standard_error is None:
+            return None
         return self.mean - Z95 * self.standard_error, self.mean + Z95 * self.standard_error
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out 0, and there are records enough for that to mean something."""
+        """Whether the interval leaves out 0, and there are records enough, of each part too, to mean something."""
+        if self.interval is None or self.count < LEAST_RECORDS:
+            return False
         low, high = self.interval
-        return self.count >= LEAST_RECORDS and (low > 0 or high < 0)
+        return (self.least is None or self.least >= LEAST_OF_PART) and (low > 0 or high < 0)
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def compare_benchmark(before: BenchmarkRun | None, after: BenchmarkRun | None) -
         _check_same(before, after)
     rows = [row for name in _tasks(one, two) for row in _task_rows(name, before, after)]
     if before and after:
-        overall = _mean([row.difference for row in rows if row.level == 1 and row.difference])
+        overall = _overall(before, after, rows)
         notes, changed = _notes(before, after, rows), _changed(before, after)
     return Comparison(
         benchmark=some.benchmark,
@@ -158,6 +162,21 @@ def compare_benchmark(before: BenchmarkRun | None, after: BenchmarkRun | None) -
         identity=some.identity,
         models=(before.model if before else {}, after.model if after else {}),
     )
+
+
+def _overall(before: BenchmarkRun, after: BenchmarkRun, rows: Sequence[Row]) -> Difference | None:
+    """Of a benchmark: the mean over the tasks of both, unless its score is the mean over all records instead."""
+    if not all(_is_mean_of_tasks(side.scores) for side in (before, after)):
+        every = {record.task for side in (before, after) for record in side.records.values()}
+        found = _difference(before.scores, after.scores, before, after, [every])
+        if found and found.paired:
+            return found
+    return _mean([row.difference for row in rows if row.level == 1 and row.difference])
+
+
+def _is_mean_of_tasks(scores: Scores) -> bool:
+    found = [task.score for task in scores.tasks.values()]
+    return bool(found) and math.isclose(math.fsum(found) / len(found), scores.score, abs_tol=1e-6)
 
 
 def _tasks(*sides: Scores | None) -> list[str]:
@@ -222,12 +241,13 @@ def _difference(
         if not shared:
             return _unpaired(one, two)
         mean, error = paired_difference([left[key] for key in shared], [right[key] for key in shared])
-        differences.append(Difference(100 * mean, 100 * error, len(shared)))
+        differences.append(Difference(100 * mean, 100 * error if len(shared) > 1 else None, len(shared)))
     return _mean(differences)
 
 
 def _unpaired(one: Scores, two: Scores) -> Difference:
-    error = math.hypot(one.standard_error, two.standard_error)
+    known = [side.standard_error for side in (one, two) if side.standard_error is not None]
+    error = math.hypot(*known) if len(known) == 2 else None
     return Difference(two.score - one.score, error, min(one.count, two.count), paired=False)
 
 
@@ -250,14 +270,17 @@ def _counted(benchmark_run: BenchmarkRun, tasks: set[str]) -> dict[str, float]:
 
 def _mean(differences: Sequence[Difference]) -> Difference | None:
     """The unweighted mean, whose parts have independent errors."""
-    if not differences:
-        return None
+    if len(differences) < 2:
+        return differences[0] if differences else None
     k = len(differences)
+    errors = [difference.standard_error for difference in differences]
+    known = [error for error in errors if error is not None]
     return Difference(
         mean=math.fsum(difference.mean for difference in differences) / k,
-        standard_error=math.sqrt(math.fsum(difference.standard_error**2 for difference in differences)) / k,
+        standard_error=math.hypot(*known) / k if len(known) == k else None,
         count=sum(difference.count for difference in differences),
         paired=all(difference.paired for difference in differences),
+        least=min(difference.count if difference.least is None else difference.least for difference in differences),
     )
 
 

@@ -83,7 +83,7 @@ def _draw_scores(axis: Any, comparisons: Sequence[Comparison], names: tuple[str,
         axis.errorbar(
             [scores.score for _, scores in points],
             [place + shift for place, _ in points],
-            xerr=[Z95 * scores.standard_error for _, scores in points],
+            xerr=[Z95 * (scores.standard_error or 0.0) for _, scores in points],
             fmt=marker,
             color=color,
             markersize=5.5,
@@ -115,7 +115,7 @@ def _draw_scores(axis: Any, comparisons: Sequence[Comparison], names: tuple[str,
 def _end(comparisons: Sequence[Comparison]) -> float:
     """Where the axis of scores ends: games are scored in few percent."""
     sides = [side for c in comparisons for side in (c.overall.before, c.overall.after) if side]
-    most = max(max(side.score + Z95 * side.standard_error, side.metrics.get("chance", 0.0)) for side in sides)
+    most = max(max(side.score + Z95 * (side.standard_error or 0.0), side.metrics.get("chance", 0.0)) for side in sides)
     return min(100.0, max(5.0, 1.1 * most))
 
 
@@ -128,7 +128,7 @@ def _draw_differences(axis: Any, comparisons: Sequence[Comparison], names: tuple
             name = _plain(names[0] if comparison.overall.before else names[1])
             axis.text(0, place, f"  {name[:24]} only", va="center", color=_GREY, fontsize=8)
             continue
-        low, high = difference.interval
+        low, high = difference.interval or (difference.mean, difference.mean)
         reach = max(reach, abs(low), abs(high))
         axis.errorbar(
             [difference.mean],

@@ -12,9 +12,10 @@ from typing import Any
 
 from benchmarks.harness.records import Record
 from benchmarks.report.data import MAX_NAME, Scores
-from benchmarks.report.differences import LEAST_RECORDS, Change, Comparison, Row
+from benchmarks.report.differences import Change, Comparison, Row
 from benchmarks.report.published import Published
 from benchmarks.report.text import interval, shown, signed, whisker
+from vldac.evaluation.statistics import LEAST_OF_PART, LEAST_RECORDS
 
 #: Characters that are shown of a record's prompt, of an answer, and of whatever is short.
 MAX_PROMPT, MAX_ANSWER, MAX_SHORT = 2000, 2000, 200
@@ -38,6 +39,7 @@ def page(comparisons: Sequence[Comparison], names: tuple[str, str], notes: Seque
         before=before,
         after=after,
         least=LEAST_RECORDS,
+        least_of_part=LEAST_OF_PART,
         notes=_notes(notes),
         overview=_table([(comparison.overall, comparison) for comparison in comparisons], before, after, "benchmark"),
         benchmarks="\n".join(_section(comparison, before, after) for comparison in comparisons),
@@ -84,7 +86,8 @@ def _table(rows: Sequence[tuple[Row, Comparison]], before: str, after: str, what
 
 def _reach(rows: Iterable[Row]) -> float:
     """How far the pictures of a table reach to both sides: the next of 1, 2, 5, 10, ... above all intervals."""
-    most = max((abs(end) for row in rows if row.difference for end in row.difference.interval), default=1.0)
+    found = [row.difference for row in rows if row.difference]
+    most = max((abs(end) for one in found for end in one.interval or (one.mean,)), default=1.0)
     magnitude = 10.0 ** math.floor(math.log10(max(most, 1.0)))
     return next(step * magnitude for step in (1, 2, 5, 10) if step * magnitude >= most)
 
@@ -112,7 +115,8 @@ def _line(row: Row, comparison: Comparison, reach: float, what: str) -> str:
 def _score(scores: Scores | None) -> str:
     if scores is None:
         return '<td class="number missing">not run</td>'
-    return f'<td class="number">{scores.score:.2f} <span class="error">± {scores.standard_error:.2f}</span></td>'
+    error = "unknown" if scores.standard_error is None else f"{scores.standard_error:.2f}"
+    return f'<td class="number">{scores.score:.2f} <span class="error">± {error}</span></td>'
 
 
 def _metrics(row: Row) -> str:
@@ -143,7 +147,8 @@ def _published(comparison: Comparison) -> str:
     )
     sources = ", ".join(dict.fromkeys(entry.source for _, entry in rows))
     return f"""<h3>Beside the paper</h3>
-<p><b>{words}</b> Source: {shown(sources, MAX_SHORT)}.</p>
+<p><b>{words}</b> The prompts of BALROG, VSI-Bench and VisualWebBench are the published ones in other words.
+Source: {shown(sources, MAX_SHORT)}.</p>
 <div class="wide"><table><thead><tr><th scope="col">benchmark</th><th scope="col" class="number">paper</th>
 <th scope="col">trained in</th><th scope="col" class="number">ours</th></tr></thead>
 <tbody>{lines}</tbody></table></div>"""

@@ -57,7 +57,9 @@ PUBLISHED: tuple[Published, ...] = (
     Published("BALROG, chain of thought", "balrog", None, 3.94, 6.02, "ALFWorld", 0.98, 1.19, (("agent", "cot"),)),
     Published("VSI-Bench, route planning", "vsi_bench", "route_planning", 30.93, 32.47, "ALFWorld"),
     Published("VSI-Bench, relative direction", "vsi_bench", "object_rel_direction", 32.01, 33.05, "MiniWorld OneRoom"),
-    # The paper's two trained models.
+    # The paper's two trained models, beside the set of this project and beside that of lmms-eval.
+    Published("ERQA", "erqa", None, 38.25, 39.00),
+    Published("ERQA", "erqa", None, 38.25, 39.25),
     Published("ERQA", "lmms_eval", "erqa", 38.25, 39.00),
     Published("ERQA", "lmms_eval", "erqa", 38.25, 39.25),
     _web("web_caption", 27.81, 29.31),

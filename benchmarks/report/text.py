@@ -34,6 +34,8 @@ def signed(value: float) -> str:
 
 def interval(difference: Difference) -> str:
     """A difference with its 95% interval."""
+    if difference.interval is None:
+        return f"{signed(difference.mean)} [unknown]"
     low, high = difference.interval
     return f"{signed(difference.mean)} [{signed(low)}, {signed(high)}]"
 
@@ -47,7 +49,7 @@ def whisker(difference: Difference | None, reach: float) -> str:
     """
     parts = ['<line class="zero" x1="80" x2="80" y1="0" y2="20"/>']
     if difference is not None:
-        low, high = (_place(value, reach) for value in difference.interval)
+        low, high = (_place(value, reach) for value in difference.interval or (difference.mean,) * 2)
         kind = "clear" if difference.clear else "open"
         parts.append(f'<line class="bar" x1="{low:.1f}" x2="{high:.1f}" y1="10" y2="10"/>')
         parts.append(f'<circle class="{kind}" cx="{_place(difference.mean, reach):.1f}" cy="10" r="4"/>')

@@ -136,7 +136,8 @@ class _Points(Game):
 
     def expert_action(self) -> str | None:
         """The next symbol of a solution that begins with the formula so far; None where the one found does not."""
-        solution = solve([card.value for card in self.cards], self.target, "".join(set("+-*/") & set(self.names)))
+        operators = "".join(operator for operator in "+-*/" if operator in self.names)
+        solution = solve([card.value for card in self.cards], self.target, operators)
         formula = [symbol for symbol in self.formula if symbol != " "]
         if solution is None or formula != solution[: len(formula)]:
             return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from envs.webshop.goals import Goal
 from envs.webshop.matching import normalize_color, same
 from envs.webshop.products import Product, dollars
@@ -84,7 +86,7 @@ class Buyer:
     def _query(self) -> str:
         goal = self._goal
         queries = (goal.title, f"{' '.join(goal.attributes)} {goal.query}", goal.instruction)
-        printed = [label(query)[:MAX_QUERY_CHARACTERS].strip() for query in queries]
+        printed = [query for query in map(_searchable, queries) if query]
         found = (
             query
             for query in printed
@@ -128,11 +130,16 @@ def wish(goal: Goal, *, options: bool = True) -> str:
     return printable(", ".join(words))
 
 
+def _searchable(text: str) -> str:
+    """A text as search words: in small letters, without the brackets that end an action, no longer than may be."""
+    return " ".join(re.sub(r"[\[\]]", " ", label(text)).split())[:MAX_QUERY_CHARACTERS].strip()
+
+
 def keywords(goal: Goal) -> str:
     """Words to search for: the kind of product where the instruction names it, else its words without common ones."""
     instruction = label(goal.instruction.lower().split(_PRICE)[0])
     kind = printable(goal.query)
-    if kind and set(kind.split()) <= set(instruction.split()):
+    if kind and not set("[]") & set(kind) and set(kind.split()) <= set(instruction.split()):
         return kind[:MAX_QUERY_CHARACTERS]
     words = (word.strip(".,:;!?()[]\"'") for word in instruction.split())
     return " ".join(word for word in words if word and word not in STOP_WORDS)[:MAX_QUERY_CHARACTERS].strip()

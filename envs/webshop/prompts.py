@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envs.base import MAX_PROMPT_CHARACTERS, PromptStyle, answer_format
+from envs.templates import list_actions
 from envs.webshop.buyer import wish
 from envs.webshop.goals import Goal
 from envs.webshop.products import Product
@@ -24,7 +25,7 @@ _FORMAT = (
     "Say briefly what the page shows and what follows from it, then choose one action. "
     f"Answer with one JSON object and nothing else: {answer_format()}"
 )
-_MOST_INSTRUCTION, _MOST_ACTIONS, _MOST_TERSE = 1024, 2600, 1024
+_MOST_INSTRUCTION, _MOST_TERSE = 1024, 1024
 
 
 def prompt(style: PromptStyle, shop: Shop, state: State, goal: Goal, actions: Sequence[str]) -> str:
@@ -55,11 +56,7 @@ def state_text(style: PromptStyle, shop: Shop, state: State, goal: Goal, most: i
 
 
 def _list_actions(actions: Sequence[str]) -> str:
-    listed = ", ".join(actions) or "none"
-    if len(listed) <= _MOST_ACTIONS:
-        return listed
-    kept = listed[:_MOST_ACTIONS].rpartition(", ")[0]
-    return f"{kept}, and {len(actions) - kept.count('], ') - 1} more clicks on what the page names"
+    return list_actions(actions, "more clicks on what the page names") or "none"
 
 
 def _full_view(shop: Shop, state: State, goal: Goal) -> str:

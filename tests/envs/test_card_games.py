@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import permutations, product
 from typing import Any
@@ -232,3 +235,27 @@ def test_blackjack_of_invalid_answers_ends() -> None:
     assert steps[:-1] == [(-1.0, False, False, {"invalid": True})] * 299
     assert steps[-1] == (-1.0, False, True, {"invalid": True, "success": False})
     assert (env.player, env.dealer) == hands
+
+
+def test_the_expert_is_the_same_whatever_the_hash_seed() -> None:
+    code = """
+from envs.gym_cards import EZPoints, Points24
+
+for env in (EZPoints(width=64, height=64), Points24(width=64, height=64, solvable_only=True)):
+    for seed in range(8):
+        env.reset(seed=seed)
+        while (symbol := env.expert_action()) is not None:
+            print(symbol, end=" ")
+            if env.step(env.parse_action(symbol))[2]:
+                break
+"""
+    path = os.pathsep.join(sys.path)
+    plays = set()
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+        )
+        plays.add(done.stdout)
+    assert len(plays) == 1
+    assert plays.pop().count("=") == 16

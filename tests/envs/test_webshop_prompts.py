@@ -177,3 +177,52 @@ def test_long_texts_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         more = re.search(r"and (\d+) more clicks", observation["prompt"])
         assert more is not None
         assert listed + int(more[1]) == len(env.action_names)
+
+
+def test_a_cut_list_of_actions_holds_whole_ones_and_counts_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    product = Product(
+        asin="B1",
+        title="cup",
+        category="home",
+        query="cup",
+        product_category="home",
+        description="",
+        bullet_points=(),
+        attributes=("round",),
+        price=5.0,
+        options={"set": tuple(f"cup {i}, saucer [{i}], {'spoon ' * 5}and tray" for i in range(90))},
+        instructions=(Instruction("a round cup", ("round",)),),
+    )
+    monkeypatch.setattr("envs.webshop.env.open_shop", lambda *_: Shop(Catalogue("sets", (product,))))
+    env = environment(prompt_style="terse")
+    env.reset(seed=0)
+    act(env, "search[cup]")
+    observation, *_ = act(env, "click[b1]")
+    told, more = re.findall(r"actions: (.*) and (\d+) more clicks", observation["prompt"])[0]
+    count = len(env.action_names) - int(more)
+    assert 0 < count < 90
+    assert told == ", ".join(env.action_names[:count])
+
+
+def test_the_expert_searches_for_a_title_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    product = Product(
+        asin="B1",
+        title="[3 Pack] USB Cord [new]",
+        category="home",
+        query="[usb] cord",
+        product_category="home",
+        description="",
+        bullet_points=(),
+        attributes=("round",),
+        price=5.0,
+        options={"color": ("red", "blue")},
+        instructions=(Instruction("a round [usb] cord", ("round",)),),
+    )
+    monkeypatch.setattr("envs.webshop.env.open_shop", lambda *_: Shop(Catalogue("cords", (product,))))
+    env = environment()
+    env.reset(seed=0)
+    assert env.expert_action() == "search[3 pack usb cord new]"
+    assert "[" not in env.describe()
+    while (action := env.expert_action()) is not None:
+        *_, info = act(env, action)
+    assert info["success"]

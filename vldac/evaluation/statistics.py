@@ -6,10 +6,16 @@ import math
 from collections.abc import Sequence
 
 Z95 = 1.959963984540054
+#: Fewer records cannot tell a difference from luck: even if all of n change the same way, that has probability 2 / 2^n.
+LEAST_RECORDS = 6
+#: Where a mean is over parts, fewer records of a part say too little of its error; BALROG has five of NetHack.
+LEAST_OF_PART = 5
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """The mean and its standard error, the population's deviation over the root of n, as BALROG reports it.
+
+    The error of a single value is 0 by this formula, and unknown in truth: whoever shows it must say so.
 
     Raises:
         ValueError: no values.

@@ -16,7 +16,7 @@ from benchmarks.suites.balrog.suite import ENTRY, BalrogOptions
 from benchmarks.suites.balrog.tasks import ENVIRONMENTS, chosen, make, plan, versions
 from vldac.utils.progress import Progress
 
-VERSION = 1
+VERSION = 2
 
 
 class Balrog(Benchmark):

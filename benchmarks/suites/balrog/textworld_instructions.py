@@ -39,7 +39,7 @@ You walk through rooms, use things and solve puzzles: first find the recipe, the
 recipe says, and in the end prepare the meal and eat it. These are the commands:
 
 {_COMMON}
-benchmark ...: look at something closely
+examine ...: look at something closely
 eat ...: eat food
 lock ... with ...: lock a door or a container with a key
 unlock ... with ...: unlock a door or a container with a key
@@ -50,7 +50,7 @@ dice ... with ...: dice food with something sharp
 prepare meal: make a meal of the ingredients in your inventory, in the kitchen only
 
 Hints:
-- Where you see the cookbook, benchmark it to read the recipe.
+- Where you see the cookbook, examine it to read the recipe.
 - A BBQ grills, a stove fries, an oven roasts. Food cooked in the wrong way loses the game.
 - When the food is processed and the right appliance is at hand, cook everything as the recipe says.
 - To grill, fry or roast something you need it in your inventory and a fitting appliance in the room; then \
@@ -60,7 +60,7 @@ Hints:
 - With all ingredients processed as the recipe says, 'prepare meal' in the kitchen and 'eat meal' win the game.
 - The colours of ingredients must be exactly those of the recipe; where it names none, any will do. Use the exact \
 names that you see.
-- Something of which you read that nothing is on it or in it need not be benchmarked.
+- Something of which you read that nothing is on it or in it need not be examined.
 
 You have 80 steps. You may not restart.""",
     "coin_collector": f"""You play TextWorld, a text adventure: search a randomly made maze for a coin.

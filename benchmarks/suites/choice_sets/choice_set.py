@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from benchmarks.harness.options import Profile
 from benchmarks.harness.records import Record
 from benchmarks.harness.tables import Row, locate, read_rows
 from benchmarks.harness.task import BenchmarkDataError, Options, Question, QuestionBenchmark, Scored, in_percent
@@ -95,6 +96,11 @@ class ChoiceSet(QuestionBenchmark):
         """See `QuestionBenchmark`."""
         read = self.read(text)
         return Scored(float(read == question.gold["letter"]), read[:64] or None)
+
+    @property
+    def profile(self) -> Profile:
+        """See `Benchmark`; every question is put."""
+        return "full"
 
     def identity(self) -> dict[str, Any]:
         """See `Benchmark`; the data counts by its texts and its letters."""

@@ -61,7 +61,8 @@ class VideoMMESpatial(ChoiceSet):
         video = below(self.folder / "data", (f"{name}.mp4", f"{name}.MP4", f"{name}.mkv"))
         if video is None:
             raise BenchmarkDataError(
-                f"there is no {self.folder / 'data' / name}.mp4; unpack videos_chunked_*.zip there"
+                f"there is no {self.folder / 'data' / name}.mp4; videos are not fetched from the hub: unpack "
+                f"videos_chunked_*.zip of {self.hub_name} into DIR, beside its tables, and name DIR with --data"
             )
         return read_frames(video, self.options.frames)
 

@@ -171,7 +171,7 @@ KINDS = {
     "clinic": _Kind(
         (("Doctors", "All doctors with their fields", "find a doctor for the eyes"),
          ("Advice", "What to do about a cold or a cut", "treat a small cut at home"),
-         ("Results", "Findings of your last examination", "see the findings of a examination"),
+         ("Results", "Findings of your last examination", "see the findings of an examination"),
          ("Parking", "Where to leave the car, and what it costs", "know where to leave the car"),
          ("Contact", "Telephone numbers day and night", "call somebody at night")),
         ("Book a visit", "A calendar with free appointments", "make an appointment"),

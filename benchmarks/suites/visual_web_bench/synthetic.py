@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from benchmarks.harness.task import BenchmarkDataError
 from benchmarks.suites.visual_web_bench.example import (
     ACTION_GROUND,
     ACTION_PREDICTION,
@@ -37,9 +38,17 @@ def examples(width: int, height: int, count: int) -> list[Example]:
         width: of a picture, in pixels.
         height: of a picture, in pixels.
         count: of the questions of each task.
+
+    Raises:
+        BenchmarkDataError: there are not so many sites.
     """
+    every = sites()
+    if count > len(every):
+        raise BenchmarkDataError(
+            f"limit is {count}; the synthetic VisualWebBench has {len(every)} questions of each task, so lower it"
+        )
     found: dict[str, list[Example]] = {task: [] for task in TASKS}
-    for number, site in enumerate(sites()[: max(count, 0)]):
+    for number, site in enumerate(every[: max(count, 0)]):
         for task, fields in questions_about(site, random.Random(_SEED + number), width, height):
             load = partial(_picture, site, width, height, fields.pop("boxed", None), fields.pop("labels", None))
             source = f"synthetic: {site.kind}, {site.name}"

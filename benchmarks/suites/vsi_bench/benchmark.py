@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import Any
 
+from benchmarks.harness.options import Profile
 from benchmarks.harness.records import Record
 from benchmarks.harness.task import (
     BenchmarkDataError,
@@ -96,6 +97,11 @@ class VSIBench(QuestionBenchmark):
                 _first_of_each_type(items, options.limit), key=lambda item: (item.dataset, item.scene_name)
             )
 
+    @property
+    def profile(self) -> Profile:
+        """See `Benchmark`; of the published data every question is put."""
+        return self.options.profile if self.synthetic else "full"
+
     def identity(self) -> dict[str, Any]:
         """See `Benchmark`; the data counts by its questions and the sizes of its videos, 0 of one that is missing.
 
@@ -108,7 +114,7 @@ class VSIBench(QuestionBenchmark):
             "version": VERSION,
             "synthetic": self.synthetic,
             "data": hashlib.sha256(json.dumps(data).encode()).hexdigest(),
-            "profile": self.options.profile,
+            "profile": self.profile,
             "frames": self.frames,
             "style": self.options.style,
             "parser": self.options.parser,

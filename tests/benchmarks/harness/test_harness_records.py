@@ -14,7 +14,16 @@ from benchmarks.harness import registry
 from benchmarks.harness.options import Options
 from benchmarks.harness.records import OtherBenchmarkError, Record, Records, RecordsError
 from benchmarks.harness.run import run_benchmark
-from benchmarks.harness.task import BenchmarkDataError, Message, Question, Request
+from benchmarks.harness.task import (
+    BenchmarkDataError,
+    Message,
+    Question,
+    Request,
+    in_percent,
+    known_error,
+    overall,
+    plus_minus,
+)
 from benchmarks.report import data as report_data
 
 MODEL = {"digest": "a"}
@@ -81,7 +90,18 @@ def test_a_directory_that_was_refused_is_free_again(tmp_path: Path) -> None:
     Records(tmp_path, {"n": 1}).__exit__(None, None, None)
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"id": "one"}', '{"images": 1}', "\x00" * 20])
+FIELDS = '{"id": "x", "task": "t", "prompt": "", "images": [], "answer": "", "parsed": null'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("{", "[]", '{"id": "one"}', '{"images": 1}', "\x00" * 20, "[" * 100_000),
+        *(f'{FIELDS}, "score": {score}}}' for score in ('"x"', "null", "2", "NaN", "1" + "0" * 400)),
+        f'{FIELDS}, "score": 1, "metrics": {{"f1": "x"}}}}',
+        f'{FIELDS}, "score": 1, "details": []}}',
+    ],
+)
 def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: str) -> None:
     with Records(tmp_path, {}) as records:
         records.add(record("one"))
@@ -96,6 +116,16 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: str) -> None:
         RecordsError, match=r"benchmark\.json, was not written by a benchmark; remove|holds another benchmark"
     ):
         Records(tmp_path, {})
+
+
+def test_the_error_of_a_single_record_is_unknown() -> None:
+    one, two = in_percent([1.0]), in_percent([0.0, 1.0])
+    assert plus_minus(one) == "100.00 +- unknown"
+    assert plus_minus(two) == " 50.00 +- 35.36"
+    assert known_error(overall({"a": two, "b": two})) == pytest.approx(25.0)
+    assert known_error(overall({"a": two, "b": one})) is None
+    share = in_percent([0.0, 1.0, 1.0])  # over all questions, whatever their tasks
+    assert known_error(share | {"tasks": {"a": two, "b": one}}) == share["standard_error"]
 
 
 def test_records_of_another_benchmark_go_where_that_is_asked_for(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def test_differences_are_those_of_a_slow_computation(tmp_path: Path) -> None:
     assert one is not None
     assert two is not None
     assert total.mean == pytest.approx(two.score - one.score)
-    assert total.standard_error != pytest.approx(np.hypot(one.standard_error, two.standard_error))
+    apart = [side.standard_error for side in (one, two) if side.standard_error is not None]
+    assert total.standard_error != pytest.approx(np.linalg.norm(apart))
 
 
 def test_relative_direction_is_the_mean_of_its_levels_however_many_questions_each_has(tmp_path: Path) -> None:
@@ -129,6 +130,39 @@ def test_questions_that_could_not_be_put_are_told(tmp_path: Path) -> None:
         "Questions that could not be put, because a picture or video cannot be read: 1 before, 0 after; they count as "
         "wrong.",
     )
+
+
+def test_one_record_of_a_part_says_nothing_of_its_error(tmp_path: Path) -> None:
+    for side, reward in (("before", 1 / 22), ("after", 2 / 22)):
+        records = [*made("babyai", [0, 0.5, 1, 0, 0.5, 1]), *made("crafter", [reward])]
+        write(tmp_path / side, records, benchmark="balrog", title="BALROG")
+    comparison = compared(tmp_path / "before", tmp_path / "after")
+    crafter, overall = difference(comparison, "crafter"), comparison.overall
+    assert overall.difference == Difference(about(100 / 44), None, 7, least=1)
+    assert crafter == Difference(about(100 / 22), None, 1)
+    assert (crafter.interval, overall.difference.interval, overall.difference.clear) == (None, None, False)
+    errors = {row.name: row.after and row.after.standard_error for row in [*comparison.tasks, overall]}
+    assert errors == {"babyai": about(100 * (1 / 36) ** 0.5), "crafter": None, "BALROG": None}
+
+
+def test_a_part_of_few_records_does_not_make_a_difference_clear(tmp_path: Path) -> None:
+    for few, clear in ((4, False), (5, True)):
+        for side, score in (("before", 0), ("after", 1)):
+            write(tmp_path / f"{side}{few}", [*made("many", [0.5] * 20), *made("few", [score] * few)])
+        found = compared(tmp_path / f"before{few}", tmp_path / f"after{few}").overall.difference
+        assert found == Difference(50.0, 0.0, 20 + few, least=few)
+        assert found.clear is clear
+
+
+def test_the_share_of_all_questions_changes_by_the_mean_over_all_questions(tmp_path: Path) -> None:
+    def share(records: Sequence[Record]) -> dict[str, Any]:
+        return in_percent([record.score for record in records]) | {"tasks": by_task(records)["tasks"]}
+
+    for side, scores in (("before", [0] * 10), ("after", [1] * 10)):
+        write(tmp_path / side, [*made("a", [0] * 90), *made("b", scores)], benchmark="erqa", summarize=share)
+    comparison = compared(tmp_path / "before", tmp_path / "after")
+    assert difference(comparison, "b").mean == 100
+    assert comparison.overall.difference == Difference(about(10.0), about(100 * (0.09 / 100) ** 0.5), 100)
 
 
 def test_only_records_of_both_are_compared_and_the_others_are_counted(tmp_path: Path) -> None:
@@ -256,6 +290,12 @@ def test_models_without_a_benchmark_in_common_are_refused(tmp_path: Path) -> Non
         ('{"id":"x","task":"a","prompt":"","images":[],"answer":"","parsed":null,"score":1.5}', "from 0 to 1"),
         ('{"id":"x","task":"a","prompt":"","images":[],"answer":"","parsed":[],"score":1}', "wrong type"),
         ('{"id":"x","task":"a","prompt":"","images":[3],"answer":"","parsed":"","score":1}', "wrong type"),
+        ('{"id":"x","task":"a","prompt":"","images":null,"answer":"","parsed":"","score":1}', "wrong type"),
+        ('{"id":"x","task":"a","prompt":"","images":5,"answer":"","parsed":"","score":1}', "wrong type"),
+        (
+            '{"id":"x","task":"a","prompt":"","images":[],"answer":"","parsed":"","score":1' + "0" * 400 + "}",
+            "too large",
+        ),
         (
             '{"id":"a-0","task":"a","prompt":"","images":[],"answer":"","parsed":"","score":1}',
             "a second record of 'a-0'",
@@ -275,7 +315,15 @@ def test_a_bad_line_of_records_is_named_in_one_line(tmp_path: Path, line: str, f
 
 @pytest.mark.parametrize(
     "change",
-    [{"score": "1"}, {"benchmark": "balrog"}, {"tasks": []}, {"count": -1}, {"identity": 1}, {"metrics": {"x": None}}],
+    [
+        {"score": "1"},
+        {"score": 10**400},
+        {"benchmark": "balrog"},
+        {"tasks": []},
+        {"count": -1},
+        {"identity": 1},
+        {"metrics": {"x": None}},
+    ],
 )
 def test_a_bad_summary_is_named_in_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
     write(tmp_path, made("a", [1]))
@@ -305,6 +353,7 @@ def test_published_scores_are_found_by_benchmark_task_and_protocol() -> None:
     assert not find("balrog", "nle", {"agent": "cot"})
     assert [(p.before, p.after) for p in find("vsi_bench", "object_rel_direction", {})] == [(32.01, 33.05)]
     assert [p.after for p in find("lmms_eval", "erqa", {})] == [39.00, 39.25]
+    assert [p.after for p in find("erqa", None, {})] == [39.00, 39.25]
     assert [p.after for p in find("lmms_eval", "gqa", {})] == [None]
     web_scores = {p.task: (p.before, p.after) for p in PUBLISHED if p.benchmark == "visual_web_bench"}
     assert len(web_scores) == 7

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from html import unescape
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 from report_cases import by_task, made, write
 
@@ -111,11 +113,26 @@ def test_the_paper_stands_beside_the_same_task_with_a_warning_where_ours_is_not_
         pages[kind] = (home / "out" / "report.html").read_text()
         assert "30.93 → 32.47 (+1.54)" in pages[kind]
         assert "33.05" not in pages[kind]
+        assert "are the published ones in other words" in pages[kind]
     assert "Ours is synthetic and short: the two do not compare." in pages["made"]
     assert "do not compare." not in pages["real"]
     # In the made one beside every score: the benchmark above, the task, the whole, the paper's line and the heading.
     assert pages["made"].count('<span class="tag">synthetic</span>') == 5 + 1
     assert pages["real"].count('<span class="tag">synthetic</span>') == 1
+
+
+def test_an_error_that_one_record_leaves_unknown_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("before", "after"):
+        write(tmp_path / name, [*made("a", [0, 1] * 3), *made("b", [name == "after"])])
+    command.main([str(tmp_path / "before"), str(tmp_path / "after"), "--out", str(tmp_path / "out")])
+    assert capsys.readouterr().out.startswith("General understanding  +50.00 [unknown], n=7\n")
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert '100.00 <span class="error">± unknown</span>' in html
+    assert "100.00 [unknown]" in html
+    assert "▲</b></td>" not in html
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())["benchmarks"]["understanding"]["overall"]
+    assert (numbers["after"]["standard_error"], numbers["difference"]["interval"]) == (None, None)
+    assert not numbers["difference"]["leaves_out_0"]
 
 
 def test_metrics_and_chance_are_shown_where_a_summary_has_them(tmp_path: Path) -> None:

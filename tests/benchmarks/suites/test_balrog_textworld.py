@@ -3,17 +3,21 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from textworld.challenges.tw_cooking.cooking import KB_GRAMMAR_PATH, KB_LOGIC_PATH
+from textworld.generator.data import KnowledgeBase
 
 from benchmarks.harness.task import BenchmarkDataError
 from benchmarks.suites.balrog import textworld_games
 from benchmarks.suites.balrog.tasks import make
 from benchmarks.suites.balrog.textworld import TextWorld
 from benchmarks.suites.balrog.textworld_games import MadeGames, PublishedGames
+from benchmarks.suites.balrog.textworld_instructions import INSTRUCTIONS
 from benchmarks.suites.balrog.textworld_make import RECIPES, Recipe, generate, recompile
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not fully supported")  # TextWorld's import silences it elsewhere
@@ -53,6 +57,22 @@ def meal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def walkthrough(game: Path) -> list[str]:
     found: list[str] = json.loads(game.with_suffix(".json").read_text())["metadata"]["walkthrough"]
     return found
+
+
+@pytest.mark.parametrize("task", INSTRUCTIONS)
+def test_the_commands_that_an_agent_is_told_are_those_that_textworld_knows(task: str) -> None:
+    cooking = KnowledgeBase.load(logic_path=KB_LOGIC_PATH, grammar_path=KB_GRAMMAR_PATH)
+    commands = {*KnowledgeBase.default().inform7_commands.values(), *cooking.inform7_commands.values(), "goal"}
+    listed = INSTRUCTIONS[task].split("These are the commands:\n\n")[1].split("\n\n")[0]
+    told = {line.split()[0].strip(":") for line in listed.splitlines()}
+    assert told >= {"goal", "go", "take"}
+    assert told <= {command.split()[0] for command in commands}
+
+
+def test_the_hints_of_the_cooking_game_name_its_commands() -> None:
+    hints = INSTRUCTIONS["the_cooking_game"].split("Hints:")[1]
+    assert re.findall("cookbook, (.*) it to read the recipe", hints) == ["examine"]
+    assert "benchmark" not in hints
 
 
 def test_the_walkthrough_wins(coin: Path) -> None:

@@ -17,8 +17,10 @@ from pyarrow import parquet
 from benchmarks.harness import tables
 from benchmarks.harness.options import Options
 from benchmarks.harness.records import Records
+from benchmarks.harness.run import run_benchmark
 from benchmarks.harness.tables import Row, read_pictures, read_rows
 from benchmarks.harness.task import BenchmarkDataError, Request
+from benchmarks.report.data import read_benchmark
 from benchmarks.suites.choice_sets.choice_set import ChoiceSet
 from benchmarks.suites.choice_sets.erqa import ERQA
 from benchmarks.suites.choice_sets.muirbench import MuirBench
@@ -224,6 +226,14 @@ def test_a_wrong_row_is_an_error(
     one_line(error, "row ", *words)
 
 
+def test_every_question_is_put_in_either_profile(tmp_path: Path) -> None:
+    benchmark = ERQA(Options(data=write(tmp_path / "data", ERQA_ROWS), profile="short"))
+    assert len(benchmark.questions()) == len(ERQA_ROWS)
+    summary = run_benchmark(benchmark, Always("A"), tmp_path / "erqa", {"digest": "x"})
+    assert summary["identity"]["profile"] == "full"
+    assert not read_benchmark(tmp_path / "erqa").short
+
+
 def test_missing_data_is_said_in_one_line(tmp_path: Path) -> None:
     for options, words in (
         (Options(), "FlagEval/ERQA"),
@@ -248,7 +258,7 @@ def test_a_video_outside_of_the_data_is_never_read(tmp_path: Path) -> None:
     one_line(error, "no name of a video")
     with pytest.raises(BenchmarkDataError) as error:
         absent.load()
-    one_line(error, "xyz.mp4", "unpack")
+    one_line(error, "xyz.mp4", "not fetched from the hub: unpack", "lmms-eval/Video-MME", "--data")
 
 
 def test_too_few_pictures_are_an_error(tmp_path: Path) -> None:

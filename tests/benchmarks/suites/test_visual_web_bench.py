@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.harness.records import Record, Records
-from benchmarks.harness.task import Question, Request
+from benchmarks.harness.task import BenchmarkDataError, Question, Request
 from benchmarks.suites.visual_web_bench.benchmark import VisualWebBench
 from benchmarks.suites.visual_web_bench.example import CHOICE_TASKS, LETTERS, TASKS
 from benchmarks.suites.visual_web_bench.page import PixelBox, _length, _Line, draw, lay_out
@@ -187,6 +188,18 @@ def test_every_answer_can_be_read_off_the_page(size: tuple[int, int]) -> None:
         assert len({link.leads_to for link in site.links}) == len({link.purpose for link in site.links}) == 9
         assert len({answers for _, answers in site.questions}) == len(site.questions) == 4
     assert len({site.name for site in sites()}) == len({site.description for site in sites()}) == 30
+
+
+def test_more_questions_than_sites_are_refused() -> None:
+    assert len(VisualWebBench(VisualWebBenchOptions(limit=30)).questions()) == 30 * len(TASKS)
+    with pytest.raises(BenchmarkDataError, match="limit is 31; the synthetic VisualWebBench has 30 questions"):
+        VisualWebBench(VisualWebBenchOptions(limit=31))
+
+
+def test_no_site_writes_a_before_a_vowel() -> None:
+    for site in sites():
+        texts = [site.description, *(text for link in site.links for text in (link.leads_to, link.purpose))]
+        assert not [text for text in texts if re.search(r"\ba [aeio]", text, re.IGNORECASE)]
 
 
 @pytest.mark.parametrize("size", SIZES)

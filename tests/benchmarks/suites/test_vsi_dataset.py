@@ -15,12 +15,14 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from benchmarks.harness.options import Profile
 from benchmarks.harness.run import run_benchmark
 from benchmarks.harness.task import BenchmarkDataError
 from benchmarks.suites.vsi_bench.benchmark import VSIBench
 from benchmarks.suites.vsi_bench.suite import VSIBenchOptions
 from tests.benchmarks.harness.benchmark_cases import Told
 
+PROFILES: tuple[Profile, ...] = ("short", "full")
 ROWS: list[dict[str, Any]] = [
     {
         "id": 0,
@@ -100,6 +102,14 @@ def test_questions_of_the_published_layout(folder: Path) -> None:
     choice = questions[2].load()[0].text.split("\n")
     assert choice[1:7] == [ROWS[1]["question"], "Options:", *ROWS[1]["options"]]
     assert "letter" in choice[7]
+
+
+def test_the_short_profile_leaves_out_no_published_question(folder: Path) -> None:
+    short, full = (VSIBench(VSIBenchOptions(data=folder, profile=profile)) for profile in PROFILES)
+    assert len(short.questions()) == len(ROWS)
+    assert short.identity() == full.identity()
+    assert short.profile == "full"
+    assert VSIBench(VSIBenchOptions(profile="short")).profile == "short"
 
 
 def test_terse_prompts_are_the_question_and_little_else(folder: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from vldac.config import ConfigError
+from vldac.evaluation.study import __main__ as command_line
 from vldac.evaluation.study import config
+from vldac.evaluation.study.matrix import cells
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -49,3 +51,21 @@ def test_profiles_are_found_by_name() -> None:
     assert config.find("some/mine.yaml") == Path("some/mine.yaml")
     with pytest.raises(ConfigError, match="unknown study 'smok'; did you mean 'smoke'"):
         config.find("smok")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [(["0", "0", "0"], "seed 0 is there twice"), (["-1"], r"vldac study: seeds\.0: should be greater")],
+)
+@pytest.mark.parametrize("study", [["smoke"], []])
+def test_wrong_seeds_of_the_command_line_are_a_line(study: list[str], seeds: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as error:
+        command_line.main([*study, "--dry-run", "--seeds", *seeds])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("env_id", ["openenv:http://127.0.0.1:8000", "gymnasium:ALE/Pong-v5"])
+def test_any_environment_of_a_params_file_can_be_studied(env_id: str) -> None:
+    study = command_line.of_params(None, [f"env.id={env_id}"], (0, 1))
+    assert [cell.config.env.id for cell in cells(study, [f"env.id={env_id}"])] == [env_id] * 2
+    assert "/" not in study.environments[0].name

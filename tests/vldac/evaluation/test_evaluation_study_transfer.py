@@ -97,3 +97,32 @@ def test_a_benchmark_is_a_column_of_scores_and_of_differences_question_by_questi
     assert trained[2] == "**0.46 (+0.06 [+0.02, +0.10])**"
     page = report.write(tmp_path).read_text()
     assert "Synthetic data, made here: Videos, Pages." in page
+
+
+@pytest.mark.parametrize(
+    ("error", "least", "shown"),
+    [
+        (1.0, 5, "**0.44 (+0.04 [+0.02, +0.06])**"),
+        (1.0, 4, "0.44 (+0.04 [+0.02, +0.06])"),
+        (None, 1, "0.44 (+0.04 [unknown])"),
+    ],
+)
+def test_a_benchmark_with_a_task_of_few_questions_is_never_clear(
+    tmp_path: Path, error: float | None, least: int, shown: str
+) -> None:
+    asked = {
+        "benchmark": "balrog",
+        "synthetic": True,
+        "base": {"score": 40.0, "standard_error": error, "count": 50},
+        "trained": {"score": 44.0, "standard_error": error, "count": 50},
+        "chance": None,
+        "difference": {"mean": 4.0, "standard_error": error, "count": 50, "paired": True, "least": least},
+    }
+    line = examined("Room", 0, Room=(1.0, 0.5)) | {"benchmarks": {"Games": asked}}
+    (tmp_path / "cells.jsonl").write_text(json.dumps(line) + "\n")
+    about = {"study": {"name": "mine"}, "cells": 1, "command": "vldac study mine"}
+    (tmp_path / "study.json").write_text(json.dumps(about))
+    _, base, trained = transfer.rows(results.read(tmp_path))
+    assert trained[2] == shown
+    assert base[2] == ("0.40 [unknown]" if error is None else "0.40 [0.38, 0.42]")
+    assert report.write(tmp_path).exists()

@@ -20,7 +20,7 @@ from typing import Any
 
 from vldac.config import load
 from vldac.evaluation.study import cells, report, runs
-from vldac.evaluation.study.config import Algorithm, Environment, Study, find, read
+from vldac.evaluation.study.config import Study, checked, find, read
 from vldac.evaluation.study.matrix import cells as cells_of
 from vldac.evaluation.study.matrix import file_name, hours
 from vldac.utils.errors import UserError, report_errors
@@ -29,17 +29,25 @@ RESULTS = Path("results/study")
 
 
 def of_params(params: str | None, overrides: Sequence[str], seeds: Sequence[int]) -> Study:
-    """The study of one params file: its environment, its algorithm, several seeds with a base model each."""
+    """The study of one params file: its environment, its algorithm, several seeds with a base model each.
+
+    The environment is named as a file would be: an id such as `openenv:http://127.0.0.1:8000` is no name of a study.
+
+    Raises:
+        ConfigError: the file or a seed is wrong.
+    """
     config = load(params, overrides)
-    return Study(
-        name=file_name(config.env.id),
-        params=params or "params.yaml",
-        environments=[Environment(name=config.env.id)],
-        algorithms=[Algorithm(name=config.train.algorithm, options=config.train.algorithm_options)],
-        seeds=list(seeds),
-        base_per_seed=True,
-        episodes=config.evaluate.episodes,
-    )
+    name = file_name(config.env.id)
+    values = {
+        "name": name,
+        "params": params or "params.yaml",
+        "environments": [{"name": name}],
+        "algorithms": [{"name": config.train.algorithm, "options": config.train.algorithm_options}],
+        "seeds": list(seeds),
+        "base_per_seed": True,
+        "episodes": config.evaluate.episodes,
+    }
+    return checked(values, "vldac study")
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
@@ -90,7 +98,7 @@ def main(arguments: Sequence[str] | None = None, surroundings: runs.Surroundings
     if options.profile:
         study = read(find(options.profile))
         if options.seeds:
-            study = study.model_copy(update={"seeds": options.seeds})
+            study = checked({**dict(study), "seeds": options.seeds}, "vldac study")
     else:
         study = of_params(options.params, options.set, options.seeds or (0, 1, 2))
     extra = [f"model.base={options.model}", "model.revision=null"] if options.model else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -233,10 +233,23 @@ def read(path: Path) -> Study:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping, not a {type(values).__name__}")
+    return checked({"name": path.stem, **values}, str(path))
+
+
+def checked(values: Mapping[str, Any], source: str) -> Study:
+    """A study of these values.
+
+    Args:
+        values: of the study's fields.
+        source: where they come from, for the message.
+
+    Raises:
+        ConfigError: a value is wrong; one line for each.
+    """
     try:
-        return Study.model_validate({"name": path.stem, **values})
+        return Study.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {_line(e)}" for e in error.errors())) from None
+        raise ConfigError("\n".join(f"{source}: {_line(e)}" for e in error.errors())) from None
 
 
 _ENTRIES: dict[str, type[BaseModel]] = {

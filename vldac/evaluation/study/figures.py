@@ -79,7 +79,8 @@ def _curves(pyplot: Any, results: Results) -> bool:
             axis.plot(at, value, linewidth=2, label=f"{algorithm} (n {len(lines)})")
             axis.fill_between(at, low, high, alpha=0.18, linewidth=0)
         axis.set(title=environment, xlabel="environment steps", xlim=(0, None), ylim=(-0.02, 1.02))
-        axis.legend(loc="lower right", fontsize=8)
+        if axis.lines:
+            axis.legend(loc="lower right", fontsize=8)
     axes[0][0].set_ylabel("success of the last 100 episodes\n(IQM, 95% interval)")
     return True
 

@@ -67,13 +67,16 @@ def _benchmark(run: Run, label: str) -> dict[str, Any]:
     """Scores of the base model and of the policy, in percent, and their difference, question by question."""
     ((name, compared),) = _required(run.comparison(label))["benchmarks"].items()
     overall = compared["overall"]
-    sides = {"base": overall["before"], "trained": overall["after"]}
+    sides, difference = {"base": overall["before"], "trained": overall["after"]}, overall["difference"]
     return {
         "benchmark": name,
         "synthetic": overall["synthetic"],
         **{side: {key: of[key] for key in ("score", "standard_error", "count")} for side, of in sides.items()},
         "chance": sides["base"]["metrics"].get("chance"),
-        "difference": {key: overall["difference"][key] for key in ("mean", "standard_error", "count", "paired")},
+        "difference": {
+            **{key: difference[key] for key in ("mean", "standard_error", "count", "paired")},
+            "least": difference.get("least"),  # not in reports of earlier versions
+        },
     }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vldac.evaluation import aggregation
 from vldac.evaluation.aggregation import Estimate
+from vldac.evaluation.statistics import wilson_interval
 from vldac.evaluation.study import figures, transfer
 from vldac.evaluation.study.records import LEAST_EPISODES
 from vldac.evaluation.study.results import Results, ablations, arrays, grid, read, scores, shared
@@ -93,16 +94,22 @@ def _success(results: Results) -> str:
         )
     note = (
         "Interquartile mean over runs with its 95% interval (stratified bootstrap over seeds) and the number of runs. "
-        "Policies before training: success with its 95% Wilson interval and the number of episodes."
+        "Policies before training: success with its 95% Wilson interval and the number of episodes"
+        f"{', those of the base models of all seeds together' if results.study.get('base_per_seed') else ''}."
     )
     return f"{_table(['', *environments, 'all environments'], rows)}\n\n{note}"
 
 
 def _policy(results: Results, policy: str, environment: str) -> str:
-    """A policy before training; where each seed has a base model of its own, that of the first."""
-    line = next(line for line in results.select("main") if line["environment"] == environment)[policy]
-    low, high = line["success_ci"]
-    return f"{line['success']:.3f} [{low:.3f}, {high:.3f}] (n {line['episodes']})"
+    """A policy before training; where each seed has a base model of its own, their episodes together."""
+    lines = [line for line in results.select("main") if line["environment"] == environment]
+    if not lines:
+        return ""
+    of_seeds = {line["seed"]: line[policy] for line in lines}
+    bases_differ = policy == "base" and results.study.get("base_per_seed", False)
+    reached, episodes = transfer.successes(list(of_seeds.values()) if bases_differ else [lines[0][policy]])
+    low, high = wilson_interval(reached, episodes)
+    return f"{reached / episodes:.3f} [{low:.3f}, {high:.3f}] (n {episodes})"
 
 
 def _estimate(of: Sequence[NDArray[np.float64]]) -> str:
@@ -132,8 +139,8 @@ def _speed(results: Results) -> str:
                     algorithm,
                     environment,
                     f"{reached} of {len(lines)}",
-                    _median(steps, max(line["environment_steps"] for line in lines), "{:.0f}"),
-                    _median(seconds, max(line["seconds"] for line in lines), "{:.0f} s"),
+                    _median(steps, [line["environment_steps"] for line in lines], "{:.0f}"),
+                    _median(seconds, [line["seconds"] for line in lines], "{:.0f} s"),
                     f"{np.median([line['seconds'] for line in lines]):.0f} s",
                     f"{np.median(cpu):.0f} s (n {len(cpu)})" if cpu else "",
                 ]
@@ -142,14 +149,19 @@ def _speed(results: Results) -> str:
     note = (
         f"Medians over seeds. A run has reached {threshold:g} when the success of its last 100 training episodes, of "
         f"complete cohorts and {LEAST_EPISODES} at least, is that high. Runs that never do are censored: they "
-        "count as longer than any, and `>` marks a median among them."
+        "count as longer than any. Where the median is among them, `>` stands before the median with the ends of those "
+        "runs in their place, which the true one is above."
     )
     return f"{_table(head, rows)}\n\n{note}"
 
 
-def _median(times: Sequence[float | None], limit: float, form: str) -> str:
+def _median(times: Sequence[float | None], ends: Sequence[float], form: str) -> str:
+    """Of times that are None where a run ended before; then it is at least the median with that end in its place."""
     median = aggregation.median_with_censored(times)
-    return f"> {form.format(limit)}" if median is None else form.format(median)
+    if median is not None:
+        return form.format(median)
+    least = np.median([end if time is None else time for time, end in zip(times, ends, strict=True)])
+    return f"> {form.format(least)}"
 
 
 def _improvement(results: Results) -> str:

@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vldac.evaluation.statistics import Z95, difference_interval, wilson_interval
+from vldac.evaluation.statistics import LEAST_OF_PART, LEAST_RECORDS, Z95, difference_interval, wilson_interval
 from vldac.evaluation.study.results import Results
-
-#: Episodes or questions: even if all of fewer change the same way, that may be chance.
-_LEAST = 6
 
 
 @dataclass(frozen=True)
@@ -22,26 +19,31 @@ class Carried:
 
     Attributes:
         base: success of the base model, or its score as a share of the best one.
-        base_interval: 95%.
+        base_interval: 95%; None where a benchmark with a task of a single question leaves it unknown.
         trained: the same of the trained policies, over all their seeds.
         count: of episodes or questions of the base model, and of all trained policies.
         difference: success gained, or lost.
-        interval: 95%, of the difference.
+        interval: 95%, of the difference; None as that of the base model.
         own: whether the exam is the environment that they were trained in.
+        least: questions of the smallest task, of a benchmark whose score is the mean of tasks.
     """
 
     base: float
-    base_interval: tuple[float, float]
+    base_interval: tuple[float, float] | None
     trained: float
     count: tuple[int, int]
     difference: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     own: bool
+    least: int | None = None
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves zero out, and there is enough for that to mean something."""
-        return min(self.count) >= _LEAST and not self.interval[0] <= 0 <= self.interval[1]
+        """Whether the interval leaves zero out, and there is enough, of each task too, for that to mean something."""
+        if self.interval is None or min(self.count) < LEAST_RECORDS:
+            return False
+        low, high = self.interval
+        return (self.least is None or self.least >= LEAST_OF_PART) and not low <= 0 <= high
 
 
 def exams(results: Results) -> list[str]:
@@ -76,32 +78,36 @@ def matrix(results: Results) -> dict[str, dict[str, Carried]]:
 def _of_benchmark(lines: Sequence[Mapping[str, Any]], benchmark: str) -> Carried:
     """The mean over seeds, whose errors count as if they were one: they are put the same questions."""
     found = [line["benchmarks"][benchmark] for line in lines]
-    base, trained, difference, error, base_error = (
-        math.fsum(each[part][key] for each in found) / len(found) / 100
-        for part, key in (
-            ("base", "score"),
-            ("trained", "score"),
-            ("difference", "mean"),
-            ("difference", "standard_error"),
-            ("base", "standard_error"),
-        )
-    )
+
+    def share(part: str, key: str) -> float:
+        return math.fsum(each[part][key] for each in found) / len(found) / 100
+
+    def around(value: float, part: str) -> tuple[float, float] | None:
+        if any(each[part]["standard_error"] is None for each in found):
+            return None
+        error = share(part, "standard_error")
+        return value - Z95 * error, value + Z95 * error
+
+    base, trained, difference = share("base", "score"), share("trained", "score"), share("difference", "mean")
+    ends = around(base, "base")
+    least = [of["least"] for each in found if (of := each["difference"]).get("least") is not None]
     return Carried(
         base,
-        (max(0.0, base - Z95 * base_error), min(1.0, base + Z95 * base_error)),
+        ends and (max(0.0, ends[0]), min(1.0, ends[1])),
         trained,
         (found[0]["base"]["count"], sum(each["trained"]["count"] for each in found)),
         difference,
-        (difference - Z95 * error, difference + Z95 * error),
+        around(difference, "difference"),
         own=False,
+        least=min(least, default=None),
     )
 
 
 def _carried(lines: Sequence[Mapping[str, Any]], exam: str, *, several_bases: bool) -> Carried:
     """The episodes of all seeds together; a base model that the seeds share counts once."""
     bases = lines if several_bases else lines[:1]
-    before = _successes([line["exams"][exam]["base"] for line in bases])
-    after = _successes([line["exams"][exam]["trained"] for line in lines])
+    before = successes([line["exams"][exam]["base"] for line in bases])
+    after = successes([line["exams"][exam]["trained"] for line in lines])
     return Carried(
         before[0] / before[1],
         wilson_interval(*before),
@@ -113,7 +119,8 @@ def _carried(lines: Sequence[Mapping[str, Any]], exam: str, *, several_bases: bo
     )
 
 
-def _successes(scores: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+def successes(scores: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Episodes that succeeded, and all episodes, of several evaluations together."""
     return sum(round(score["success"] * score["episodes"]) for score in scores), sum(s["episodes"] for s in scores)
 
 
@@ -139,7 +146,7 @@ def rows(results: Results) -> list[list[str]]:
 def _random(line: Mapping[str, Any], exam: str) -> str:
     if exam in line.get("exams", {}):
         score = line["exams"][exam]["random"]
-        return _with_interval(score["success"], wilson_interval(*_successes([score])))
+        return _with_interval(score["success"], wilson_interval(*successes([score])))
     chance = line.get("benchmarks", {}).get(exam, {}).get("chance")
     return "" if chance is None else f"{chance / 100:.2f}"
 
@@ -148,14 +155,16 @@ def _base(carried: Carried) -> str:
     return _with_interval(carried.base, carried.base_interval)
 
 
-def _with_interval(value: float, interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{value:.2f} [{_ends(interval, '.2f')}]"
+
+
+def _ends(interval: tuple[float, float] | None, form: str) -> str:
+    return "unknown" if interval is None else ", ".join(format(end, form) for end in interval)
 
 
 def _entry(carried: Carried) -> str:
-    low, high = carried.interval
-    shown = f"{carried.trained:.2f} ({carried.difference:+.2f} [{low:+.2f}, {high:+.2f}])"
+    shown = f"{carried.trained:.2f} ({carried.difference:+.2f} [{_ends(carried.interval, '+.2f')}])"
     return f"**{shown}**" if carried.clear else shown
 
 
@@ -183,11 +192,11 @@ def heat_map(pyplot: Any, results: Results) -> bool:
 
 
 def _write(axis: Any, x: int, y: int, carried: Carried) -> None:
-    low, high = carried.interval
     color = "white" if abs(carried.difference) > 0.6 else "black"
     weight = "bold" if carried.clear else "normal"
     axis.text(x, y - 0.16, f"{carried.difference:+.2f}", ha="center", va="center", color=color, weight=weight)
-    axis.text(x, y + 0.2, f"{low:+.2f} to {high:+.2f}", ha="center", va="center", color=color, fontsize=6.5)
+    ends = "no interval" if carried.interval is None else "{:+.2f} to {:+.2f}".format(*carried.interval)
+    axis.text(x, y + 0.2, ends, ha="center", va="center", color=color, fontsize=6.5)
     if carried.own:
         axis.add_patch(_frame(x, y))
 
