@@ -23,7 +23,8 @@ from benchmarks.harness.options import Options
 from benchmarks.harness.records import SUMMARY
 from benchmarks.harness.registry import Entry
 from benchmarks.harness.runner import VLMRunner
-from benchmarks.harness.task import Benchmark, BenchmarkDataError, plus_minus
+from benchmarks.harness.scores import plus_minus
+from benchmarks.harness.task import Benchmark, BenchmarkDataError
 from vldac.config import Config, ModelConfig, explain, load
 from vldac.evaluation import model
 from vldac.policy import LOADED

@@ -24,16 +24,8 @@ from typing import Any, cast
 from benchmarks.harness import command_line, runner, video
 from benchmarks.harness.options import Options
 from benchmarks.harness.records import UNANSWERED, Records
-from benchmarks.harness.task import (
-    BenchmarkDataError,
-    Image,
-    Message,
-    MissingPackageError,
-    Request,
-    Runner,
-    Unreadable,
-    plus_minus,
-)
+from benchmarks.harness.scores import plus_minus
+from benchmarks.harness.task import BenchmarkDataError, Image, Message, MissingPackageError, Request, Runner, Unreadable
 from benchmarks.lmms_eval.results import UnsupportedTaskError, records, summarize
 from vldac.evaluation import model
 from vldac.utils.errors import report_errors

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.records import Record
-from benchmarks.harness.task import overall
+from benchmarks.harness.scores import overall
 from vldac.utils.errors import UserError
 
 #: The headline metric of each task, all of them shares of right answers, and what makes it percent.

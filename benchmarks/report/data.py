@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from benchmarks.harness import registry
 from benchmarks.harness.records import IDENTITY, RECORDS, SUMMARY, UNANSWERED, Record, finite, record_of
-from benchmarks.harness.task import known_error
+from benchmarks.harness.scores import known_error
 from vldac.utils.errors import UserError
 
 #: Of the files that are read, in bytes.

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.harness.scores import plus_minus
 from pipelines.commands import pages
 from pipelines.core import errors, network
 from pipelines.evaluation import comparison, versions
@@ -217,7 +218,7 @@ def _benchmark_lines(name: str, versions: Sequence[ModelVersion]) -> list[str]:
 
 
 def _scores(kept: Sequence[Mapping[str, Any] | None]) -> str:
-    return " and ".join("-" if k is None else f"{k['score']:.2f} +- {k['standard_error']:.2f}" for k in kept)
+    return " and ".join("-" if each is None else plus_minus(each).strip() for each in kept)
 
 
 def _report(client: MlflowClient, versions: Sequence[ModelVersion], out: Path) -> list[str]:

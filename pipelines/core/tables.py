@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.harness.scores import plus_minus
+
 #: The rows of the comparison: key of metrics/summary.json, name.
 POLICIES = (("random", "random policy"), ("base", "base model"), ("trained", "trained model"))
 COLUMNS = ("", "success [95% interval]", "return", "steps to goal", "episodes")
@@ -80,7 +82,7 @@ def benchmark_rows(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[d
         for summary in summaries:
             title = summary["title"] + (" (synthetic)" if summary["synthetic"] else "")
             row = rows.setdefault(title, {"benchmark": title})
-            row[model] = f"{summary['score']:.2f} ± {summary['standard_error']:.2f}"
+            row[model] = plus_minus(summary, "±").strip()
             row["records"] = str(summary["count"])
     return list(rows.values())
 

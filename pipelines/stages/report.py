@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.scores import known_error
 from pipelines.core import errors
 from pipelines.stages.common import arguments, require, run_module
 from pipelines.tracking import benchmark_scores
@@ -58,7 +59,7 @@ def rows(summaries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[d
     """Scores with their 95% intervals, in percent, a line a benchmark and model."""
     for model, found in summaries.items():
         for name, summary in found.items():
-            half = _Z95 * summary["standard_error"]
+            half = _Z95 * (known_error(summary) or 0.0)
             yield {
                 "benchmark": name,
                 "model": model,

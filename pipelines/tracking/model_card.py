@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.harness.scores import plus_minus
 from pipelines.core import tables
 from pipelines.tracking import benchmark_scores, runs
 from pipelines.tracking.exports import CONTENT
@@ -196,9 +197,7 @@ def _benchmarks(tags: Mapping[str, str]) -> str:
         kept = {policy: benchmark_scores.recorded(tags, benchmark, policy) for policy in ("base", "trained")}
         if (own := kept["trained"]) is None:
             continue
-        cells = [
-            "-" if found is None else f"{found['score']:.2f} ± {found['standard_error']:.2f}" for found in kept.values()
-        ]
+        cells = ["-" if found is None else plus_minus(found, "±").strip() for found in kept.values()]
         rows.append(f"| {benchmark} ({benchmark_scores.kind(own)}) | {cells[0]} | {cells[1]} | {own['count']} |")
     if not rows:
         return ""

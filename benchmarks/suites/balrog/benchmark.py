@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.harness.records import Record, Records
-from benchmarks.harness.task import Benchmark, Runner, in_percent, overall
+from benchmarks.harness.scores import in_percent, overall
+from benchmarks.harness.task import Benchmark, Runner
 from benchmarks.suites.balrog.agents import IMAGE_HISTORY, REASONING_HISTORY, TEXT_HISTORY, make_agent
 from benchmarks.suites.balrog.play import TEMPERATURE, play
 from benchmarks.suites.balrog.suite import ENTRY, BalrogOptions

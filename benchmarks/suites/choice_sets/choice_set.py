@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 from benchmarks.harness.options import Profile
 from benchmarks.harness.records import Record
+from benchmarks.harness.scores import in_percent
 from benchmarks.harness.tables import Row, locate, read_rows
-from benchmarks.harness.task import BenchmarkDataError, Options, Question, QuestionBenchmark, Scored, in_percent
+from benchmarks.harness.task import BenchmarkDataError, Options, Question, QuestionBenchmark, Scored
 from vldac.models.conversation import Image, Message
 
 

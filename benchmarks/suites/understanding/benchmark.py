@@ -9,7 +9,8 @@ from functools import cached_property, partial
 from typing import Any, cast
 
 from benchmarks.harness.records import Record
-from benchmarks.harness.task import BenchmarkDataError, Message, Options, Question, QuestionBenchmark, Scored, overall
+from benchmarks.harness.scores import overall
+from benchmarks.harness.task import BenchmarkDataError, Message, Options, Question, QuestionBenchmark, Scored
 from benchmarks.suites.understanding.reader import read
 from benchmarks.suites.understanding.suite import ENTRY
 from envs import registry

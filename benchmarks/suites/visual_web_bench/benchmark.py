@@ -8,7 +8,8 @@ from functools import cached_property, partial
 from typing import Any
 
 from benchmarks.harness.records import Record
-from benchmarks.harness.task import Question, QuestionBenchmark, Scored, in_percent, overall
+from benchmarks.harness.scores import in_percent, overall
+from benchmarks.harness.task import Question, QuestionBenchmark, Scored
 from benchmarks.suites.visual_web_bench import published, synthetic
 from benchmarks.suites.visual_web_bench.example import TASKS, WEBQA, Example
 from benchmarks.suites.visual_web_bench.prompts import prompt

@@ -12,15 +12,8 @@ from typing import Any
 
 from benchmarks.harness.options import Profile
 from benchmarks.harness.records import Record
-from benchmarks.harness.task import (
-    BenchmarkDataError,
-    Question,
-    QuestionBenchmark,
-    Scored,
-    Unreadable,
-    in_percent,
-    overall,
-)
+from benchmarks.harness.scores import in_percent, overall
+from benchmarks.harness.task import BenchmarkDataError, Question, QuestionBenchmark, Scored, Unreadable
 from benchmarks.suites.vsi_bench.dataset import Item, Videos, load
 from benchmarks.suites.vsi_bench.prompts import prompt
 from benchmarks.suites.vsi_bench.questions import scene_items

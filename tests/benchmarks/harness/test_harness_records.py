@@ -14,16 +14,8 @@ from benchmarks.harness import registry
 from benchmarks.harness.options import Options
 from benchmarks.harness.records import OtherBenchmarkError, Record, Records, RecordsError
 from benchmarks.harness.run import run_benchmark
-from benchmarks.harness.task import (
-    BenchmarkDataError,
-    Message,
-    Question,
-    Request,
-    in_percent,
-    known_error,
-    overall,
-    plus_minus,
-)
+from benchmarks.harness.scores import in_percent, known_error, overall, plus_minus
+from benchmarks.harness.task import BenchmarkDataError, Message, Question, Request
 from benchmarks.report import data as report_data
 
 MODEL = {"digest": "a"}

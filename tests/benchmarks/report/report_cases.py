@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.records import Record, Records
-from benchmarks.harness.task import in_percent, overall
+from benchmarks.harness.scores import in_percent, overall
 from vldac.utils.files import write_json
 
 

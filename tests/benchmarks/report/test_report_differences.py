@@ -10,7 +10,7 @@ import pytest
 from report_cases import by_task, made, write
 
 from benchmarks.harness.records import Record, Records
-from benchmarks.harness.task import in_percent, overall
+from benchmarks.harness.scores import in_percent, overall
 from benchmarks.report import command
 from benchmarks.report.data import ReportError, read
 from benchmarks.report.differences import MOST_CHANGES, Comparison, Difference, compare
