@@ -15,6 +15,7 @@ from pipelines.core.errors import PipelineError, explain
 from pipelines.core.project import home
 from pipelines.evaluation import benchmarks
 from pipelines.tracking import lineage, registry, runs
+from pipelines.tracking.exports import CONTENT
 from vldac import policy
 from vldac.config import Config, load
 from vldac.evaluation.play.app import Chosen
@@ -100,7 +101,13 @@ def _version(root: Path, version: ModelVersion, aliases: Sequence[str]) -> Choic
     score = registry.score_of(version)
     notes = [*(f"@{alias}" for alias in sorted(aliases)), *([f"success {score.success:.3f}"] if score else [])]
     environment = json.loads(version.tags.get("params", "{}")).get("env", {}).get("id")
-    return Choice(name, ", ".join(notes), environment, lambda: _load(root, f"models:/{name}"))
+    return Choice(
+        name,
+        ", ".join(notes),
+        environment,
+        lambda: _load(root, f"models:/{name}"),
+        lambda: version.tags.get(CONTENT),  # a number is given again where its whole model was deleted
+    )
 
 
 def _directories(root: Path) -> Iterator[Choice]:
@@ -113,14 +120,23 @@ def _directories(root: Path) -> Iterator[Choice]:
 
 def _policy(root: Path, directory: Path) -> Choice:
     environment = policy.recorded_config(directory, "env").env.id
-    return Choice(str(directory), "directory", environment, lambda: _load(root, str(directory)))
+
+    def stamp() -> object:
+        base = Path(benchmarks.base_of(root, directory))
+        return policy.stamp(directory, *([base] if base.is_dir() else []))  # or it is on the hub
+
+    return Choice(str(directory), "directory", environment, lambda: _load(root, str(directory)), stamp)
 
 
 def _base(root: Path, directory: Path) -> Choice:
     """A model before training, which plays as the project's parameters say."""
     config = load(root / "params.yaml") if (root / "params.yaml").is_file() else Config()
     return Choice(
-        str(directory), "before training", config.env.id, lambda: _ready(load_base(str(directory), config, "base"))
+        str(directory),
+        "before training",
+        config.env.id,
+        lambda: _ready(load_base(str(directory), config, "base")),
+        lambda: (config, policy.stamp(directory)),
     )
 
 

@@ -109,6 +109,25 @@ def test_a_port_of_either_family_is_looked_at() -> None:
         pages.free(port, host, "another")
 
 
+def test_a_directory_is_known_to_have_been_made_anew(here: Path) -> None:
+    def stamps() -> list[object]:
+        return [one.stamp and one.stamp() for one in playing.choices(here)]
+
+    policy, base = before = stamps()
+    assert before == stamps()
+    (here / "models/policy/adapter_model.safetensors").write_bytes(b"other weights")
+    assert stamps()[0] != policy
+    assert stamps()[1] == base
+    policy, base = stamps()
+    (here / "models/base/config.json").write_text("[]")
+    assert stamps()[0] != policy  # an adapter lies on its base
+    assert stamps()[1] != base
+    policy, base = stamps()
+    (here / "params.yaml").write_text("seed: 1\n")
+    assert stamps()[0] == policy
+    assert stamps()[1] != base
+
+
 @pytest.mark.usefixtures("mlflow_database")
 def test_registered_versions_come_first_and_are_fetched_when_chosen(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -339,6 +339,20 @@ def test_one_model_is_in_memory_and_answers_one_request_at_a_time() -> None:
         pass
 
 
+def test_a_model_that_was_made_anew_is_loaded_anew() -> None:
+    made, loaded = 1, list[int]()
+
+    def load() -> Any:
+        loaded.append(made)
+        return made
+
+    models = Models(lambda: [Choice("models/policy", "", None, load, lambda: made)])
+    for made in (1, 1, 2, 2):
+        with models.use("models/policy") as player:
+            assert player == made
+    assert loaded == [1, 2]
+
+
 def test_frames_are_shown_pixel_by_pixel(client: TestClient, opened: str) -> None:
     state = ask(client, f"{opened}/episode", {"seed": SEED})
     env = make(WORLD, width=32, height=32, prompt="terse")
