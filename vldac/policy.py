@@ -302,14 +302,15 @@ def describe(directory: Path) -> dict[str, Any]:
 
 
 def recorded_config(directory: Path, *sections: str) -> Config:
-    """What a policy says of how it was trained, such as of its section `model`; all else has its default.
+    """What a policy says of how it was trained, such as its section `model`; all else has its default.
 
     Raises:
         FileNotFoundError: it says nothing.
         WeightsError: vldac.json is damaged, or of another version of this code.
     """
     try:
-        return parse({name: describe(directory)["config"].get(name) for name in sections})
+        recorded = describe(directory)["config"]
+        return parse({name: recorded[name] for name in sections if recorded.get(name) is not None})
     except ConfigError as error:
         raise WeightsError(
             f"{directory / DESCRIPTION} is damaged, or of another version of vldac ({str(error).splitlines()[0]}); "

@@ -142,7 +142,7 @@ def _base(root: Path, directory: Path) -> Choice:
 
 def _load(root: Path, model: str) -> Player:
     with benchmarks.opened(root, model) as subject:
-        extensions.make_importable(root, subject.config or Config())
+        extensions.make_importable(root, subject.code)
         paths = dict(zip(subject.paths[::2], subject.paths[1::2], strict=True))
         return _ready(load_player(paths["--base"], Path(paths["--policy"]), model))
 

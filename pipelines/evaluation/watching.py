@@ -10,7 +10,6 @@ from pathlib import Path
 from pipelines.core import extensions
 from pipelines.core.errors import PipelineError
 from pipelines.evaluation import benchmarks
-from vldac.config import Config
 
 
 def watch(model: str, *, env: str | None, seeds: Sequence[int], beside_base: bool, episodes: int, out: Path) -> int:
@@ -38,7 +37,7 @@ def watch(model: str, *, env: str | None, seeds: Sequence[int], beside_base: boo
         command += ["--env", env] if env else []
         command += ["--seed", *map(str, seeds)] if seeds else []
         command += ["--beside-base"] if beside_base else []
-        child = extensions.environment(root, subject.config or Config())
+        child = extensions.environment(root, subject.code)
         return subprocess.run(command, env=child, check=False).returncode
 
 

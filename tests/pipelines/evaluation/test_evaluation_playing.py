@@ -16,6 +16,7 @@ import pytest
 from pipelines.commands import cli, pages
 from pipelines.evaluation import playing
 from pipelines.tracking import runs
+from vldac.config import Config
 from vldac.evaluation.play.app import Chosen
 from vldac.evaluation.play.models import Choice
 
@@ -149,7 +150,7 @@ def test_registered_versions_come_first_and_are_fetched_when_chosen(
     @contextmanager
     def opened(root: Path, model: str) -> Any:
         assert (root, model) == (here, "models:/vldac-world/2")
-        yield SimpleNamespace(paths=("--base", "fetched/base", "--policy", "fetched/policy"), config=None)
+        yield SimpleNamespace(paths=("--base", "fetched/base", "--policy", "fetched/policy"), code=Config())
 
     player = SimpleNamespace(config=SimpleNamespace(deepspeed=SimpleNamespace(threads=1)))
     loaded: list[Any] = []

@@ -18,11 +18,13 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.chdir(tmp_path)
     for name, file in (("policy", "vldac.json"), ("base", "config.json")):
         (tmp_path / "models" / name).mkdir(parents=True)
-        (tmp_path / "models" / name / file).write_text(json.dumps({"config": {"model": {"base": "tiny"}}}))
+        (tmp_path / "models" / name / file).write_text(
+            json.dumps({"adapter": True, "config": {"model": {"base": "tiny"}, "extensions": "own/code"}})
+        )
     commands: list[list[str]] = []
 
     def run(command: list[str], **options: object) -> SimpleNamespace:
-        assert str(tmp_path / "extensions") in str(options["env"])
+        assert str(tmp_path / "own/code") in str(options["env"])  # as the policy has recorded
         commands.append(command)
         return SimpleNamespace(returncode=3)
 
