@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envs import registry as environments
+from envs.registry import registered
 from pipelines.core import extensions
 from pipelines.core.errors import PipelineError, explain
 from pipelines.core.project import home
@@ -17,11 +17,12 @@ from pipelines.evaluation import benchmarks
 from pipelines.tracking import lineage, registry, runs
 from pipelines.tracking.exports import CONTENT
 from vldac import policy
-from vldac.config import Config, load
+from vldac.config import Config, EnvConfig, environments, load, presets
 from vldac.evaluation.play.app import Chosen
 from vldac.evaluation.play.models import Choice
 from vldac.evaluation.play.serve import serve
 from vldac.evaluation.watch import Player, load_base, load_player
+from vldac.utils.errors import UserError
 from vldac.utils.libraries import set_threads
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def play(model: str | None, *, env: str | None, port: int) -> None:
 
     Args:
         model: that it opens with: NAME@champion, NAME/3, or a directory; None takes the first that there is.
-        env: id of the environment that it opens with; None takes that of the model's training.
+        env: id or preset of the environment that it opens with; None takes that of the model's training.
         port: to listen on.
 
     Raises:
@@ -44,16 +45,37 @@ def play(model: str | None, *, env: str | None, port: int) -> None:
         SimulatorError: there is no such environment.
     """
     root = Path.cwd()
-    extensions.make_importable(root, Config())
+    extensions.make_importable(root, _config(root))
     if env is not None:
-        environments.spec(env)
+        environments.require(env, root)
     named = None if model is None else _named(root, model)
     more = [] if named is None else [named]
 
     def find() -> list[Choice]:
         return list({choice.name: choice for choice in [*more, *choices(root)]}.values())
 
-    serve(find, port, Chosen(env, None if named is None else named.name))
+    serve(find, port, Chosen(env, None if named is None else named.name), _presets(root, env))
+
+
+def _config(root: Path) -> Config:
+    return load(root / "params.yaml") if (root / "params.yaml").is_file() else Config()
+
+
+def _presets(root: Path, chosen: str | None) -> dict[str, EnvConfig]:
+    """What may be chosen by the name of a preset: what no registered id stands for, and what a person has named.
+
+    One that is damaged is said on stderr and left out.
+    """
+    found: dict[str, EnvConfig] = {}
+    for name in presets.names("env", presets.folder_of(root / "params.yaml")):
+        try:
+            env = environments.named(name, root)
+        except UserError as error:
+            print(f"warning: conf/env/{name}.yaml: {explain(error)}", file=sys.stderr, flush=True)
+            continue
+        if env is not None and (name == chosen or env.id not in registered()):
+            found[name] = env
+    return found
 
 
 def choices(root: Path) -> list[Choice]:
@@ -130,7 +152,7 @@ def _policy(root: Path, directory: Path) -> Choice:
 
 def _base(root: Path, directory: Path) -> Choice:
     """A model before training, which plays as the project's parameters say."""
-    config = load(root / "params.yaml") if (root / "params.yaml").is_file() else Config()
+    config = _config(root)
     return Choice(
         str(directory),
         "before training",

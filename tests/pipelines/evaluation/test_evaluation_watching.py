@@ -48,6 +48,16 @@ def test_options_reach_the_player(started: list[list[str]]) -> None:
     )
 
 
+def test_an_environment_that_is_not_there_is_one_line_before_anything_is_loaded(
+    started: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.call(["watch", "--env", "NumberLine"]) == 1
+    assert capsys.readouterr().err.startswith("error: unknown environment 'NumberLine'; did you mean ")
+    assert started == []
+    assert cli.call(["watch", "--env", "numberline"]) == 3  # a preset
+    assert started[0][-2:] == ["--env", "numberline"]
+
+
 def test_what_is_no_policy_is_one_line(started: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.call(["watch", "models/base"]) == 1
     assert capsys.readouterr().err == (
