@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 POLICY = "models/policy"
-_MOST = 50  # registered versions on the page, the newest first
+_MOST = 50  # registered versions on the page, the newest first; those with an alias come after them
 
 
 def play(model: str | None, *, env: str | None, port: int) -> None:
@@ -110,11 +110,13 @@ def _registered(root: Path) -> Iterator[Choice]:
     with runs.reachable(root):
         client = runs.client(root)
         aliases: dict[tuple[str, str], list[str]] = {}
-        for model in client.search_registered_models():
+        for model in registry.models(client):
             for alias, number in model.aliases.items():
                 aliases.setdefault((model.name, str(number)), []).append(alias)
-        newest = client.search_model_versions(order_by=["creation_timestamp DESC"], max_results=_MOST)
-        for version in newest:
+        found = list(client.search_model_versions(registry.NAMES, _MOST, ["creation_timestamp DESC"]))
+        newest = {(version.name, str(version.version)) for version in found}
+        found += [client.get_model_version(*named) for named in aliases if named not in newest]
+        for version in found:
             yield _version(root, version, aliases.get((version.name, str(version.version)), ()))
 
 

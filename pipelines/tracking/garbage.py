@@ -24,13 +24,7 @@ HASHES = ("dvc.md5", "dvc.base.md5", "dvc.environment.md5")
 
 def versions(client: MlflowClient) -> list[ModelVersion]:
     """Every registered version."""
-    found: list[ModelVersion] = []
-    page = client.search_model_versions()
-    while True:
-        found += page
-        if not page.token:
-            return found
-        page = client.search_model_versions(page_token=page.token)
+    return runs.every(client.search_model_versions)
 
 
 def with_alias(client: MlflowClient, known: list[ModelVersion]) -> list[ModelVersion]:
@@ -139,13 +133,7 @@ def _path(uri: str) -> Path:
 
 
 def _active_models(client: MlflowClient) -> list[Any]:
-    found: list[Any] = []
-    token = None
-    while True:
-        page = client.search_logged_models([exports.experiment_id(client)], page_token=token)
-        found += page
-        if not (token := page.token):
-            return found
+    return runs.every(client.search_logged_models, [exports.experiment_id(client)])
 
 
 def _store(client: MlflowClient) -> Any:

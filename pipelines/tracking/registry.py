@@ -26,8 +26,10 @@ from vldac.config import Config
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
+#: What MLflow is asked for: registered models of this project's kind, and their versions.
+NAMES = "name LIKE 'vldac-%'"
 CANDIDATE, CHAMPION = "candidate", "champion"
 #: Tag of a registered model: the numbers of its champions, the present one last.
 HISTORY = "champion.history"
@@ -68,6 +70,11 @@ class Promotion:
 def model_name(root: Path, config: Config) -> str:
     """`vldac-<environment>-<family>`: versions of one name do the same job and may be compared."""
     return "-".join(("vldac", _slug(config.env.id), _slug(family(root))))
+
+
+def models(client: MlflowClient) -> list[RegisteredModel]:
+    """Every registered model that has such a name; a server may hold those of other programs."""
+    return sorted(runs.every(client.search_registered_models, NAMES), key=lambda model: str(model.name))
 
 
 def _slug(text: str) -> str:

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +109,21 @@ def client(root: Path) -> MlflowClient:
         elif _KIND[0] not in experiment.tags:
             made.set_experiment_tag(experiment.experiment_id, *_KIND)
     return made
+
+
+def every(search: Callable[..., Any], *given: Any) -> list[Any]:
+    """All that a search of MLflow's client finds, which answers in pages: of a hundred registered models at most.
+
+    Args:
+        search: a method of the client.
+        given: its arguments.
+    """
+    page = search(*given)
+    found = list(page)
+    while page.token:
+        page = search(*given, page_token=page.token)
+        found += page
+    return found
 
 
 def lock_file(root: Path, name: str) -> Path:

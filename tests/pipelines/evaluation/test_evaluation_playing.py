@@ -173,6 +173,14 @@ def test_registered_versions_come_first_and_are_fetched_when_chosen(
     ]
     assert [one.name for one in choices[2:]] == ["models/policy", "models/base"]
 
+    client.create_registered_model("of-another-program")
+    client.create_model_version("of-another-program", source=str(here / "models/policy"))
+    client.create_model_version("vldac-world", source=str(here / "models/policy"))
+    with monkeypatch.context() as few:
+        few.setattr(playing, "_MOST", 1)
+        names = [one.name for one in playing.choices(here)]
+    assert names == ["vldac-world/3", "vldac-world/2", "models/policy", "models/base"]  # the champion, however old
+
     @contextmanager
     def opened(root: Path, model: str) -> Any:
         assert (root, model) == (here, "models:/vldac-world/2")

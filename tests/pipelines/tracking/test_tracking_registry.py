@@ -87,6 +87,15 @@ def keeping(project: Path) -> Path:
     return project
 
 
+@pytest.mark.usefixtures("mlflow_database")
+def test_models_are_found_however_many_there_are(tmp_path: Path) -> None:
+    client = runs.client(tmp_path)
+    names = [f"vldac-{number:03}" for number in range(101)]  # MLflow's pages have a hundred
+    for name in [*names, "of-another-program"]:
+        client.create_registered_model(name)
+    assert [model.name for model in registry.models(client)] == names
+
+
 @pytest.fixture
 def versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_database: None) -> MlflowClient:
     """A registry in which the versions 1 to 4 of the model `m` have been champions in turn."""
