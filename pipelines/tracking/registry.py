@@ -102,7 +102,7 @@ def register(root: Path, config: Config) -> Registered:
             run_id = runs.send_all(client, _metrics(root, identity), identity, runs.details(root, config))
             experiment = {k: v for k, v in client.get_run(run_id).data.tags.items() if k.startswith("dvc.exp.")}
             tags = {**_lineage(root, config, content, identity), **experiment}
-            with runs.transferring():
+            with runs.transferring(f"sending {name} to MLflow"):
                 exports.log(client, root, config, run_id, tags)
                 logged = exports.find(client, content)
                 step = _trained_steps(root)

@@ -31,11 +31,12 @@ from vldac.algorithms import registry as algorithms
 from vldac.config import Config, EnvConfig, environments, parse
 from vldac.evaluation.choice import choose
 from vldac.evaluation.model import load as load_model
-from vldac.evaluation.player import Answer, Panel, Show, Token, Turn, animate, page
+from vldac.evaluation.player import Answer, Panel, Show, Token, Turn, animate, outcome, page
 from vldac.models.vlm import VLM, Response
 from vldac.parsing import ParsedResponse
 from vldac.utils.errors import UserError, report_errors
 from vldac.utils.libraries import quiet, set_threads
+from vldac.utils.progress import Progress
 from vldac.utils.seeding import derive_seed
 from vldac.value_head import ValueHead
 
@@ -266,18 +267,26 @@ def watch(players: Sequence[Player], env: Any, seeds: Sequence[int], candidates:
         seeds: to show; none plays `candidates` evaluation seeds and chooses.
         candidates: seeds that are played where none is given.
     """
-    played: list[tuple[Episode, ...]] = []
-    for seed in seeds or EVALUATION_SEEDS[:candidates]:
-        played.append(tuple(player.play(env, seed) for player in players))
-        for player, episode in zip(players, played[-1], strict=True):
-            outcome = "success" if episode.success else "no success"
-            came_to = f"{outcome} after {episode.length} steps, return {episode.episode_return:.3g}"
-            print(f"seed {seed}  {player.label}  {came_to}", flush=True)
-    chosen = [played[index] for index in (range(len(played)) if seeds else choose(played))]
-    return [
-        Show(one[0].seed, tuple(player.explain(episode) for player, episode in zip(players, one, strict=True)))
-        for one in chosen
-    ]
+    every, played = seeds or EVALUATION_SEEDS[:candidates], list[tuple[Episode, ...]]()
+    with Progress("playing", len(every) * len(players), "episodes") as progress:
+        for seed in every:
+            episodes: list[Episode] = []
+            for player in players:
+                episodes.append(episode := player.play(env, seed))
+                came_to = outcome(episode.length, episode.episode_return, success=episode.success)
+                progress.advance()
+                progress.say(f"seed {seed}  {player.label}  {came_to}")
+            played.append(tuple(episodes))
+    shown = [played[index] for index in (range(len(played)) if seeds else choose(played))]
+    with Progress("looking into the answers", len(shown) * len(players), "episodes") as progress:
+        shows: list[Show] = []
+        for one in shown:
+            panels: list[Panel] = []
+            for player, episode in zip(players, one, strict=True):
+                panels.append(player.explain(episode))
+                progress.advance()
+            shows.append(Show(one[0].seed, tuple(panels)))
+    return shows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -300,7 +309,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, own = options.name or str(options.policy), policy.recorded_config(options.policy, "env").env
     world = chosen(options.env, own, Path.cwd())
     with closing(registry.make(world.id, **make_options(own, world))) as env:  # before models that take minutes to load
-        players = load_players(options.base, options.policy, name, beside_base=options.beside_base)
+        with Progress("loading the model"):
+            players = load_players(options.base, options.policy, name, beside_base=options.beside_base)
         set_threads(players[0].config.deepspeed.threads)
         shows = watch(players, env, options.seed, options.episodes)
     config = players[0].config

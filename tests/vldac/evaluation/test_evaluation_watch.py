@@ -19,6 +19,7 @@ from vldac.evaluation import watch
 from vldac.evaluation.choice import choose
 from vldac.evaluation.watch import Episode, Player, Step, load_players
 from vldac.parsing import ParsedResponse
+from vldac.utils import progress
 
 
 def data_of(page: Path) -> Any:
@@ -118,6 +119,22 @@ def test_the_command_writes_the_page_and_the_gif(
         watch.main([*where, "--seed", "-7"])
     with pytest.raises(watch.UserError, match="at least one episode"):
         watch.main([*where, "--episodes", "0"])
+
+
+def test_nothing_of_it_is_silent_for_long(
+    tiny_policy: Path,
+    tiny_base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(progress.TO_PARENT, "1")
+    where = ["--policy", str(tiny_policy), "--base", str(tiny_base), "--out", str(tmp_path)]
+    assert watch.main([*where, "--beside-base", "--seed", "7"]) == 0
+    lines = [line for line in capsys.readouterr().out.split("\n") if line.startswith(progress.MARK)]
+    said = [json.loads(line.removeprefix(progress.MARK)) for line in lines]
+    begun = [(one["label"], one["total"]) for one in said if one and one["done"] == 0]
+    assert begun == [("loading the model", None), ("playing", 2), ("looking into the answers", 2)]
 
 
 def test_an_environment_is_made_before_a_model_is_loaded(
