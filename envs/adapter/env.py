@@ -108,6 +108,9 @@ class GymnasiumEnv(Env):
         if self._limit < 1:
             raise UnsuitableEnvError(f"{env_id}: max_episode_steps is {self._limit}; an episode has at least 1 step")
         self._policy = best_actions(self.native.unwrapped)
+        self._idle = False
+        #: Of the last step that was taken: an answer without an action takes none.
+        self._info: Mapping[str, Any] = {}
         self._begin(seed=0, options=None)  # whatever cannot be drawn here is told now
 
     @property
@@ -186,8 +189,8 @@ class GymnasiumEnv(Env):
         self.native.close()
 
     def _begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
-        self._steps, self._return, self._idle = 0, 0.0, False
-        self._info: Mapping[str, Any] = {}  # of the last step that was taken; an answer without an action takes none
+        self._steps, self._return, self._idle = 0, 0.0, False  # idle: an answer has named no action
+        self._info = {}
         self._seen, _ = self.native.reset(seed=seed, options=options)
         self._frame = self._draw()
 
