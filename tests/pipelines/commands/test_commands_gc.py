@@ -185,8 +185,8 @@ def test_policies_on_the_way_go_with_the_last_version_of_their_run(tmp_path: Pat
         kept[number] = str(client.finalize_logged_model(on_the_way.model_id, "READY").model_id)
     client.create_registered_model("by-hand")
     client.create_model_version("by-hand", f"models:/{kept[3]}", model_id=kept[3])
-    for number in ("2", "3"):
-        client.delete_model_version("vldac-a", number)
+    for gone in ("2", "3"):
+        client.delete_model_version("vldac-a", gone)
     found = [
         item for item in tracking.deleted(tmp_path, client, 0.0) if item.name.removeprefix("model ") in kept.values()
     ]
