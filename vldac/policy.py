@@ -21,7 +21,7 @@ from torch import Tensor
 from vldac.config import Config, ConfigError, ModelConfig, parse, presets
 from vldac.models.files import WeightsError, explain_no_model, require_model
 from vldac.models.vlm import VLM
-from vldac.utils.files import honor_umask, model_digest, write_json
+from vldac.utils.files import honor_umask, model_digest, model_files, write_json
 
 POINTER = "base.json"
 DESCRIPTION = "vldac.json"
@@ -71,6 +71,23 @@ def digest(directory: Path) -> str:
     if (directory / POINTER).exists() and (target := Path(resolve(directory)[0])).is_dir():
         directory = target
     return model_digest(directory)
+
+
+def stamp(*directories: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """What tells model directories from what they were before, without reading them: names, inodes, sizes, times.
+
+    A pointer to another directory counts as that directory, too.
+
+    Raises:
+        OSError: a directory is missing, or one to which it points.
+    """
+    files: list[Path] = []
+    for directory in directories:
+        files += model_files(directory)
+        if (directory / POINTER).exists() and (target := Path(resolve(directory)[0])).is_dir():
+            files += model_files(target)
+    stats = [(str(file), file.stat()) for file in files]
+    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def choose_base(directory: Path | None, model: ModelConfig, run_dir: Path) -> Path:
@@ -292,14 +309,15 @@ def describe(directory: Path) -> dict[str, Any]:
 
 
 def recorded_config(directory: Path, *sections: str) -> Config:
-    """What a policy says of how it was trained, such as of its section `model`; all else has its default.
+    """What a policy says of how it was trained, such as its section `model`; all else has its default.
 
     Raises:
         FileNotFoundError: it says nothing.
         WeightsError: vldac.json is damaged, or of another version of this code.
     """
     try:
-        return parse({name: describe(directory)["config"].get(name) for name in sections})
+        recorded = describe(directory)["config"]
+        return parse({name: recorded[name] for name in sections if recorded.get(name) is not None})
     except ConfigError as error:
         raise WeightsError(
             f"{directory / DESCRIPTION} is damaged, or of another version of vldac ({str(error).splitlines()[0]}); "

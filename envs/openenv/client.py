@@ -1,4 +1,4 @@
-"""Any OpenEnv server as an environment: `env.id: openenv:http://127.0.0.1:8000`.
+"""An OpenEnv server as an environment: `env.id: openenv:http://127.0.0.1:8000`.
 
 The server is somebody else's: each answer is checked for its size, its types and its range before anything of it is
 used, and an answer that is not as it should be ends the run in one line.
@@ -41,10 +41,10 @@ class OpenEnv(Env):
 
     Observations: the last picture of the answer's field `pictures`, scaled to (1, height, width, 3) uint8, black where
     there is none; and the text of its field `text`, as the whole prompt where the server is one of this project, else
-    with the instruction and the actions around it. Actions: names, from the option `actions` or from a list of the
-    answer's, which are sent as `{field: name}`; any printable text where there is neither. Rewards: the server's; an
-    answer that names no action is not sent, costs `invalid_reward` and a step of `max_episode_steps`. An episode is a
-    success if the answer's metadata say so, else if its return is above 0.
+    with the instruction and the actions around it. Actions: names, from the option `actions` or from the list of each
+    answer, which are sent as `{field: name}`. Rewards: the server's; an answer that names no action is not sent, costs
+    `invalid_reward` and a step of `max_episode_steps`. An episode is a success if the answer's metadata say so, else if
+    its return is above 0.
 
     Args:
         url: of the server, http or https.
@@ -52,7 +52,7 @@ class OpenEnv(Env):
         height: of a picture, in pixels.
         prompt_style: see `Env`.
         invalid_reward: see `Env`.
-        actions: names of the actions, as a sequence or separated by commas; None takes the answer's, if any.
+        actions: names of the actions, as a sequence or separated by commas; None takes the answer's.
         field: of an action, which takes its name.
         index: whether an action is sent as its number among `actions` instead.
         text: the field of an answer that holds its text.
@@ -126,11 +126,9 @@ class OpenEnv(Env):
         return self._state
 
     def parse_action(self, text: str) -> str | None:
-        """The name of an action, or the text itself where the server lists none."""
-        if self._names:
-            at = match_action(text, self._names)
-            return None if at is None else self._names[at]
-        return text if 0 < len(text) <= LONGEST_ACTION and text.isprintable() else None
+        """The name of an action."""
+        at = match_action(text, self._names)
+        return None if at is None else self._names[at]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -206,6 +204,7 @@ class OpenEnv(Env):
             _require(isinstance(several, list) and len(several) <= MOST_PICTURES, f"too many {self._pictures!r}")
             if several:
                 self._frame = self._picture(several[-1])
+        _require(bool(self._names) or done, "no list `actions`; name them in env.options.actions")
         return float(reward), done, dict(told)
 
     def _picture(self, data: Any) -> NDArray[np.uint8]:
@@ -229,7 +228,7 @@ class OpenEnv(Env):
         if self._own:
             return self._state
         parts = [self._told, self._state]
-        if self._names:
+        if self._names:  # as long as the episode runs
             parts.append(f"{'actions' if self.prompt_style == 'terse' else 'Possible actions'}: {self._list()}.")
         if self.prompt_style == "full":
             parts.append(f"Answer with one JSON object and nothing else: {answer_format()}")

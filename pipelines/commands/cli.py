@@ -229,7 +229,7 @@ def watch(
 
     Args:
         model: models:/NAME@champion, NAME/3, or a policy's directory.
-        env: id of another environment than the one it was trained in.
+        env: id or preset of another environment than the one it was trained in.
         seed: to show, one or more; default: of several evaluation seeds the hardest success and a failure.
         base: play the base model on the same seeds, side by side.
         episodes: evaluation seeds to choose from.

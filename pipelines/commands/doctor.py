@@ -138,8 +138,8 @@ def _mlflow(root: Path) -> Finding:
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return Finding("ok", f"none yet; the first run makes {uri}")
     with runs.reachable(root):
-        names = [model.name for model in runs.client(root).search_registered_models(max_results=100)]
-    return Finding("ok", f"{runs.without_credentials(uri)}, {len(names)} registered models")
+        count = len(runs.every(runs.client(root).search_registered_models))
+    return Finding("ok", f"{runs.without_credentials(uri)}, {count} registered models")
 
 
 def _prefect(_root: Path) -> Finding:

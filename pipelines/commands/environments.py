@@ -20,7 +20,7 @@ from envs.hostile import hostile_answer
 from pipelines.core import extensions
 from pipelines.core.errors import PipelineError
 from vldac import parsing
-from vldac.config import Config, load, parse, presets, texts
+from vldac.config import Config, environments, load
 from vldac.evaluation.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def resolve(env_id: str, options: str, root: Path) -> tuple[str, Mapping[str, An
 
     Raises:
         PipelineError: `options` is no YAML mapping.
+        UserError: the preset is wrong, or its file is damaged.
     """
     try:
         given = yaml.safe_load(options) if options else {}
@@ -113,10 +114,7 @@ def resolve(env_id: str, options: str, root: Path) -> tuple[str, Mapping[str, An
         raise PipelineError(f"--options is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict):
         raise PipelineError(f"--options {options}: give a mapping, such as '{{solvable_only: true}}'")
-    folder = presets.folder_of(root / "params.yaml")
-    if env_id in presets.names("env", folder) and env_id not in registry.registered():
-        section: dict[str, Any] = {presets.KEY: env_id, **({"options": given} if given else {})}
-        env = parse(texts.with_template(presets.resolve({"env": section}, frozenset({"env"}), folder))).env
+    if (env := environments.named(env_id, root, given)) is not None:
         return env.id, env.make_options
     return env_id, {"width": 64, "height": 48, "options": given}
 

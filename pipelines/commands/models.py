@@ -145,7 +145,7 @@ def _found(version: str) -> ModelVersion:
 
 def _models(client: MlflowClient, environment: str | None) -> list[str]:
     rows = []
-    for model in sorted(client.search_registered_models(), key=lambda model: str(model.name)):
+    for model in registry.models(client):
         aliases: dict[str, list[str]] = {}
         for alias, number in sorted(model.aliases.items()):
             aliases.setdefault(str(number), []).append(f"@{alias}")

@@ -12,7 +12,7 @@ def play(model: str | None = None, *, env: str | None = None, port: int = 7700) 
 
     Args:
         model: that the page opens with: NAME@champion, NAME/3, or a directory; default: the newest one.
-        env: id of the environment that it opens with; default: that of the model's training.
+        env: id or preset of the environment that it opens with; default: that of the model's training.
         port: to listen on.
     """
     from pipelines.commands import pages  # noqa: PLC0415  # as in cli.py, where the command is registered

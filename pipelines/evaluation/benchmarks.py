@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from pipelines.stages import code, repro
 from pipelines.stages.data_listing import published
 from pipelines.tracking import benchmark_scores, fetched, lineage, runs
 from pipelines.tracking.exports import CONTENT
+from vldac import policy
 from vldac.config import Config, load
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Subject:
         paths: the options of `python -m benchmarks` that name it.
         config: whose benchmark options hold; None takes their defaults.
         version: with which the results are kept, if it is registered.
+        code: the parameters that name code of the user's own which the model needs: `extensions`, and its family.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Subject:
     paths: tuple[str, ...]
     config: Config | None = None
     version: ModelVersion | None = None
+    code: Config = field(default_factory=Config)
 
 
 def registered(text: str) -> bool:
@@ -85,33 +88,35 @@ def opened(root: Path, model: str, *, base: str | None = None, params: Path | No
         with fetched.fetched(root, version) as directory:
             paths = ("--base", str(directory / "base"), "--policy", str(directory / "policy"))
             config = config or load(directory / "params.yaml")
-            yield Subject(f"{version.name}-{version.version}", version.tags[CONTENT], paths, config, version)
-    elif (Path(model) / "vldac.json").is_file():
+            yield Subject(f"{version.name}-{version.version}", version.tags[CONTENT], paths, config, version, config)
+    elif (Path(model) / policy.DESCRIPTION).is_file():
         base = base or base_of(root, Path(model))
         files = [Path(path) for path in (model, base) if Path(path).is_dir()]
-        yield Subject(model, content_hash(*files), ("--base", base, "--policy", model), config)
+        own = config or policy.recorded_config(Path(model), "extensions", "model")
+        yield Subject(model, content_hash(*files), ("--base", base, "--policy", model), config, code=own)
     else:
-        yield Subject(model, content_hash(Path(model)) if Path(model).is_dir() else "", ("--base", model), config)
+        content = content_hash(Path(model)) if Path(model).is_dir() else ""
+        yield Subject(model, content, ("--base", model), config, code=config or Config())
 
 
-def base_of(root: Path, policy: Path) -> str:
+def base_of(root: Path, directory: Path) -> str:
     """The model that a trained policy stands on: the folder `base` beside it, or what its own record names.
 
     Raises:
         PipelineError: it was built where the policy was trained, and is not here; or the record is damaged.
     """
     try:
-        named = str(read_json(policy / "vldac.json")["config"]["model"]["base"])
+        named = str(read_json(directory / policy.DESCRIPTION)["config"]["model"]["base"])
     except (KeyError, TypeError):
-        raise PipelineError(f"{policy / 'vldac.json'} is damaged; fetch or train the policy again") from None
-    beside = policy.parent / "base"
+        raise PipelineError(f"{directory / policy.DESCRIPTION} is damaged; fetch or train the policy again") from None
+    beside = directory.parent / "base"
     if beside.is_dir():
         return str(beside)
     if named != "tiny":
         return named
     if (root / BASE).is_dir():  # of a policy of models/checkpoints, or of a run of this project
         return str(root / BASE)
-    raise PipelineError(f"{policy} needs the base model that was built with it; name it: --base DIRECTORY")
+    raise PipelineError(f"{directory} needs the base model that was built with it; name it: --base DIRECTORY")
 
 
 def run_benchmark(
@@ -150,9 +155,7 @@ def run_benchmark(
     ]
     for name, value in loading.items():
         command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    env = repro.environment()
-    if subject.config is not None:
-        env = extensions.environment(root, subject.config, env)
+    env = extensions.environment(root, subject.code, repro.environment())
     repro.follow(f"benchmark {benchmark}", command, say, cwd=root, env=env)
     summary = read_json(out / benchmark_scores.SUMMARY)
     if subject.version is not None:
@@ -201,7 +204,7 @@ def out_of(
     entry = entry_of(benchmark)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", subject.name).strip("-.")
     deciding = {key: value for key, value in loading.items() if key not in _WITHOUT_EFFECT}
-    parts = [subject.name, subject.content, options.deciding(), deciding, _code(root, subject.config, entry)]
+    parts = [subject.name, subject.content, options.deciding(), deciding, _code(root, subject.code, entry)]
     told_apart = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
     return home(root) / "runs" / name / f"{entry.name}-{told_apart}"
 
@@ -210,9 +213,8 @@ def out_of(
 _WITHOUT_EFFECT = frozenset({"threads", "overwrite"})
 
 
-def _code(root: Path, config: Config | None, entry: registry.Entry) -> str:
+def _code(root: Path, config: Config, entry: registry.Entry) -> str:
     """Hash of the code of a benchmark: what an older one has scored is not the answer of this one."""
-    config = config or Config()
     tree = code.source_tree(root, config)
     files = tree.manifest(code.benchmark_closure(tree, config, entry.name))["files"]
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()

@@ -38,11 +38,11 @@ from pipelines.evaluation import benchmarks, watching
 from vldac import policy
 from vldac.acting import Actor
 from vldac.batching import Batcher, BusyError
-from vldac.config import Config
 from vldac.evaluation.model import load
 from vldac.observations import MAX_BYTES, read_observation
 from vldac.utils.errors import UserError
 from vldac.utils.libraries import quiet
+from vldac.utils.progress import Progress
 
 #: Environment variable: what `Authorization: Bearer …` must say. Needed to listen on more than this machine.
 TOKEN = "VLDAC_SERVE_TOKEN"  # noqa: S105  # a name
@@ -228,9 +228,10 @@ def opened(root: Path, model: str, *, host: str = "", **options: Any) -> Iterato
     """
     watching.require_policy(model)
     with benchmarks.opened(root, model) as subject:
-        extensions.make_importable(root, subject.config or Config())
+        extensions.make_importable(root, subject.code)
         paths = dict(zip(subject.paths[::2], subject.paths[1::2], strict=True))
-        actor = _load(Path(paths["--policy"]), paths["--base"])
+        with Progress(f"loading {subject.name}"):
+            actor = _load(Path(paths["--policy"]), paths["--base"])
         hosts = [*filter(None, [host]), socket.gethostname(), socket.getfqdn(), *listed(os.environ.get(HOSTS, ""))]
         yield subject.name, Guard(application(actor, **options), hosts)
 

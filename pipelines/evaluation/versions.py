@@ -98,8 +98,8 @@ def champions(root: Path) -> list[Version]:
         PipelineError: MLflow cannot be used.
     """
     with runs.reachable(root):
-        models = runs.client(root).search_registered_models("name LIKE 'vldac-%'")
-        names = sorted(model.name for model in models if registry.CHAMPION in model.aliases)
+        models = registry.models(runs.client(root))
+        names = [model.name for model in models if registry.CHAMPION in model.aliases]
     return [find(root, name, registry.CHAMPION) for name in names]
 
 

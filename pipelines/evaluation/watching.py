@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines.core import extensions
 from pipelines.core.errors import PipelineError
 from pipelines.evaluation import benchmarks
-from vldac.config import Config
+from vldac.config import environments
 
 
 def watch(model: str, *, env: str | None, seeds: Sequence[int], beside_base: bool, episodes: int, out: Path) -> int:
@@ -18,7 +18,7 @@ def watch(model: str, *, env: str | None, seeds: Sequence[int], beside_base: boo
 
     Args:
         model: models:/NAME@champion, NAME/3, or a policy's directory.
-        env: id of the environment; None takes that of its training.
+        env: id of the environment, or the name of a preset; None takes that of its training.
         seeds: to show; none lets it choose.
         beside_base: play the base on the same seeds, too.
         episodes: evaluation seeds to choose from.
@@ -29,16 +29,19 @@ def watch(model: str, *, env: str | None, seeds: Sequence[int], beside_base: boo
 
     Raises:
         PipelineError: there is no such policy, or it cannot be fetched.
+        SimulatorError: there is no such environment.
     """
     root = Path.cwd()
     require_policy(model)
+    if env is not None:
+        environments.require(env, root)  # before gigabytes are fetched and loaded
     with benchmarks.opened(root, model) as subject:
         command = [sys.executable, "-m", "vldac.evaluation.watch", *subject.paths, "--name", subject.name]
         command += ["--episodes", str(episodes), "--out", str(out)]
         command += ["--env", env] if env else []
         command += ["--seed", *map(str, seeds)] if seeds else []
         command += ["--beside-base"] if beside_base else []
-        child = extensions.environment(root, subject.config or Config())
+        child = extensions.environment(root, subject.code)
         return subprocess.run(command, env=child, check=False).returncode
 
 

@@ -128,7 +128,8 @@ async def notify(client: PrefectClient, names: Sequence[str] | None) -> list[str
     Args:
         client: of the server.
         names: of the blocks to send to. None leaves everything as it is: whoever creates deployments from another
-            shell must not silence a team. With an empty list, nothing is sent any more.
+            shell must not silence a team; so do names of which none is there. With an empty list, nothing is sent any
+            more.
 
     Returns:
         A line for each name, and one where messages have ended.
@@ -144,11 +145,12 @@ async def notify(client: PrefectClient, names: Sequence[str] | None) -> list[str
         for old in await client.read_automations_by_name(name):
             await client.delete_automation(old.id)
             ended = [f"notifications have ended: {notifications.BLOCKS} is empty"]
+    still = "" if blocks else "; until then, whoever was told before is told"  # a wrong name must silence nobody
     return ended + [
         f"notifications go to {name}"
         if block is not None
         else f"notifications do not go to {name}: Prefect has no such block; create it on its page Blocks, then type "
-        "`vldac deployments`"
+        f"`vldac deployments`{still}"
         for name, block in found.items()
     ]
 

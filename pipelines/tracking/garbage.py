@@ -18,19 +18,15 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _LOCAL = "file://"
+#: Begins where the policies lay that a run kept; see `exports.log`.
+_ON_THE_WAY = "models/checkpoints/"
 #: Tags of a version that hold DVC's hashes.
 HASHES = ("dvc.md5", "dvc.base.md5", "dvc.environment.md5")
 
 
 def versions(client: MlflowClient) -> list[ModelVersion]:
     """Every registered version."""
-    found: list[ModelVersion] = []
-    page = client.search_model_versions()
-    while True:
-        found += page
-        if not page.token:
-            return found
-        page = client.search_model_versions(page_token=page.token)
+    return runs.every(client.search_model_versions)
 
 
 def with_alias(client: MlflowClient, known: list[ModelVersion]) -> list[ModelVersion]:
@@ -54,6 +50,8 @@ def delivered(client: MlflowClient) -> frozenset[str]:
 
 def deleted(root: Path, client: MlflowClient, older_than: float) -> Iterator[Item]:
     """Runs and models that were deleted on MLflow's pages, and models of versions that were, with their files.
+
+    A version's models are its own, and those that its run kept on the way.
 
     MLflow's own collector looks neither at registered versions nor at models whose version is gone. Files go first, as
     with it: what is stopped in between is still deleted, and is found again.
@@ -87,7 +85,7 @@ def _deleted(root: Path, client: MlflowClient, older_than: float) -> Iterator[It
         if model.tags.get(CONTENT) not in contents:
             yield _model(store, model, "was deleted in MLflow")
     for model in _active_models(client):
-        if model.tags.get("dvc.path") == "models/policy" and model.tags.get(CONTENT) not in contents:
+        if _of_training(model) and not _needed(model, known):
             item = _model(store, model, "is of no registered version any more")
             yield replace(
                 item,
@@ -100,9 +98,26 @@ def _contents(known: Iterable[ModelVersion]) -> set[str | None]:
     return {version.tags.get(CONTENT) for version in known}
 
 
+def _of_training(model: Any) -> bool:
+    """Whether a model was logged by `registry.register`: a policy, or one that a run kept on the way to it."""
+    path = model.tags.get("dvc.path", "")
+    return path == "models/policy" or path.startswith(_ON_THE_WAY)
+
+
+def _needed(model: Any, known: Iterable[ModelVersion]) -> bool:
+    """Whether a registered version is this model, or was trained by the run that kept it on the way."""
+    on_the_way = model.tags.get("dvc.path", "").startswith(_ON_THE_WAY)
+    return any(
+        version.tags.get(CONTENT) == model.tags.get(CONTENT)
+        or model.model_id in (version.model_id, (version.source or "").removeprefix("models:/"))
+        or (on_the_way and version.run_id == model.source_run_id)
+        for version in known
+    )
+
+
 def _delete(client: MlflowClient, model: Any, item: Item) -> None:
     """Removes a model that is not deleted yet, unless it has been registered meanwhile."""
-    if model.tags.get(CONTENT) in _contents(versions(client)):
+    if _needed(model, versions(client)):
         raise InUseError(f"model {model.model_id} has been registered meanwhile; it is kept")
     client.delete_logged_model(model.model_id)
     item.remove()
@@ -139,13 +154,7 @@ def _path(uri: str) -> Path:
 
 
 def _active_models(client: MlflowClient) -> list[Any]:
-    found: list[Any] = []
-    token = None
-    while True:
-        page = client.search_logged_models([exports.experiment_id(client)], page_token=token)
-        found += page
-        if not (token := page.token):
-            return found
+    return runs.every(client.search_logged_models, [exports.experiment_id(client)])
 
 
 def _store(client: MlflowClient) -> Any:

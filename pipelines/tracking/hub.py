@@ -15,7 +15,8 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ _SAID = ("promotion.", "rollback.")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _SUFFIXES = (".safetensors", ".json", ".jinja", ".md", ".txt", ".yaml")
 _PARTS = {"policy": CONTENT, "base": "base.sha256"}
+#: Of the files of a folder or repository, those of a version; `*` stands for folders, too.
+_PATTERNS = (*(f"{part}/*{suffix}" for part in _PARTS for suffix in _SUFFIXES), "params.yaml", "README.md", _VERSION)
 _MOST_FILES, _LARGEST_TEXT = 1000, 64 * 2**20
 
 
@@ -75,7 +78,7 @@ def _write(root: Path, version: ModelVersion, folder: Path) -> None:
     # What people have said of it, by name, stays here; the parameters are a file of their own.
     about = {key: value for key, value in version.tags.items() if key != "params" and not key.startswith(_SAID)}
     write_json(folder / _VERSION, {"name": version.name, "version": str(version.version), "tags": about})
-    _require_harmless(folder)
+    _require_harmless(folder, _files(folder))
 
 
 def _upload(repository: str, folder: Path, message: str, *, public: bool) -> str:
@@ -96,7 +99,8 @@ def pull(source: str, out: Path) -> dict[str, Any]:
     """Copies a version from a folder or downloads it from the hub, verified before any of it appears.
 
     Args:
-        source: a folder that `push` wrote, or `hf://owner/name`, which may end in `@revision`.
+        source: a folder that `push` wrote, or a clone or download of what it has uploaded; or `hf://owner/name`, which
+            may end in `@revision`. Of other files than a version's, none is taken.
         out: must not exist.
 
     Returns:
@@ -117,20 +121,29 @@ def pull(source: str, out: Path) -> dict[str, Any]:
             folder = Path(source)
             if not (folder / _VERSION).is_file():
                 raise PipelineError(f"{folder} holds no {_VERSION}; name a folder that vldac models push has written")
-            _require_harmless(folder)
-            shutil.copytree(folder, whole)
+            _copy(folder, whole)
         about = _verified(whole, source)
         whole.rename(out)
     return about
 
 
+def _copy(folder: Path, out: Path) -> None:
+    """Copies the files of a version; what git or a download has left beside them stays where it is."""
+    names = (path.relative_to(folder).as_posix() for path in _files(folder))
+    wanted = [folder / name for name in names if any(fnmatchcase(name, pattern) for pattern in _PATTERNS)]
+    _require_harmless(folder, wanted)
+    for path in wanted:
+        target = out / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target, follow_symlinks=False)
+
+
 def _download(repository: str, revision: str | None, folder: Path) -> None:
     from huggingface_hub import snapshot_download  # noqa: PLC0415  # only where something is fetched
 
-    patterns = [*(f"{part}/*{suffix}" for part in _PARTS for suffix in _SUFFIXES), "params.yaml", "README.md", _VERSION]
-    snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=patterns)
+    snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=list(_PATTERNS))
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub's notes on the download
-    _require_harmless(folder)
+    _require_harmless(folder, _files(folder))
 
 
 def _verified(folder: Path, source: str) -> dict[str, Any]:
@@ -158,12 +171,20 @@ def _read(path: Path, source: str) -> dict[str, Any]:
     return dict(about)
 
 
-def _require_harmless(folder: Path) -> None:
+def _files(folder: Path) -> list[Path]:
+    """All that lies in a folder, links to directories too."""
+    return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+
+
+def _require_harmless(folder: Path, files: Sequence[Path]) -> None:
     """Refuses links, files of other kinds than `_SUFFIXES`, and more or larger ones than a version has."""
-    files = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     for path in files:
         name = path.relative_to(folder)
-        if path.is_symlink() or path.suffix not in _SUFFIXES:
+        if path.is_symlink():
+            raise PipelineError(
+                f"{folder} holds {name}, a link; take a folder with the files themselves (hf download --local-dir does)"
+            )
+        if not path.is_file() or path.suffix not in _SUFFIXES:
             raise PipelineError(
                 f"{folder} holds {name}, which is no file of a version; only {', '.join(_SUFFIXES)} are"
             )

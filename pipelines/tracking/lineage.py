@@ -89,12 +89,15 @@ def fetch(root: Path, version: ModelVersion, out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PipelineError(f"{out} exists already; name a directory that does not")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside:
-        with runs.reachable(root), runs.transferring():
+    uri = f"models:/{version.name}/{version.version}"
+    with (
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside,
+        runs.transferring(f"fetching {version.name}/{version.version}"),
+    ):
+        with runs.reachable(root):
             runs.client(root)
             from mlflow.artifacts import download_artifacts  # noqa: PLC0415  # seconds to import
 
-            uri = f"models:/{version.name}/{version.version}"
             model = Path(download_artifacts(artifact_uri=uri, dst_path=aside)).resolve()
         for name, tag in (("policy", CONTENT), ("base", "base.sha256")):
             wanted, directory = version.tags.get(tag), model / "artifacts" / name

@@ -26,8 +26,10 @@ from vldac.config import Config
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
+#: What MLflow is asked for: registered models of this project's kind, and their versions.
+NAMES = "name LIKE 'vldac-%'"
 CANDIDATE, CHAMPION = "candidate", "champion"
 #: Tag of a registered model: the numbers of its champions, the present one last.
 HISTORY = "champion.history"
@@ -70,6 +72,11 @@ def model_name(root: Path, config: Config) -> str:
     return "-".join(("vldac", _slug(config.env.id), _slug(family(root))))
 
 
+def models(client: MlflowClient) -> list[RegisteredModel]:
+    """Every registered model that has such a name; a server may hold those of other programs."""
+    return sorted(runs.every(client.search_registered_models, NAMES), key=lambda model: str(model.name))
+
+
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-")
 
@@ -95,7 +102,7 @@ def register(root: Path, config: Config) -> Registered:
             run_id = runs.send_all(client, _metrics(root, identity), identity, runs.details(root, config))
             experiment = {k: v for k, v in client.get_run(run_id).data.tags.items() if k.startswith("dvc.exp.")}
             tags = {**_lineage(root, config, content, identity), **experiment}
-            with runs.transferring():
+            with runs.transferring(f"sending {name} to MLflow"):
                 exports.log(client, root, config, run_id, tags)
                 logged = exports.find(client, content)
                 step = _trained_steps(root)

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from pipelines.core.project import home, revision, workspace
 from pipelines.core.rundir import RunIdentity
 from pipelines.tracking.forwarder import STEPS, Row, read_metrics, reason, unsent
 from vldac.config import Config
+from vldac.utils.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,17 +76,24 @@ def without_credentials(uri: str) -> str:
 
 
 @contextmanager
-def transferring() -> Iterator[None]:
-    """A context in which a request may take as long as weights of gigabytes do, unless this user has set a time."""
+def transferring(label: str) -> Iterator[None]:
+    """A context in which weights of gigabytes come or go, which says that it goes on.
+
+    A request may take as long as they do, unless this user has set a time.
+
+    Args:
+        label: what is done.
+    """
     name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-    if os.environ.get(name, _DEFAULTS[name]) != _DEFAULTS[name]:
-        yield
-        return
-    os.environ[name] = _TRANSFER
-    try:
-        yield
-    finally:
-        os.environ[name] = _DEFAULTS[name]
+    with Progress(label):
+        if os.environ.get(name, _DEFAULTS[name]) != _DEFAULTS[name]:
+            yield
+            return
+        os.environ[name] = _TRANSFER
+        try:
+            yield
+        finally:
+            os.environ[name] = _DEFAULTS[name]
 
 
 def client(root: Path) -> MlflowClient:
@@ -109,6 +117,21 @@ def client(root: Path) -> MlflowClient:
         elif _KIND[0] not in experiment.tags:
             made.set_experiment_tag(experiment.experiment_id, *_KIND)
     return made
+
+
+def every(search: Callable[..., Any], *given: Any) -> list[Any]:
+    """All that a search of MLflow's client finds, which answers in pages: of a hundred registered models at most.
+
+    Args:
+        search: a method of the client.
+        given: its arguments.
+    """
+    page = search(*given)
+    found = list(page)
+    while page.token:
+        page = search(*given, page_token=page.token)
+        found += page
+    return found
 
 
 def lock_file(root: Path, name: str) -> Path:

@@ -151,6 +151,8 @@ def png(width: int, height: int = 4) -> str:
         (answer(observation={"images": [png(5000)]}), "a picture of 5000 x 4 pixels"),
         (answer(observation={"images": [png(2)] * 33}), "too many 'images'"),
         (answer(observation={"metadata": 1}), "metadata that are no object"),
+        (answer(observation={"prompt": "write"}), "no list `actions`; name them in env.options.actions"),
+        (answer(observation={"actions": []}), "no list `actions`; name them in env.options.actions"),
     ],
 )
 def test_answers_that_cannot_be_used_end_in_one_line(given: Any, reason: str) -> None:
@@ -189,6 +191,7 @@ def test_a_server_of_another_kind_is_shown_in_our_words() -> None:
     _, reward, terminated, truncated, info = env.step(env.parse_action(" UP"))
     assert (reward, terminated, truncated, info) == (1.0, True, False, {"invalid": False, "success": True})
     assert sent == [("reset", (), {"seed": 1}), ("step", ({"move": 0},), {})]
+    assert client.OpenEnv(url="http://127.0.0.1:9")._take(answer(done=True)) == (0.5, True, {})  # none is needed
 
 
 def test_what_is_no_address_and_who_does_not_answer_are_told_in_one_line() -> None:

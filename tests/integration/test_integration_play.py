@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -83,6 +85,35 @@ def test_a_person_and_a_model_play(page: Page, tiny_policy: Path, tiny_base: Pat
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(status).to_contain_text("the picture cannot be read as a picture")
     expect(status).to_have_class("bad")
+
+
+def test_a_persons_question_is_asked_until_the_environment_asks_something_else(page: Page) -> None:
+    status, prompt, put_back = page.get_by_role("status"), page.locator("#prompt"), page.locator("#put-back")
+    expect(status).to_have_text("Your move, or the model's.")
+    asked: list[Any] = []
+    page.on("request", lambda request: asked.append(request.post_data_json) if "/answer" in request.url else None)
+    prompt.fill("which way? actions: -, +.")
+    page.get_by_role("button", name="Whole episode").click()
+    expect(page.locator("#ended")).to_be_visible()
+    assert asked == [{"prompt": "which way? actions: -, +."}] * page.locator("#steps li").count()
+    page.locator("body").press("n")
+    expect(status).to_have_text("Your move, or the model's.")
+    expect(prompt).to_have_value("which way? actions: -, +.")
+    expect(put_back).to_be_hidden()
+
+    page.locator("#environment").select_option("WebShop-Small-v0")
+    expect(put_back).to_be_visible()
+    expect(prompt).to_have_value(re.compile("search page"))
+    prompt.fill("what is on the page?")
+    expect(put_back).to_be_hidden()
+    page.locator("#actions button").first.click()  # searches, after which the page is another one
+    expect(page.locator("#steps li")).to_have_count(1)
+    expect(put_back).to_be_visible()
+    expect(prompt).not_to_have_value("what is on the page?")
+    page.get_by_label("Or type an action").fill("nothing")
+    page.keyboard.press("Enter")
+    expect(page.locator("#steps li")).to_have_count(2)
+    expect(put_back).to_be_hidden()
 
 
 def test_a_person_plays_alone_at_any_width(page: Page) -> None:

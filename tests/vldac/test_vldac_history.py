@@ -157,7 +157,7 @@ def _evaluation_seed(config: Config) -> int:
 
 
 def test_whoever_plays_is_part_of_the_history(config: Config, vlm: VLM) -> None:
-    session = Session(config.env.id, config.env, "base", EVALUATION_SEEDS[0])
+    session = Session(config.env.id, config.env, config.env, "base", EVALUATION_SEEDS[0])
     try:
         asked: list[Observation] = []
         player = Player("base", vlm, config)

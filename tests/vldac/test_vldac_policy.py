@@ -140,9 +140,11 @@ def test_a_pointer_has_the_digest_of_the_directory_that_it_names(tmp_path: Path)
     (tmp_path / "model/config.json").write_text("{}")
     policy.write_pointer(tmp_path / "base", str(tmp_path / "model"), None)
     assert policy.digest(tmp_path / "base") == policy.digest(tmp_path / "model")
-    before = policy.digest(tmp_path / "base")
-    (tmp_path / "model/config.json").write_text("[]")
+    before, stamp = policy.digest(tmp_path / "base"), policy.stamp(tmp_path / "base")
+    assert policy.stamp(tmp_path / "base") == stamp
+    (tmp_path / "model/config.json").write_text("[ ]")
     assert policy.digest(tmp_path / "base") != before
+    assert policy.stamp(tmp_path / "base") != stamp
 
 
 def test_a_pointer_to_a_hub_has_the_digest_of_the_id_and_the_revision(tmp_path: Path) -> None:

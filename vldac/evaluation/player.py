@@ -182,7 +182,7 @@ def animate(path: Path, title: str, shows: Sequence[Show]) -> None:
     for show in shows:
         last = max(len(panel.turns) for panel in show.panels)
         for step in range(last + 1):
-            pictures.append(_picture(f"{title}, seed {show.seed}", show, step))
+            pictures.append(_picture(title, show, step))
             durations.append(_GIF_END if step == last else _GIF_STEP)
     columns = max(len(show.panels) for show in shows)
     size = (_GIF_WIDTH * columns, _GIF_PICTURE + _GIF_TEXT + 48)
@@ -193,19 +193,21 @@ def animate(path: Path, title: str, shows: Sequence[Show]) -> None:
     canvases[0].save(path, save_all=True, append_images=canvases[1:], duration=durations, loop=0)
 
 
-def _picture(heading: str, show: Show, step: int) -> Image.Image:
+def _picture(title: str, show: Show, step: int) -> Image.Image:
     image = Image.new("RGB", (_GIF_WIDTH * len(show.panels), _GIF_PICTURE + _GIF_TEXT + 48), "white")
     draw, font, small = ImageDraw.Draw(image), ImageFont.load_default(14), ImageFont.load_default(12)
-    draw.text((8, 4), heading, "#44576b", small)
+    seed = f", seed {show.seed}"
+    heading = _shortened(title, small, image.width - 16 - small.getlength(seed))
+    draw.text((8, 4), heading + seed, "#44576b", small)
     for column, panel in enumerate(show.panels):
         left, ended = column * _GIF_WIDTH, step >= len(panel.turns)
         frame = panel.last_frame if ended else panel.turns[step].frame
         height, width = frame.shape[:2]
         scale = min((_GIF_WIDTH - 16) / width, _GIF_PICTURE / height)
         size = (round(width * scale), round(height * scale))
-        draw.text((left + 8, 22), panel.label, "#1d2733", font)
+        draw.text((left + 8, 22), _shortened(panel.label, font, _GIF_WIDTH - 16), "#1d2733", font)
         image.paste(Image.fromarray(frame).resize(size, Image.Resampling.NEAREST), (left + 8, 44))
-        lines = _lines(panel, step)
+        lines = [_shortened(line, small, _GIF_WIDTH - 16) for line in _lines(panel, step)]
         color = "#1c6b3c" if ended and panel.success else "#a8321f" if ended else "#1d2733"
         draw.text((left + 8, 50 + _GIF_PICTURE), "\n".join(lines), color, small)
     return image
@@ -218,6 +220,17 @@ def _lines(panel: Panel, step: int) -> list[str]:
     said = textwrap.wrap(_drawable("".join(token.text for token in turn.answer.tokens)), 46)[:4]
     total = sum(earlier.reward for earlier in panel.turns[: step + 1])
     return [f"step {step + 1}, reward {turn.reward:.3g}, return {total:.3g}", *said]
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+    """A text of at most `width` pixels: of a longer one the middle is left out, for the end tells versions apart."""
+    text = shown = _drawable(text)
+    kept = len(text)
+    while kept and font.getlength(shown) > width:
+        kept -= 1
+        end = kept // 3
+        shown = f"{text[: kept - end]}...{text[len(text) - end :]}"
+    return shown
 
 
 def _drawable(text: str) -> str:

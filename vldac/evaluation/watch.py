@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections import deque
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,14 +28,15 @@ from envs.base import EVALUATION_SEEDS, Env, Exchange, Observation
 from vldac import parsing, policy
 from vldac.acting import Actor, Decision
 from vldac.algorithms import registry as algorithms
-from vldac.config import Config, EnvConfig, parse
+from vldac.config import Config, EnvConfig, environments, parse
 from vldac.evaluation.choice import choose
 from vldac.evaluation.model import load as load_model
-from vldac.evaluation.player import Answer, Panel, Show, Token, Turn, animate, page
+from vldac.evaluation.player import Answer, Panel, Show, Token, Turn, animate, outcome, page
 from vldac.models.vlm import VLM, Response
 from vldac.parsing import ParsedResponse
 from vldac.utils.errors import UserError, report_errors
 from vldac.utils.libraries import quiet, set_threads
+from vldac.utils.progress import Progress
 from vldac.utils.seeding import derive_seed
 from vldac.value_head import ValueHead
 
@@ -232,40 +234,59 @@ def load_players(base: str, policy_dir: Path, name: str, *, beside_base: bool) -
     return [player, load_base(base, player.config)] if beside_base else [player]
 
 
-def make_options(config: EnvConfig, env_id: str) -> dict[str, Any]:
-    """Options of `envs.registry.make`: the policy's own, of which another environment takes how it is shown alone."""
-    own = config.make_options | {"expert_start": 0.0}  # which is of training alone
-    if env_id == config.id:
+def chosen(name: str | None, own: EnvConfig, root: Path) -> EnvConfig:
+    """The environment that a person has chosen for a policy.
+
+    Args:
+        name: its id, or that of a preset; None takes the policy's own.
+        own: that the policy was trained in.
+        root: the project, see `vldac.config.environments.named`.
+    """
+    if name is None or name == own.id:
         return own
-    return own | {"options": {}, "max_steps": None, "reward_scale": 1.0, "invalid_reward": None}
+    return environments.named(name, root) or EnvConfig(id=name)
 
 
-def watch(players: Sequence[Player], env_id: str | None, seeds: Sequence[int], candidates: int) -> list[Show]:
+def make_options(own: EnvConfig, env: EnvConfig) -> dict[str, Any]:
+    """Options of `envs.registry.make` for an environment that is shown as a policy's own is.
+
+    Args:
+        own: that the policy was trained in.
+        env: the one that is made, which has its rules: its options, its limit, what an illegal action costs.
+    """
+    rules = env.model_dump(include={"options", "max_steps", "reward_scale", "invalid_reward"})
+    return own.make_options | rules | {"expert_start": 0.0}  # which is of training alone
+
+
+def watch(players: Sequence[Player], env: Any, seeds: Sequence[int], candidates: int) -> list[Show]:
     """Plays episodes and returns those to show.
 
     Args:
         players: the first of them decides which.
-        env_id: None takes the environment that the first player was trained in.
+        env: the environment.
         seeds: to show; none plays `candidates` evaluation seeds and chooses.
         candidates: seeds that are played where none is given.
     """
-    config = players[0].config.env
-    env = registry.make(env_id or config.id, **make_options(config, env_id or config.id))
-    played: list[tuple[Episode, ...]] = []
-    try:
-        for seed in seeds or EVALUATION_SEEDS[:candidates]:
-            played.append(tuple(player.play(env, seed) for player in players))
-            for player, episode in zip(players, played[-1], strict=True):
-                outcome = "success" if episode.success else "no success"
-                came_to = f"{outcome} after {episode.length} steps, return {episode.episode_return:.3g}"
-                print(f"seed {seed}  {player.label}  {came_to}", flush=True)
-    finally:
-        env.close()
-    chosen = [played[index] for index in (range(len(played)) if seeds else choose(played))]
-    return [
-        Show(one[0].seed, tuple(player.explain(episode) for player, episode in zip(players, one, strict=True)))
-        for one in chosen
-    ]
+    every, played = seeds or EVALUATION_SEEDS[:candidates], list[tuple[Episode, ...]]()
+    with Progress("playing", len(every) * len(players), "episodes") as progress:
+        for seed in every:
+            episodes: list[Episode] = []
+            for player in players:
+                episodes.append(episode := player.play(env, seed))
+                came_to = outcome(episode.length, episode.episode_return, success=episode.success)
+                progress.advance()
+                progress.say(f"seed {seed}  {player.label}  {came_to}")
+            played.append(tuple(episodes))
+    shown = [played[index] for index in (range(len(played)) if seeds else choose(played))]
+    with Progress("looking into the answers", len(shown) * len(players), "episodes") as progress:
+        shows: list[Show] = []
+        for one in shown:
+            panels: list[Panel] = []
+            for player, episode in zip(players, one, strict=True):
+                panels.append(player.explain(episode))
+                progress.advance()
+            shows.append(Show(one[0].seed, tuple(panels)))
+    return shows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -275,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", default="models/base", help="its base model (default: %(default)s)")
     parser.add_argument("--name", help="of the policy, as it is shown; default: its directory")
     parser.add_argument("--beside-base", action="store_true", help="play the base on the same seeds, side by side")
-    parser.add_argument("--env", metavar="ID", help="default: that of the policy's training")
+    parser.add_argument("--env", metavar="ID", help="or a preset; default: that of the policy's training")
     parser.add_argument("--seed", type=int, nargs="+", default=[], help="default: two of several evaluation seeds")
     parser.add_argument("--episodes", type=int, default=8, help="seeds to choose from (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("watch"), help="directory (default: %(default)s)")
@@ -285,12 +306,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wrong := [seed for seed in options.seed if not 0 <= seed < EVALUATION_SEEDS.stop]:
         raise UserError(f"--seed {wrong[0]}: give a number from 0 to {EVALUATION_SEEDS.stop - 1}")
     quiet()
-    name = options.name or str(options.policy)
-    players = load_players(options.base, options.policy, name, beside_base=options.beside_base)
-    set_threads(players[0].config.deepspeed.threads)
-    shows = watch(players, options.env, options.seed, options.episodes)
+    name, own = options.name or str(options.policy), policy.recorded_config(options.policy, "env").env
+    world = chosen(options.env, own, Path.cwd())
+    with closing(registry.make(world.id, **make_options(own, world))) as env:  # before models that take minutes to load
+        with Progress("loading the model"):
+            players = load_players(options.base, options.policy, name, beside_base=options.beside_base)
+        set_threads(players[0].config.deepspeed.threads)
+        shows = watch(players, env, options.seed, options.episodes)
     config = players[0].config
-    title = f"{options.env or config.env.id}, {config.model.base} ({players[0].vlm.backbone.config.model_type})"
+    title = f"{options.env or own.id}, {config.model.base} ({players[0].vlm.backbone.config.model_type})"
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "index.html").write_text(page(title, shows), encoding="utf-8")
     animate(options.out / "episodes.gif", title, shows)

@@ -172,6 +172,32 @@ def test_deleted_runs_and_models_go_but_for_those_of_registered_versions(tmp_pat
     assert files == made[0][1]
 
 
+@pytest.mark.usefixtures("mlflow_database")
+def test_policies_on_the_way_go_with_the_last_version_of_their_run(tmp_path: Path) -> None:
+    client = runs.client(tmp_path)
+    client.create_registered_model("vldac-a")
+    experiment, kept = exports.experiment_id(client), {}
+    for number in (1, 2, 3):
+        run_id, model = _run_with_model(client, str(number))
+        client.create_model_version("vldac-a", f"models:/{model}", run_id, tags={CONTENT: str(number)}, model_id=model)
+        tags = {CONTENT: f"on the way {number}", "dvc.path": "models/checkpoints/update-4"}
+        on_the_way = client.create_logged_model(experiment, name="Line step 4", source_run_id=run_id, tags=tags)
+        kept[number] = str(client.finalize_logged_model(on_the_way.model_id, "READY").model_id)
+    client.create_registered_model("by-hand")
+    client.create_model_version("by-hand", f"models:/{kept[3]}", model_id=kept[3])
+    for gone in ("2", "3"):
+        client.delete_model_version("vldac-a", gone)
+    found = [
+        item for item in tracking.deleted(tmp_path, client, 0.0) if item.name.removeprefix("model ") in kept.values()
+    ]
+    assert [(item.name, item.reason) for item in found] == [
+        (f"model {kept[2]}", "is of no registered version any more")
+    ]
+    found[0].remove()
+    left = {model.model_id for model in client.search_logged_models([experiment])}
+    assert left & set(kept.values()) == {kept[1], kept[3]}
+
+
 def _run_with_model(client: MlflowClient, content: str) -> tuple[str, str]:
     experiment = exports.experiment_id(client)
     run_id = client.create_run(experiment, run_name=f"run {content}").info.run_id

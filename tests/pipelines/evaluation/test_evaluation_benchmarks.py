@@ -23,7 +23,7 @@ from pipelines.evaluation import benchmarks
 from pipelines.evaluation.benchmarks import Subject, out_of
 from pipelines.tracking import benchmark_scores, fetched, lineage, runs
 from pipelines.tracking.exports import CONTENT
-from vldac.config import parse
+from vldac.config import Config, parse
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,8 @@ def options_of(benchmark: str, values: dict[str, Any]) -> Options:
 def test_records_of_other_models_benchmarks_and_options_lie_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmarks, "_code", functools.cache(benchmarks._code))  # reads a hundred files each time
+    code = functools.cache(functools.partial(benchmarks._code, tmp_path, Config()))  # it reads a hundred files
+    monkeypatch.setattr(benchmarks, "_code", lambda _root, _config, entry: code(entry))
     made = {
         out_of(
             tmp_path,
@@ -117,6 +118,32 @@ def test_a_directory_of_a_policy_is_benchmarked_on_its_base(tmp_path: Path, monk
         assert subject.paths[1] == "models/base"
     with benchmarks.opened(tmp_path, "models/base") as subject:
         assert subject.paths == ("--base", "models/base")
+
+
+def test_a_policy_says_where_code_of_the_users_own_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recorded = policy(Path("models/policy"), "hub/id") / "vldac.json"
+    described = json.loads(recorded.read_text())
+    described["config"]["model"]["family"] = "family:Mine"
+    recorded.write_text(json.dumps({**described, "config": {**described["config"], "extensions": "own/code"}}))
+    started: list[dict[str, str]] = []
+
+    def follow(*_: Any, env: dict[str, str], **__: Any) -> None:
+        started.append(env)
+
+    monkeypatch.setattr(benchmarks.repro, "follow", follow)
+    monkeypatch.setattr(benchmarks, "read_json", lambda _: {})
+    monkeypatch.setattr(benchmarks, "base_of", lambda *_: "hub/id")
+    Path("own/code").mkdir(parents=True)
+    out = set()
+    for text in ("a = 1", "a = 2"):
+        Path("own/code/family.py").write_text(text)
+        with benchmarks.opened(tmp_path, "models/policy") as subject:
+            assert subject.config is None  # the options of a benchmark are the defaults
+            out.add(out_of(tmp_path, subject, "balrog", BalrogOptions()))
+    assert len(out) == 2  # what other code has answered is elsewhere
+    benchmarks.run_benchmark(tmp_path, subject, "balrog", print)
+    assert started[0]["PYTHONPATH"].split(":")[-1] == str(tmp_path / "own/code")
 
 
 def test_every_benchmark_can_be_asked_for_and_four_are_the_default(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ import pytest
 from pipelines.commands import cli, pages
 from pipelines.evaluation import playing
 from pipelines.tracking import runs
+from vldac.config import Config, EnvConfig
 from vldac.evaluation.play.app import Chosen
 from vldac.evaluation.play.models import Choice
 
@@ -33,12 +34,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Choice], int, Chosen]]:
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Choice], int, Chosen, Mapping[str, EnvConfig]]]:
     """What would be served."""
-    found: list[tuple[list[Choice], int, Chosen]] = []
+    found: list[tuple[list[Choice], int, Chosen, Mapping[str, EnvConfig]]] = []
 
-    def serve(find: Callable[[], Sequence[Choice]], port: int, chosen: Chosen) -> None:
-        found.append((list(find()), port, chosen))
+    def serve(
+        find: Callable[[], Sequence[Choice]], port: int, chosen: Chosen, presets: Mapping[str, EnvConfig]
+    ) -> None:
+        found.append((list(find()), port, chosen, presets))
 
     monkeypatch.setattr(playing, "serve", serve)
     return found
@@ -52,12 +55,12 @@ def free_port() -> int:
 def test_directories_are_offered_where_there_is_no_registry(here: Path, served: list[Any]) -> None:
     port = free_port()
     assert cli.call(["play", "--port", str(port)]) == 0
-    ((choices, at, chosen),) = served
+    ((choices, at, chosen, presets),) = served
     assert [(one.name, one.environment) for one in choices] == [
         ("models/policy", "MiniWorld-Hallway-v0"),
         ("models/base", "MiniWorld-OneRoomS6Fast-v0"),  # of the default parameters
     ]
-    assert (at, chosen) == (port, Chosen())
+    assert (at, chosen, presets) == (port, Chosen(), {})
     assert not (here / ".local").exists()  # no registry was made to look into
 
 
@@ -66,11 +69,35 @@ def test_what_is_named_is_what_the_page_opens_with(here: Path, served: list[Any]
     words = ["play", "other/policy", "--env", "GymCards-NumberLine-v0", "--port", str(free_port())]
     assert cli.call(words) == 0
     assert cli.call(["play", "--model", "models/base", "--port", str(free_port())]) == 0
-    (first, _, chosen), (second, _, other) = served
+    (first, _, chosen, _), (second, _, other, _) = served
     assert [one.name for one in first] == ["other/policy", "models/policy", "models/base"]
     assert chosen == Chosen("GymCards-NumberLine-v0", "other/policy")
     assert [one.name for one in second] == ["models/base", "models/policy"]
     assert other == Chosen(None, "models/base")
+
+
+def test_presets_of_the_projects_own_environments_may_be_chosen(
+    here: Path, served: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "dvc.yaml").touch()
+    (here / "conf/env").mkdir(parents=True)
+    for name, text in (
+        ("my_maze", "{id: 'extensions.my_maze:MyMaze', max_steps: 9}"),
+        ("hallway", "{id: MiniWorld-Hallway-v0}"),
+        ("cards", "{id: GymCards-Points24-v0, options: {solvable_only: true}}"),
+        ("damaged", "{id: 1"),
+    ):
+        (here / f"conf/env/{name}.yaml").write_text(text)
+    for env in ("my_maze", "cards"):
+        assert cli.call(["play", "--env", env, "--port", str(free_port())]) == 0
+    (_, _, chosen, presets), (*_, more) = served
+    assert chosen.environment == "my_maze"
+    assert {name: (env.id, env.max_steps) for name, env in presets.items()} == {
+        "my_maze": ("extensions.my_maze:MyMaze", 9)
+    }
+    assert more["cards"].options == {"solvable_only": True}
+    assert capsys.readouterr().err.startswith("warning: conf/env/damaged.yaml: ")
+    assert cli.call(["play", "--env", "damaged", "--port", str(free_port())]) == 1
 
 
 @pytest.mark.parametrize(
@@ -109,6 +136,25 @@ def test_a_port_of_either_family_is_looked_at() -> None:
         pages.free(port, host, "another")
 
 
+def test_a_directory_is_known_to_have_been_made_anew(here: Path) -> None:
+    def stamps() -> list[object]:
+        return [one.stamp and one.stamp() for one in playing.choices(here)]
+
+    policy, base = before = stamps()
+    assert before == stamps()
+    (here / "models/policy/adapter_model.safetensors").write_bytes(b"other weights")
+    assert stamps()[0] != policy
+    assert stamps()[1] == base
+    policy, base = stamps()
+    (here / "models/base/config.json").write_text("[]")
+    assert stamps()[0] != policy  # an adapter lies on its base
+    assert stamps()[1] != base
+    policy, base = stamps()
+    (here / "params.yaml").write_text("seed: 1\n")
+    assert stamps()[0] == policy
+    assert stamps()[1] != base
+
+
 @pytest.mark.usefixtures("mlflow_database")
 def test_registered_versions_come_first_and_are_fetched_when_chosen(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -127,10 +173,18 @@ def test_registered_versions_come_first_and_are_fetched_when_chosen(
     ]
     assert [one.name for one in choices[2:]] == ["models/policy", "models/base"]
 
+    client.create_registered_model("of-another-program")
+    client.create_model_version("of-another-program", source=str(here / "models/policy"))
+    client.create_model_version("vldac-world", source=str(here / "models/policy"))
+    with monkeypatch.context() as few:
+        few.setattr(playing, "_MOST", 1)
+        names = [one.name for one in playing.choices(here)]
+    assert names == ["vldac-world/3", "vldac-world/2", "models/policy", "models/base"]  # the champion, however old
+
     @contextmanager
     def opened(root: Path, model: str) -> Any:
         assert (root, model) == (here, "models:/vldac-world/2")
-        yield SimpleNamespace(paths=("--base", "fetched/base", "--policy", "fetched/policy"), config=None)
+        yield SimpleNamespace(paths=("--base", "fetched/base", "--policy", "fetched/policy"), code=Config())
 
     player = SimpleNamespace(config=SimpleNamespace(deepspeed=SimpleNamespace(threads=1)))
     loaded: list[Any] = []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +20,7 @@ from starlette.testclient import TestClient
 from pipelines.commands import cli
 from pipelines.evaluation import serving
 from tests.integration.service_client import free_port
+from vldac.utils import progress
 from vldac.utils.errors import UserError
 
 
@@ -158,6 +162,23 @@ def test_a_policy_that_fails_is_told_logged_and_counted(client: TestClient, capl
     assert "device-side assert triggered" in caplog.text
     assert measured(client)["vldac_requests_total", "500"] == 1
     assert client.post("/act", json=question()).status_code == 200
+
+
+def test_a_policys_directory_is_loaded_with_its_own_code_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("models/policy", "models/base", "own"):
+        (tmp_path / name).mkdir(parents=True)
+    described = {"adapter": True, "config": {"extensions": "own", "model": {"base": "tiny"}}}
+    (tmp_path / "models/policy/vldac.json").write_text(json.dumps(described))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv(progress.TO_PARENT, "1")
+    monkeypatch.setattr(serving, "_load", lambda *_: Policy())
+    with serving.opened(tmp_path, "models/policy", size=1, capacity=1, patience=9.0) as (name, _):
+        assert name == "models/policy"
+        assert str(tmp_path / "own") in sys.path
+    assert "loading models/policy" in capsys.readouterr().out
 
 
 def test_with_a_token_only_those_who_have_it_are_answered() -> None:

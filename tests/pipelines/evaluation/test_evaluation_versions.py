@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from mlflow.store.entities import PagedList
 
 from pipelines.core.errors import PipelineError
 from pipelines.evaluation import versions
@@ -43,8 +44,8 @@ class Client:
     def get_registered_model(self, _: str) -> Any:
         return SimpleNamespace(name=NAME, aliases=self.aliases, tags=self.tags)
 
-    def search_registered_models(self, query: str = NAME) -> list[Any]:
-        return [self.get_registered_model(NAME)] if NAME in query or "LIKE" in query else []
+    def search_registered_models(self, query: str = NAME) -> PagedList[Any]:
+        return PagedList([self.get_registered_model(NAME)] if NAME in query or "LIKE" in query else [], None)
 
     def get_model_version(self, _: str, number: str) -> Any:
         return self.versions[number]

@@ -18,11 +18,13 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.chdir(tmp_path)
     for name, file in (("policy", "vldac.json"), ("base", "config.json")):
         (tmp_path / "models" / name).mkdir(parents=True)
-        (tmp_path / "models" / name / file).write_text(json.dumps({"config": {"model": {"base": "tiny"}}}))
+        (tmp_path / "models" / name / file).write_text(
+            json.dumps({"adapter": True, "config": {"model": {"base": "tiny"}, "extensions": "own/code"}})
+        )
     commands: list[list[str]] = []
 
     def run(command: list[str], **options: object) -> SimpleNamespace:
-        assert str(tmp_path / "extensions") in str(options["env"])
+        assert str(tmp_path / "own/code") in str(options["env"])  # as the policy has recorded
         commands.append(command)
         return SimpleNamespace(returncode=3)
 
@@ -44,6 +46,16 @@ def test_options_reach_the_player(started: list[list[str]]) -> None:
     assert " ".join(started[0]).endswith(
         "--episodes 2 --out here --env GymCards-NumberLine-v0 --seed 3 4 --beside-base"
     )
+
+
+def test_an_environment_that_is_not_there_is_one_line_before_anything_is_loaded(
+    started: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.call(["watch", "--env", "NumberLine"]) == 1
+    assert capsys.readouterr().err.startswith("error: unknown environment 'NumberLine'; did you mean ")
+    assert started == []
+    assert cli.call(["watch", "--env", "numberline"]) == 3  # a preset
+    assert started[0][-2:] == ["--env", "numberline"]
 
 
 def test_what_is_no_policy_is_one_line(started: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,11 +85,13 @@ def test_a_failure_and_a_worse_champion_reach_a_webhook(
         there, missing = asyncio.run(send())
         until(lambda: len(messages) >= 2, 60, "both messages arrive")
         assert asyncio.run(there_after(None)) == (2, [])  # from a shell that knows of no notifications
-        count, _ = asyncio.run(there_after(["slack-webhook/nobody"]))  # a name that is mistyped silences nobody
+        count, (line,) = asyncio.run(there_after(["slack-webhook/nobody"]))  # a name that is mistyped silences nobody
         assert count == 2
+        assert line.endswith("; until then, whoever was told before is told")
         assert asyncio.run(there_after([])) == (0, ["notifications have ended: VLDAC_NOTIFY is empty"])
     assert there == "notifications go to custom-webhook/receiver"
     assert missing.startswith("notifications do not go to slack-webhook/nobody: Prefect has no such block; create it")
+    assert missing.endswith("then type `vldac deployments`")
     texts = {message["subject"]: message["text"] for message in messages}
     assert texts["worse tonight: vldac-a"] == "success 0.1"
     assert "train: out of memory" in texts["fails: Failed"]

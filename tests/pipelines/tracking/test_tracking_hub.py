@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -60,15 +61,44 @@ def change(path: str, text: str) -> Callable[[Path], Any]:
     return lambda folder: (folder / path).write_text(text)
 
 
+def linked(path: Path) -> None:
+    """Puts what is at `path` beside its folder, and a link to it in its place."""
+    elsewhere = path.rename(path.parent.parent / "elsewhere")
+    path.symlink_to(elsewhere)
+
+
+def test_what_git_or_a_download_leaves_in_a_folder_is_not_taken(tmp_path: Path, version: Any) -> None:
+    target = tmp_path / "model"
+    hub.push(tmp_path, version, str(target))
+    names = sorted(path.relative_to(target) for path in target.rglob("*"))
+    for left in (
+        ".gitattributes",
+        ".git/config",
+        ".cache/huggingface/README.md.metadata",
+        "policy/model.bin",
+        "run.py",
+    ):
+        (target / left).parent.mkdir(parents=True, exist_ok=True)
+        (target / left).write_text("nothing of a version")
+    (target / ".git/link").symlink_to("/etc")
+    hub.pull(str(target), out := tmp_path / "pulled")
+    assert sorted(path.relative_to(out) for path in out.rglob("*")) == names
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (change("policy/model.safetensors", "other"), "the files of policy are not those that were registered"),
         (change("base/more.json", "{}"), "the files of base are not those that were registered"),
-        (change("policy/model.bin", "pickled"), "policy/model.bin, which is no file of a version"),
         (change("version.json", "[]"), "version.json is missing or damaged"),
         (change("version.json", '{"name": "x", "version": "3", "tags": {"content.sha256": 1}}'), "damaged"),
-        (lambda folder: (folder / "policy/link.json").symlink_to("/etc/hostname"), "policy/link.json"),
+        (
+            lambda folder: (folder / "policy/link.json").symlink_to("/etc/hostname"),
+            "policy/link.json, a link; take a folder with",
+        ),
+        (lambda folder: linked(folder / "policy"), "holds no policy"),
+        (lambda folder: linked(folder / "params.yaml"), "params.yaml, a link"),
+        (lambda folder: os.mkfifo(folder / "policy/pipe.json"), "policy/pipe.json, which is no file of a version"),
         (lambda folder: shutil.rmtree(folder / "base"), "holds no base"),
         (lambda folder: (folder / "params.yaml").unlink(), "holds no params.yaml"),
         (lambda folder: (folder / "version.json").unlink(), "holds no version.json"),

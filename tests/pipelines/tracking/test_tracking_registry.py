@@ -9,17 +9,18 @@ import io
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
 
 from pipelines.commands import cli
 from pipelines.core.errors import PipelineError
 from pipelines.core.project import content_hash
-from pipelines.tracking import exports, packaging, registry, runs
+from pipelines.tracking import exports, lineage, packaging, registry, runs
 from tests.pipelines.conftest import call, commit, dvc
 from vldac.config import Config, load
 from vldac.utils.seeding import derive_seed
@@ -85,6 +86,31 @@ def keeping(project: Path) -> Path:
     Path("params.yaml").write_text(params.replace("export_every: 0", "export_every: 4"))
     commit("keeps policies")
     return project
+
+
+@pytest.mark.usefixtures("mlflow_database")
+def test_models_are_found_however_many_there_are(tmp_path: Path) -> None:
+    client = runs.client(tmp_path)
+    names = [f"vldac-{number:03}" for number in range(101)]  # MLflow's pages have a hundred
+    for name in [*names, "of-another-program"]:
+        client.create_registered_model(name)
+    assert [model.name for model in registry.models(client)] == names
+
+
+def test_what_takes_long_to_travel_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    @contextlib.contextmanager
+    def progress(label: str) -> Iterator[None]:
+        said.append(label)
+        yield
+
+    monkeypatch.setattr(runs, "Progress", progress)
+    monkeypatch.setattr(runs, "client", lambda _: None)
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", lambda artifact_uri, dst_path: dst_path)
+    with pytest.raises(PipelineError, match="models:/vldac-a/3 holds no policy"):
+        lineage.fetch(tmp_path, ModelVersion("vldac-a", 3, 0), tmp_path / "out")
+    assert said == ["fetching vldac-a/3"]
 
 
 @pytest.fixture

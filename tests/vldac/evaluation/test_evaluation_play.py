@@ -47,7 +47,7 @@ def sessions() -> Sessions:
 @pytest.fixture(scope="module")
 def client(player: Player, sessions: Sessions) -> Iterator[TestClient]:
     models = Models(lambda: [Choice("mine", "@champion", WORLD, lambda: player)])
-    app = create_app(models, sessions, {HOST}, Chosen(model="mine"))
+    app = create_app(models, sessions, {HOST}, Chosen(model="mine"), {"my_world": EnvConfig(id=WORLD, max_steps=1)})
     with TestClient(app, f"http://{HOST}", headers={"Origin": f"http://{HOST}"}) as made:
         yield made
     assert sessions._open == {}
@@ -87,9 +87,16 @@ def test_the_page_and_its_files_are_of_this_origin_alone(client: TestClient) -> 
 
 def test_what_is_installed_may_be_chosen(client: TestClient) -> None:
     found = client.get("/api/choices").json()
-    assert {WORLD, "MiniWorld-OneRoomS6Fast-v0"} <= set(found["environments"])
+    assert {WORLD, "MiniWorld-OneRoomS6Fast-v0", "my_world"} <= set(found["environments"])
     assert found["models"] == [{"name": "mine", "note": "@champion", "environment": WORLD}]
     assert (found["model"], found["environment"]) == ("mine", None)
+
+
+def test_a_preset_has_its_own_rules(client: TestClient) -> None:
+    state = ask(client, "/api/sessions", {"environment": "my_world", "model": "mine", "seed": 5})
+    assert state["environment"] == "my_world"
+    assert ask(client, f"/api/sessions/{state['session']}/step", {"action": "fly"})["state"]["ended"] is not None
+    assert client.delete(f"/api/sessions/{state['session']}").status_code == 200
 
 
 def test_a_person_alone_acts_to_the_end_and_begins_again(client: TestClient, sessions: Sessions) -> None:
@@ -269,8 +276,8 @@ def test_a_simulator_that_dies_costs_its_episode_alone(client: TestClient, opene
 class Fake:
     """A session without a process."""
 
-    def __init__(self, env_id: str, *_: Any) -> None:
-        self.name, self.closed = env_id, 0
+    def __init__(self, name: str, *_: Any) -> None:
+        self.name, self.closed = name, 0
 
     def close(self) -> None:
         self.closed += 1
@@ -280,11 +287,11 @@ def test_sessions_are_few_and_closed_when_idle(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "Session", Fake)
     now = 0.0
     few: Any = Sessions(most=2, idle=60, clock=lambda: now)
-    a, b = (few.open(name, EnvConfig(), None, 0) for name in "ab")
+    a, b = (few.open(name, EnvConfig(), EnvConfig(), None, 0) for name in "ab")
     now = 50.0
     with few.use("a"):
         pass
-    c = few.open("c", EnvConfig(), None, 0)
+    c = few.open("c", EnvConfig(), EnvConfig(), None, 0)
     assert (a.closed, b.closed, c.closed) == (0, 1, 0)  # the one that was not used for longest
     with pytest.raises(NotFoundError, match="closed"), few.use("b"):
         pass
@@ -292,7 +299,7 @@ def test_sessions_are_few_and_closed_when_idle(monkeypatch: pytest.MonkeyPatch) 
     few.sweep()
     assert (a.closed, c.closed) == (1, 1)
     assert few._open == {}
-    broken = few.open("d", EnvConfig(), None, 0)
+    broken = few.open("d", EnvConfig(), EnvConfig(), None, 0)
     with pytest.raises(module.SimulatorError), few.use("d"):
         raise module.SimulatorError("it keeps failing")
     assert (broken.closed, few._open) == (1, {})
@@ -337,6 +344,20 @@ def test_one_model_is_in_memory_and_answers_one_request_at_a_time() -> None:
     known.append("new")  # registered meanwhile
     with models.use("new"):
         pass
+
+
+def test_a_model_that_was_made_anew_is_loaded_anew() -> None:
+    made, loaded = 1, list[int]()
+
+    def load() -> Any:
+        loaded.append(made)
+        return made
+
+    models = Models(lambda: [Choice("models/policy", "", None, load, lambda: made)])
+    for made in (1, 1, 2, 2):
+        with models.use("models/policy") as player:
+            assert player == made
+    assert loaded == [1, 2]
 
 
 def test_frames_are_shown_pixel_by_pixel(client: TestClient, opened: str) -> None:

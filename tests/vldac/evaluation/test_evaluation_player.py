@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence
+from PIL import Image, ImageDraw, ImageSequence
 from playwright.sync_api import Page, sync_playwright
 
 from envs.webshop.browser import find_executable
@@ -81,6 +82,29 @@ def test_what_a_model_writes_is_data_and_never_markup() -> None:
     assert data_of(page("World", [show(text="@DATA@ @SCRIPT@ @TITLE@")]))["prompts"] == [
         "prompt @DATA@ @SCRIPT@ @TITLE@"
     ]
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+def test_no_text_of_the_gif_leaves_its_panel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, panels: int) -> None:
+    drawn: list[tuple[float, float, str]] = []
+
+    def text(self: ImageDraw.ImageDraw, place: tuple[float, float], words: str, _color: str, font: Any) -> None:
+        drawn.extend((place[0], place[0] + font.getlength(line), line) for line in words.split("\n"))
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    name = "trained: vldac-miniworld-onerooms6fast-v0-qwen2_vl-3"
+    wide = replace(show(2147483647, "W" * 200).panels[0], label=name)
+    title = "MiniWorld-OneRoomS6Fast-v0, Qwen/Qwen2-VL-7B-Instruct (qwen2_vl)"
+    animate(tmp_path / "episodes.gif", title, [Show(2147483647, (wide, replace(wide, label="base"))[:panels])])
+    width = 320 * panels
+    headings = [line for *_, line in drawn if line.endswith(", seed 2147483647")]
+    assert len(headings) == 3  # the seed tells episodes apart
+    assert all(line.startswith("MiniWorld") for line in headings)
+    labels = [line for *_, line in drawn if line.startswith("trained: vldac-min")]
+    assert all(line.endswith("vl-3") for line in labels)
+    assert len(labels) == 3
+    for left, right, line in drawn:
+        assert right <= (width if line in headings else (left // 320 + 1) * 320), line
 
 
 def test_the_gif_has_a_picture_a_step_and_one_for_each_end(tmp_path: Path) -> None:

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from envs.base import EVALUATION_SEEDS
+from envs.base import EVALUATION_SEEDS, UnknownEnvError
 from envs.registry import make
 from vldac import parsing
+from vldac.config import EnvConfig
 from vldac.evaluation import watch
 from vldac.evaluation.choice import choose
 from vldac.evaluation.watch import Episode, Player, Step, load_players
 from vldac.parsing import ParsedResponse
+from vldac.utils import progress
 
 
 def data_of(page: Path) -> Any:
@@ -111,7 +113,43 @@ def test_the_command_writes_the_page_and_the_gif(
     data = data_of(tmp_path / "index.html")
     assert [show["seed"] for show in data["episodes"]] == [7]
     assert "GymCards-Blackjack-v0, tiny (qwen2_vl)" in (tmp_path / "index.html").read_text()
+    assert watch.main([*where, "--seed", "7", "--env", "points24"]) == 0  # a preset
+    assert "points24, tiny (qwen2_vl)" in (tmp_path / "index.html").read_text()
     with pytest.raises(watch.UserError, match="give a number from 0 to 2147483647"):
         watch.main([*where, "--seed", "-7"])
     with pytest.raises(watch.UserError, match="at least one episode"):
         watch.main([*where, "--episodes", "0"])
+
+
+def test_nothing_of_it_is_silent_for_long(
+    tiny_policy: Path,
+    tiny_base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(progress.TO_PARENT, "1")
+    where = ["--policy", str(tiny_policy), "--base", str(tiny_base), "--out", str(tmp_path)]
+    assert watch.main([*where, "--beside-base", "--seed", "7"]) == 0
+    lines = [line for line in capsys.readouterr().out.split("\n") if line.startswith(progress.MARK)]
+    said = [json.loads(line.removeprefix(progress.MARK)) for line in lines]
+    begun = [(one["label"], one["total"]) for one in said if one and one["done"] == 0]
+    assert begun == [("loading the model", None), ("playing", 2), ("looking into the answers", 2)]
+
+
+def test_an_environment_is_made_before_a_model_is_loaded(
+    tiny_policy: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(watch, "load_players", lambda *_, **__: pytest.fail("a model is loaded"))
+    with pytest.raises(UnknownEnvError, match="unknown environment 'pints24'"):
+        watch.main(["--policy", str(tiny_policy), "--env", "pints24", "--out", str(tmp_path)])
+
+
+def test_an_environment_is_shown_as_the_policys_own_and_has_its_own_rules() -> None:
+    own = EnvConfig(id="GymCards-Points24-v0", width=40, max_steps=7, expert_start=0.5, options={"solvable_only": True})
+    assert watch.chosen(None, own, Path.cwd()) is watch.chosen(own.id, own, Path.cwd()) is own
+    assert watch.make_options(own, own) == own.make_options | {"expert_start": 0.0}
+    for name, options in (("GymCards-Blackjack-v0", {}), ("points24", {"solvable_only": True})):
+        other = watch.chosen(name, own, Path.cwd())
+        made = watch.make_options(own, other)
+        assert (made["width"], made["max_steps"], made["options"]) == (40, None, options)

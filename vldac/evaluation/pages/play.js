@@ -73,7 +73,9 @@ function fit() {
   frame.style.width = width * (room >= 2 && width < 240 ? Math.floor(room) : Math.min(room, 3)) + "px";
 }
 
-function show(next) {
+/* `old` is what was shown before. A question of a person's own stays as long as it takes the place of the same one. */
+function show(next, old = state) {
+  const edited = old && at("prompt").value !== old.prompt, kept = edited && next.prompt === old.prompt;
   state = next;
   at("world-title").textContent = state.environment;
   at("progress").textContent = "seed " + state.seed + " · step " + state.steps + " · return " + number(state.return);
@@ -94,7 +96,9 @@ function show(next) {
     if (i < 9) make("kbd", button, String(i + 1)).setAttribute("aria-hidden", "true");
     button.onclick = () => act(name);
   });
-  at("prompt").value = state.prompt;
+  if (!kept) at("prompt").value = state.prompt;
+  at("put-back").hidden = !edited || kept;
+  running &&= !edited || kept;
   at("mind-title").textContent = state.model ?? "You play alone";
   at("origin").textContent = choices.models.find(one => one.name === state.model)?.note ?? "";
   record();
@@ -143,7 +147,7 @@ async function begin() {
     }
     turns = [];
     answer = null;
-    show(next);
+    show(next, old);
     explain();
   });
 }
@@ -250,7 +254,7 @@ at("typed").onsubmit = event => {
   at("action").value = "";
   if (text) act(text).then(() => at("action").focus());
 };
-at("prompt").oninput = refresh;
+at("prompt").oninput = () => { at("put-back").hidden = true; refresh(); };
 at("restore").onclick = () => { at("prompt").value = state.prompt; refresh(); };
 at("ask").onclick = () => model(ask);
 at("do").onclick = () => busily("", () => take(null));

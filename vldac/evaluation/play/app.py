@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
@@ -86,7 +87,13 @@ class Chosen:
     model: str | None = None
 
 
-def create_app(models: Models, sessions: Sessions, hosts: Collection[str], chosen: Chosen | None = None) -> FastAPI:
+def create_app(
+    models: Models,
+    sessions: Sessions,
+    hosts: Collection[str],
+    chosen: Chosen | None = None,
+    presets: Mapping[str, EnvConfig] = MappingProxyType({}),
+) -> FastAPI:
     """The application.
 
     Args:
@@ -94,6 +101,7 @@ def create_app(models: Models, sessions: Sessions, hosts: Collection[str], chose
         sessions: takes what is opened; all of it is closed at the end.
         hosts: that a request may name, with their port.
         chosen: what the page opens with.
+        presets: sections `env` by their names, which may be chosen as environments.
     """
     chosen = chosen or Chosen()
 
@@ -112,8 +120,8 @@ def create_app(models: Models, sessions: Sessions, hosts: Collection[str], chose
     app.add_middleware(Guard, hosts=hosts)
     _add_files(app)
     _add_errors(app)
-    _add_choices(app, models, chosen)
-    _add_sessions(app, models, sessions, chosen)
+    _add_choices(app, models, chosen, presets)
+    _add_sessions(app, models, sessions, chosen, presets)
     return app
 
 
@@ -150,18 +158,18 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
 
 
-def _environments(choices: Collection[Choice], chosen: Chosen) -> list[str]:
-    """The environments that may be chosen: those installed, and those that a model or the command names."""
-    named = {choice.environment for choice in choices} | {chosen.environment}
+def _environments(choices: Collection[Choice], chosen: Chosen, presets: Collection[str]) -> list[str]:
+    """The environments that may be chosen: those installed, and those that a preset, a model or the command names."""
+    named = {*presets, *(choice.environment for choice in choices), chosen.environment}
     return sorted({*registry.playable(), *filter(None, named)})
 
 
-def _add_choices(app: FastAPI, models: Models, chosen: Chosen) -> None:
+def _add_choices(app: FastAPI, models: Models, chosen: Chosen, presets: Collection[str]) -> None:
     @app.get("/api/choices")
     def choices() -> dict[str, Any]:
         found = models.choices()
         return {
-            "environments": _environments(found, chosen),
+            "environments": _environments(found, chosen, presets),
             "models": [{"name": one.name, "note": one.note, "environment": one.environment} for one in found],
             "environment": chosen.environment,
             "model": chosen.model,
@@ -176,16 +184,21 @@ def _add_choices(app: FastAPI, models: Models, chosen: Chosen) -> None:
         return {"picture": data_uri(reply.picture), "tokens": tokens, "truncated": reply.truncated}
 
 
-def _add_sessions(app: FastAPI, models: Models, sessions: Sessions, chosen: Chosen) -> None:
+def _add_sessions(
+    app: FastAPI, models: Models, sessions: Sessions, chosen: Chosen, presets: Mapping[str, EnvConfig]
+) -> None:
     @app.post("/api/sessions")
     def begin(new: NewSession) -> dict[str, Any]:
-        if new.environment not in _environments(models.choices(), chosen):
+        if new.environment not in _environments(models.choices(), chosen, presets):
             raise NotFoundError(f"there is no environment {new.environment!r} here; load the page again")
-        config = _ALONE
+        shown = _ALONE
         if new.model is not None:
             with models.use(new.model) as player:
-                config = player.config.env
-        return sessions.open(new.environment, config, new.model, _seed(new.seed)).state()
+                shown = player.config.env
+        env = presets.get(new.environment) or EnvConfig(id=new.environment)
+        if new.environment == shown.id:
+            env = shown  # by the rules of the model's training
+        return sessions.open(new.environment, env, shown, new.model, _seed(new.seed)).state()
 
     @app.delete("/api/sessions/{name}")
     def close(name: str) -> dict[str, Any]:

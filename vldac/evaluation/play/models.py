@@ -35,12 +35,14 @@ class Choice:
         note: what is shown beside the name, such as "@champion".
         environment: id of the one it was trained in; None where it was trained in none.
         load: reads its weights.
+        stamp: tells what `load` would read now from what it has read; None for files that never change.
     """
 
     name: str
     note: str
     environment: str | None
     load: Callable[[], Player]
+    stamp: Callable[[], object] | None = None
 
 
 class Models:
@@ -55,7 +57,7 @@ class Models:
         self._find, self._patience = find, patience
         self._found: tuple[Choice, ...] = ()
         self._listing, self._turn = threading.Lock(), threading.Lock()
-        self._loaded: tuple[str, Player] | None = None
+        self._loaded: tuple[object, Player] | None = None  # with what it was loaded of
 
     def choices(self) -> tuple[Choice, ...]:
         """All that may be chosen now."""
@@ -65,7 +67,7 @@ class Models:
 
     @contextmanager
     def use(self, name: str) -> Iterator[Player]:
-        """A model, loaded and for this caller alone; the one before it is let go.
+        """A model, loaded and for this caller alone; the one before it is let go, as is one whose files were made anew.
 
         Raises:
             NotFoundError: it is none of `choices`.
@@ -76,9 +78,10 @@ class Models:
         if not self._turn.acquire(timeout=self._patience):
             raise BusyError("the model is busy with another page; try again")
         try:
-            if self._loaded is None or self._loaded[0] != name:
+            source = name, choice.stamp and choice.stamp()
+            if self._loaded is None or self._loaded[0] != source:
                 self._loaded = None
-                self._loaded = name, choice.load()
+                self._loaded = source, choice.load()
             yield self._loaded[1]
         except torch.OutOfMemoryError as error:
             raise UserError("the memory of the device is full; take a smaller model or a larger device") from error

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import uvicorn
 
+from vldac.config import EnvConfig
 from vldac.evaluation.play.app import Chosen, create_app
 from vldac.evaluation.play.models import Choice, Models
 from vldac.evaluation.play.sessions import Sessions
@@ -16,13 +17,14 @@ from vldac.utils.libraries import quiet
 HOST = "127.0.0.1"
 
 
-def serve(find: Callable[[], Sequence[Choice]], port: int, chosen: Chosen) -> None:
+def serve(find: Callable[[], Sequence[Choice]], port: int, chosen: Chosen, presets: Mapping[str, EnvConfig]) -> None:
     """Serves the page.
 
     Args:
         find: lists the models to choose from.
         port: 0 takes a free one.
         chosen: what the page opens with.
+        presets: see `create_app`.
 
     Raises:
         OSError: the port cannot be used.
@@ -30,7 +32,7 @@ def serve(find: Callable[[], Sequence[Choice]], port: int, chosen: Chosen) -> No
     quiet()
     with socket.create_server((HOST, port)) as listening:
         port = listening.getsockname()[1]
-        app = create_app(Models(find), Sessions(), {f"{HOST}:{port}", f"localhost:{port}"}, chosen)
+        app = create_app(Models(find), Sessions(), {f"{HOST}:{port}", f"localhost:{port}"}, chosen, presets)
         config = uvicorn.Config(
             app,
             log_level="warning",

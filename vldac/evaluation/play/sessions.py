@@ -28,8 +28,9 @@ class Session:
     """An environment, and the episode that runs in it. What several threads ask of it is done in turn.
 
     Args:
-        env_id: see `envs.registry.make`.
-        config: how it is shown.
+        name: by which it was chosen.
+        env: the environment.
+        shown: the section `env` of the model, as which it is shown.
         model: that answers in it; None for none.
         seed: of its first episode.
 
@@ -37,18 +38,17 @@ class Session:
         SimulatorError: the environment cannot be made.
     """
 
-    def __init__(self, env_id: str, config: EnvConfig, model: str | None, seed: int) -> None:
-        self.name, self.env_id, self.model = secrets.token_urlsafe(16), env_id, model
+    def __init__(self, name: str, env: EnvConfig, shown: EnvConfig, model: str | None, seed: int) -> None:
+        self.name, self.environment, self.model = secrets.token_urlsafe(16), name, model
         self._lock, self._closed = threading.Lock(), False
-        options = make_options(config, env_id) | {"reward_scale": 1.0}  # shown as the environment gives it
-        deadline = config.step_deadline
+        options = make_options(shown, env) | {"reward_scale": 1.0}  # shown as the environment gives it
         self._env = VectorEnv(
-            env_id,
+            env.id,
             1,
             num_workers=1,
             seeds=_episode_seed,
-            step_deadline=deadline,
-            history=config.history,
+            step_deadline=shown.step_deadline,
+            history=shown.history,
             **options,
         )
         self._observation: Observation
@@ -84,7 +84,7 @@ class Session:
     def _state(self) -> dict[str, Any]:
         return {
             "session": self.name,
-            "environment": self.env_id,
+            "environment": self.environment,
             "model": self.model,
             "seed": self._seed,
             "steps": self._steps,
@@ -191,12 +191,12 @@ class Sessions:
         self._open: dict[str, tuple[Session, float]] = {}  # with the time of their last use, the oldest first
         self._lock, self._making = threading.Lock(), threading.Lock()
 
-    def open(self, env_id: str, config: EnvConfig, model: str | None, seed: int) -> Session:
+    def open(self, name: str, env: EnvConfig, shown: EnvConfig, model: str | None, seed: int) -> Session:
         """Opens a session; see `Session`. One is opened at a time."""
         with self._making:
             while (oldest := self._one_too_many()) is not None:
                 self.close(oldest)
-            session = Session(env_id, config, model, seed)
+            session = Session(name, env, shown, model, seed)
             with self._lock:
                 self._open[session.name] = session, self._clock()
             return session
