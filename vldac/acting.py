@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,4 +147,5 @@ def action_mask(token_ids: Tensor, decode: Callable[[Tensor], str]) -> Tensor:
     start = parsing.action_start(decode(token_ids))
     if start is None:
         return torch.zeros(len(token_ids), dtype=torch.bool)
-    return torch.tensor([len(decode(token_ids[: i + 1])) > start for i in range(len(token_ids))])
+    first = bisect_left(range(len(token_ids)), True, key=lambda i: len(decode(token_ids[: i + 1])) > start)
+    return torch.arange(len(token_ids)) >= first

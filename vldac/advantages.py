@@ -16,6 +16,7 @@ def gae(  # noqa: PLR0917  # the symbols of the equation, in its order
     truncated: Tensor,
     gamma: float,
     gae_lambda: float,
+    lost: Tensor | None = None,
 ) -> Tensor:
     """Generalized advantage estimation (arXiv 1506.02438, equation 16), one number an environment step.
 
@@ -31,11 +32,15 @@ def gae(  # noqa: PLR0917  # the symbols of the equation, in its order
         truncated: (T, N) bool.
         gamma: discount of an environment step.
         gae_lambda: lambda.
+        lost: (T, N) bool, steps that were lost with their simulator: nothing is known of what they have led to, so that
+            their advantage is 0. None for none.
 
     Returns:
         (T, N) float advantages.
     """
     deltas = rewards + gamma * next_values * ~terminated - values
+    if lost is not None:
+        deltas = deltas.masked_fill(lost, 0.0)
     carried = gamma * gae_lambda * (~(terminated | truncated)).to(rewards.dtype)
     advantages = torch.zeros_like(deltas)
     running = torch.zeros_like(deltas[0])
@@ -56,6 +61,7 @@ def token_gae(
     gae_lambda: float,
     token_gamma: float,
     token_lambda: float,
+    lost: Tensor | None = None,
 ) -> list[Tensor]:
     """Generalized advantage estimation over the tokens of an episode, whose last token in each step has the reward.
 
@@ -73,6 +79,7 @@ def token_gae(
         gae_lambda: lambda from one environment step to the next.
         token_gamma: discount of a token.
         token_lambda: lambda from one token of a response to the next.
+        lost: as for `gae`: all tokens of such a step have advantage 0.
 
     Returns:
         T*N tensors like `values`.
@@ -85,6 +92,10 @@ def token_gae(
         running = 0.0  # the advantage of the first token of the following step
         for t in range(steps - 1, -1, -1):
             before = values[t * columns + n].tolist()
+            if lost is not None and lost[t, n]:
+                running = 0.0
+                advantages[t * columns + n] = torch.zeros(len(before))
+                continue
             carried = gamma * gae_lambda * running if going_on[t, n] else 0.0
             running = float(rewards[t, n]) + after[t][n] - before[-1] + carried
             row = [running]

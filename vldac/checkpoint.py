@@ -58,7 +58,9 @@ def save(root: Path, update: int, write: Callable[[Path], None], *, keep: int, r
             shutil.rmtree(final, ignore_errors=True)
             aside.rename(final)
             _sync(root)
-            for old in _all(root)[:-keep]:
+            # Later ones are broken or lack their metrics: the run is about to make them again.
+            later = [path for path in _all(root) if update_of(path) > update]
+            for old in [*later, *[path for path in _all(root) if path not in later][:-keep]]:
                 shutil.rmtree(old)
         runtime.barrier()
     except (torch.OutOfMemoryError, dist.DistError):  # of a device, or of another rank, and of no disk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,12 +38,12 @@ class RunLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = []
         if self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
+            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     row = json.loads(line)
                 except ValueError:  # the line that was being written when the run was killed
                     break
-                if row["update"] > update:
+                if not isinstance(row, dict) or row["update"] > update:
                     break
                 kept.append(line)
                 self.started = time.time() - row["time_s"]
@@ -75,6 +76,12 @@ class RunLog:
             for row in timed:
                 for follow in self.followers:
                     follow(row)
+
+    def sync(self) -> None:
+        """Has what is written on the disk: a checkpoint is of no use without the lines before it."""
+        if self.runtime.is_main and self.path.exists():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
 
     def rows(self) -> list[dict[str, Any]]:
         """Every row, after `truncate` has left whole ones only; none on other ranks than the first."""

@@ -114,6 +114,8 @@ class Scorer:
         self.vlm, self.algorithm, self.value_head = vlm, algorithm, value_head
         self.reference_policy, self.runtime = reference_policy, runtime
         self.temperature, self.micro, self.token_budget = temperature, micro_batch_size, token_budget
+        #: Tokens of one pass, where memory has run out on this rank.
+        self.lowered: int | None = None
         # A critic that reads response tokens needs states that no engine notes.
         self.reuse = reuse and type(algorithm).critic_states is Algorithm.critic_states
 
@@ -179,7 +181,7 @@ class Scorer:
                 if len(part) == 1 or self.vlm.lockstep:
                     raise
                 size = (len(part) + 1) // 2
-                self.token_budget = size * longest
+                self.lowered = size * longest
                 log.warning("scoring %d steps at once did not fit into memory; going on with %d", len(part), size)
                 torch.cuda.empty_cache()
             else:
@@ -187,10 +189,16 @@ class Scorer:
                 yield part, rows, scores
 
     def _size(self, longest: int) -> int:
-        """Prompts of one pass, of which the longest has so many tokens; alike on every rank."""
-        if self.token_budget is None:
-            return self.micro
-        return max(1, min(self.micro, self.token_budget // int(self.runtime.max(longest))))
+        """Prompts of one pass, of which the longest has so many tokens.
+
+        Alike on every rank but where memory has run out; whether ranks ask each other depends on the parameters alone.
+        """
+        size = self.micro
+        if self.token_budget is not None:
+            size = min(size, self.token_budget // int(self.runtime.max(longest)))
+        if self.lowered is not None:
+            size = min(size, self.lowered // longest)
+        return max(1, size)
 
     def _log_probs(self, policy: VLM, part: Sequence[Step], *, entropies: bool = False) -> tuple[list[Tensor], Scores]:
         responses = [step.response.token_ids for step in part]

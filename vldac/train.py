@@ -135,6 +135,8 @@ def train(config: Config, base: Path, run_dir: Path, out: Path, runtime: Runtime
                 exporter.write(update, exports.directory(run_dir, update))
             del rollout  # with what its pictures say, on the device, while the next one is collected
             if update % config.checkpoint.every == 0 or update == config.updates or stopping:
+                metrics.sync()
+                episode_log.sync()
                 checkpoint.save(run_dir / "checkpoints", update, write, keep=config.checkpoint.keep, runtime=runtime)
 
     exporter.write(update, out)

@@ -128,17 +128,22 @@ def measure(config: Config, vlm: VLM, examples: Sequence[Example], seed: int) ->
 def run(config: Config, out: Path) -> dict[str, float]:
     """Makes the base model of a run in `out` and returns what it can do.
 
-    Killed, it goes on from what it has kept in a hidden folder beside `out` within a minute of its end.
+    Killed, it goes on from what it has kept in a hidden folder beside `out` within a minute of its end. Until it has
+    learned all, what lies in `out` stays as it is.
     """
     if config.model.base != "tiny":
         policy.require_name(config.model.base)
         policy.write_pointer(out, config.model.base, config.model.revision)
         return {}
-    settings, kept = config.warm_start, out.with_name(f".{out.name}.unfinished")
+    settings, kept, aside = (
+        config.warm_start,
+        out.with_name(f".{out.name}.unfinished"),
+        out.with_name(f".{out.name}.writing"),
+    )
     examples, held_out = _examples(config)
     identity = _identity(config, examples)
-    tiny_vlm.build(config.model.tiny, corpus(examples), derive_seed(config.seed, "initialisation"), out)
-    vlm = VLM.from_pretrained(out, system_message=config.model.system_message, max_pixels=config.model.max_pixels)
+    tiny_vlm.build(config.model.tiny, corpus(examples), derive_seed(config.seed, "initialisation"), aside)
+    vlm = VLM.from_pretrained(aside, system_message=config.model.system_message, max_pixels=config.model.max_pixels)
     vlm.train()
     learned: dict[str, float] = {}
     if settings.dense_updates:
@@ -154,11 +159,20 @@ def run(config: Config, out: Path) -> dict[str, float]:
         )
     seed = derive_seed(config.seed, "warm start")
     train(config, vlm, examples, seed, kept=kept / "descriptions", identity=identity)
-    vlm.eval().model.save_pretrained(out)
-    honor_umask(out)
+    vlm.eval().model.save_pretrained(aside)
+    honor_umask(aside)
+    _deliver(aside, out)
     measured = _measure_each(config, vlm, held_out)
     shutil.rmtree(kept, ignore_errors=True)
     return {**learned, **measured, "parameters": float(sum(p.numel() for p in vlm.parameters()))}
+
+
+def _deliver(directory: Path, out: Path) -> None:
+    """Puts the files of a directory in the place of those of the same names in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path in sorted(directory.iterdir()):
+        path.replace(out / path.name)
+    directory.rmdir()
 
 
 def _examples(config: Config) -> tuple[list[Example], dict[str, list[Example]]]:

@@ -399,7 +399,8 @@ class VectorEnv:
         self._workers[number].send("start", episodes)
 
     def _receive_start(self, number: int) -> None:
-        situations = self._workers[number].receive(time.monotonic() + START_DEADLINE)
+        replayed = max((len(self._episodes[i].actions) for i in self._running(number)), default=0)
+        situations = self._workers[number].receive(time.monotonic() + START_DEADLINE + replayed * self.step_deadline)
         for i in self._blocks[number]:
             self._take_over(i, None)
         for i, situation in zip(self._running(number), situations, strict=True):

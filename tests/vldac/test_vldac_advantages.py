@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from vldac.advantages import episode_numbers, episode_returns, explained_variance, gae, group_relative, leave_one_out
+from vldac.advantages import (
+    episode_numbers,
+    episode_returns,
+    explained_variance,
+    gae,
+    group_relative,
+    leave_one_out,
+    token_gae,
+)
 
 
 def rollout(steps: int = 24, simulators: int = 5) -> dict[str, Tensor]:
@@ -43,6 +51,26 @@ def test_gae_equals_the_direct_sum_over_each_episode(gamma: float, lam: float) -
     assert r["terminated"].any()
     assert r["truncated"].any()
     assert torch.allclose(gae(**r, gamma=gamma, gae_lambda=lam).double(), direct_sum(r, gamma, lam), atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_a_step_that_is_lost_teaches_nothing_and_the_steps_before_it_what_they_led_to(tokens: int) -> None:
+    r = rollout(6, 1)
+    r["terminated"][:], r["truncated"][:] = False, False
+    r["truncated"][3] = True
+    lost = torch.zeros_like(r["truncated"])
+    lost[3] = True
+    found = gae(**r, gamma=0.9, gae_lambda=0.8, lost=lost)
+    assert found[3] == 0
+    cut = {name: values[:3] for name, values in r.items()}  # as if the rollout had ended before it
+    assert torch.equal(found[:3], gae(**cut, gamma=0.9, gae_lambda=0.8))
+    assert torch.equal(found[4:], gae(**r, gamma=0.9, gae_lambda=0.8)[4:])
+    options = {"gamma": 0.9, "gae_lambda": 0.8, "token_gamma": 1.0, "token_lambda": 0.7}
+    values = [torch.linspace(0, 1, tokens) + t for t in range(6)]
+    of_tokens = token_gae(**{**r, "values": values}, **options, lost=lost)
+    assert not of_tokens[3].any()
+    before = token_gae(**{**cut, "values": values[:3]}, **options)
+    assert all(torch.equal(*pair) for pair in zip(of_tokens, before, strict=False))
 
 
 def test_gae_by_hand_with_a_termination_a_truncation_and_an_open_end() -> None:

@@ -111,6 +111,15 @@ def test_a_broken_checkpoint_is_passed_over_with_a_warning(
     assert "the checkpoint before it" in caplog.text
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_broken_checkpoints_of_later_updates_do_not_push_out_the_new_one(tmp_path: Path, keep: int) -> None:
+    for path in saved(tmp_path, 5, 10, keep=2):
+        flip_a_byte(path)
+    (new,) = saved(tmp_path, 1, keep=keep)
+    assert newest(tmp_path) == new
+    assert names(tmp_path) == [new.name]
+
+
 def test_only_exact_names_are_checkpoints(tmp_path: Path) -> None:
     (good,) = saved(tmp_path, 3)
     for name in ("update-000009.bak", "update-9", "old-update-000009", "update-00000x"):

@@ -105,6 +105,8 @@ def test_a_base_model_that_is_killed_is_that_of_one_that_is_not(
             raise Killed
         advance(self, count, note)
 
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed/model.safetensors").write_text("of a base before")
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "__init__", started)
         patch.setattr(Progress, "advance", dying)
@@ -112,6 +114,8 @@ def test_a_base_model_that_is_killed_is_that_of_one_that_is_not(
             warm_start.run(config, tmp_path / "killed")
     kept = tmp_path / ".killed.unfinished"
     assert {path.name for path in kept.iterdir()} >= {"dense"}
+    # What has learned nothing yet does not take the place of what was there.
+    assert [path.read_text() for path in (tmp_path / "killed").iterdir()] == ["of a base before"]
     assert warm_start.run(config, tmp_path / "killed") == measured
     assert not kept.exists()
     for name in ("model.safetensors", "tokenizer.json"):

@@ -463,6 +463,16 @@ def test_updates_are_counted_up_to_the_first_line_that_is_damaged(tmp_path: Path
         assert log.whole_updates() == count
 
 
+def test_a_log_with_bytes_that_are_no_text_is_cut_before_them(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "metrics.jsonl", ONE)
+    good = json.dumps({"update": 1, "time_s": 1.0}).encode()
+    for damage in (b"\xff\xfe", b"[2]"):
+        log.path.write_bytes(good + b"\n" + damage + b"\n")
+        log.truncate(5)
+        assert log.path.read_bytes() == good + b"\n"
+    log.sync()
+
+
 @pytest.mark.slow
 def test_a_run_whose_metrics_are_damaged_resumes_before_the_damage_or_not_at_all(
     uninterrupted: Run, long_params: Path, tiny_base: Path, tmp_path: Path

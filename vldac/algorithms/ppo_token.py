@@ -55,8 +55,11 @@ class TokenPPO(VLDAC):
             gae_lambda=self.train.gae_lambda,
             token_gamma=options.token_gamma,
             token_lambda=options.token_lambda,
+            lost=rollout.lost,
         )
         returns = [advantage + value for advantage, value in zip(advantages, rollout.values, strict=True)]
         if options.normalize_advantages:
-            advantages = list(normalize(torch.cat(advantages), sum_over_ranks).split([len(row) for row in advantages]))
+            lengths, lost = [len(row) for row in advantages], rollout.lost.flatten().tolist()
+            normalized = normalize(torch.cat(advantages), sum_over_ranks).split(lengths)
+            advantages = [row.new_zeros(len(row)) if gone else row for row, gone in zip(normalized, lost, strict=True)]
         return Targets(advantages, returns)

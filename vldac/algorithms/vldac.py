@@ -61,10 +61,11 @@ class VLDAC(Algorithm):
             rollout.truncated,
             self.train.gamma,
             self.train.gae_lambda,
+            rollout.lost,
         )
         returns = advantages + values
         if self.options.normalize_advantages:
-            advantages = normalize(advantages, sum_over_ranks)
+            advantages = normalize(advantages, sum_over_ranks).masked_fill(rollout.lost, 0.0)
         return Targets(advantages.flatten().unbind(), returns.flatten().unbind())
 
     def policy_loss(self, batch: TokenBatch) -> PolicyLoss:
