@@ -324,11 +324,11 @@ def metrics(*, host: str = "127.0.0.1", port: int = 9400) -> int:
 
 
 @app.command
-def deployments(*, devices: Devices = 1) -> int:
+def deployments(*, devices: Devices | None = None) -> int:
     """Create work pool, limits and deployments on the Prefect server that PREFECT_API_URL names.
 
     Args:
-        devices: runs that may use a device at a time.
+        devices: runs that may use a device at a time; default: as it is, 1 on a new server.
     """
     from pipelines.orchestration import deployments as command  # noqa: PLC0415
 

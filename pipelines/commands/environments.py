@@ -20,7 +20,8 @@ from envs.hostile import hostile_answer
 from pipelines.core import extensions
 from pipelines.core.errors import PipelineError
 from vldac import parsing
-from vldac.config import Config, environments, load
+from vldac.config import Config, load
+from vldac.evaluation import environments
 from vldac.evaluation.statistics import wilson_interval
 
 if TYPE_CHECKING:

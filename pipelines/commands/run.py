@@ -45,6 +45,7 @@ def environment(root: Path) -> dict[str, str]:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # `Terminal` prints what a person wants to read
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # the default could run what it loads
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; a server of `vldac serve` expects one within 100
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight more processes, for jobs that nothing here asks for

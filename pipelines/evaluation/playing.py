@@ -17,7 +17,8 @@ from pipelines.evaluation import benchmarks
 from pipelines.tracking import lineage, registry, runs
 from pipelines.tracking.exports import CONTENT
 from vldac import policy
-from vldac.config import Config, EnvConfig, environments, load, presets
+from vldac.config import Config, EnvConfig, load, presets
+from vldac.evaluation import environments
 from vldac.evaluation.play.app import Chosen
 from vldac.evaluation.play.models import Choice
 from vldac.evaluation.play.serve import serve

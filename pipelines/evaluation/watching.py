@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines.core import extensions
 from pipelines.core.errors import PipelineError
 from pipelines.evaluation import benchmarks
-from vldac.config import environments
+from vldac.evaluation import environments
 
 
 def watch(model: str, *, env: str | None, seeds: Sequence[int], beside_base: bool, episodes: int, out: Path) -> int:

@@ -43,30 +43,31 @@ NEVER_ALIVE = 900
 NEVER_ALIVE_AUTOMATION = "vldac: a run that never gave a sign of life has crashed"
 
 
-def deploy(devices: int = 1) -> int:
+def deploy(devices: int | None = None) -> int:
     """Brings the server that PREFECT_API_URL names up to date with the current directory; returns the exit status.
 
     Raises:
         PipelineError: no server is named, it cannot be used, or `devices` is less than 1.
     """
-    if devices < 1:
+    if devices is not None and devices < 1:
         raise errors.PipelineError(f"--devices {devices}: at least one run at a time is needed; give 1 or more")
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         raise errors.PipelineError("PREFECT_API_URL names no server; start one with `vldac serve`, or set it")
     for line in create(Path.cwd(), url, devices):
         print(line)
-    print(f"Prefect at {runs.without_credentials(url)}: work pool {POOL} ({devices} at a time), deployments")
+    limit = "its limit as it was" if devices is None else f"{devices} at a time"
+    print(f"Prefect at {runs.without_credentials(url)}: work pool {POOL} ({limit}), deployments")
     return 0
 
 
-def create(root: Path, url: str, devices: int) -> list[str]:
+def create(root: Path, url: str, devices: int | None) -> list[str]:
     """Creates pool, queues, automations and deployments.
 
     Args:
         root: the project, with its prefect.yaml.
         url: of the server's API.
-        devices: runs that may use a device at a time.
+        devices: runs that may use a device at a time; None leaves the limit as it is, 1 where there is none yet.
 
     Returns:
         A line for each notification block, of who is told, or of one that is not there.
@@ -89,7 +90,7 @@ def create(root: Path, url: str, devices: int) -> list[str]:
     return lines
 
 
-async def _create_pool(devices: int, blocks: Sequence[str] | None) -> list[str]:
+async def _create_pool(devices: int | None, blocks: Sequence[str] | None) -> list[str]:
     from prefect.client.orchestration import get_client  # noqa: PLC0415
     from prefect.client.schemas.actions import WorkPoolCreate  # noqa: PLC0415
     from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
@@ -114,8 +115,8 @@ async def _create_pool(devices: int, blocks: Sequence[str] | None) -> list[str]:
         try:
             queue = await client.read_work_queue_by_name(DEVICE_QUEUE, work_pool_name=POOL)
         except ObjectNotFound:
-            queue = await client.create_work_queue(DEVICE_QUEUE, work_pool_name=POOL, concurrency_limit=devices)
-        if queue.concurrency_limit != devices:
+            queue = await client.create_work_queue(DEVICE_QUEUE, work_pool_name=POOL, concurrency_limit=devices or 1)
+        if devices is not None and queue.concurrency_limit != devices:
             await client.update_work_queue(queue.id, concurrency_limit=devices)
         for automation in (crash_automation(), never_alive_automation()):
             await _create_automation(client, automation)
@@ -168,9 +169,10 @@ async def _create_automation(client: PrefectClient, wanted: AutomationCore) -> N
 def crash_automation() -> AutomationCore:
     """Marks a run as crashed that has sent signs of life and neither sends them any more nor has ended.
 
-    This is how a worker, a machine or a run that was killed is noticed: none of them can say so itself.
+    This is how a worker, a machine or a run that was killed is noticed: none of them can say so itself. Only runs of
+    this project: those of others send such signs as seldom as they like.
     """
-    return _silence(AUTOMATION, {_ALIVE}, {_ALIVE, *_states(*_ENDED)}, SILENCE)
+    return _silence(AUTOMATION, {_ALIVE}, {_ALIVE, *_states(*_ENDED)}, SILENCE, related=f"prefect.tag.{TAG}")
 
 
 def never_alive_automation() -> AutomationCore:

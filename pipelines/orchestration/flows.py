@@ -8,7 +8,7 @@ need is never a reason to fail: a run continues, and keeps its results, while th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ from pipelines.stages.repro import StageError, repro, resumable
 from pipelines.tracking import registry, runs
 from pipelines.tracking.benchmark_scores import Name as Benchmark
 from pipelines.tracking.forwarder import reason
-from vldac.config import ConfigError, load
+from vldac.config import Config, ConfigError, load
 from vldac.utils import processes
 
 readable.install()
@@ -187,6 +187,24 @@ def train_pipeline(
         return _train(root, steps, force=force, ask=ask)
 
 
+def _begin(root: Path, config: Config, steps: Collection[Step]) -> None:
+    """Runs what every other stage depends on, and checks that what is registered is of these parameters.
+
+    Raises:
+        PipelineError: params.yaml has changed since the stages ran, of which none is to run.
+    """
+    base_files.link(root, config)  # DVC stops at a link that leads nowhere any more
+    if not set(steps) <= {"register", "promote"}:
+        stage("code", force=code.has_changed(root, config))  # DVC does not see the versions of installed packages
+        if "environment" not in steps:
+            stage("environment", force=False)  # which gives the others the parameters as they are now
+    path = root / "config.yaml"
+    if {"register", "promote"} & set(steps) and "train" not in steps and path.exists():
+        made = load(path)
+        if (made.deciding(), made.evaluate) != (config.deciding(), config.evaluate):
+            raise PipelineError("params.yaml has changed since models/policy was made; run the stages first: vldac run")
+
+
 def _train(root: Path, steps: list[Step], *, force: bool, ask: bool = False) -> Outcome:
     config, log = load("params.yaml"), get_run_logger()
     section.parse(config.benchmarks)  # wrong options stop here too
@@ -197,9 +215,7 @@ def _train(root: Path, steps: list[Step], *, force: bool, ask: bool = False) -> 
         log.info("in %s, a checkout with parameters of its own", root.relative_to(workspace(root)))
     registered = promotion = error = None
     failed: dict[str, str] = {}
-    base_files.link(root, config)  # DVC stops at a link that leads nowhere any more
-    if not set(steps) <= {"register", "promote"}:
-        stage("code", force=code.has_changed(root, config))  # DVC does not see the versions of installed packages
+    _begin(root, config, steps)
     wanted = [name for name in STEPS if name in steps]
     for number, step in enumerate(wanted, start=1):
         log.info("stage %d of %d: %s", number, len(wanted), step)

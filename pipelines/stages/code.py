@@ -79,9 +79,12 @@ def write(root: Path, config: Config) -> None:
 
 
 def has_changed(root: Path, config: Config) -> bool:
-    """Whether a stage depends on other things than `write` has written down; False where it has not yet."""
+    """Whether a stage depends on other things than `write` has written down, or it has written nothing yet.
+
+    Then too the stage is to run: what DVC has kept of it knows files and parameters, and not the versions of packages.
+    """
     if not (root / DIRECTORY).is_dir():
-        return False
+        return True
     written = {path.stem: read_json(path) for path in (root / DIRECTORY).glob("*.json")}
     return written != build_manifests(root, config)
 

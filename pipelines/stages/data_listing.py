@@ -53,9 +53,11 @@ def write(root: Path, config: Config) -> None:
 
 
 def changed(root: Path, config: Config) -> bool:
-    """Whether a benchmark finds other things than `write` has written down; False where it has not yet."""
+    """Whether a benchmark finds other things than `write` has written down, or it has written nothing yet."""
     files = {benchmark: root / DIRECTORY / f"{benchmark}.json" for benchmark in STAGES}
-    return any(file.exists() and read_json(file) != found(root, config, benchmark) for benchmark, file in files.items())
+    return any(
+        not file.exists() or read_json(file) != found(root, config, benchmark) for benchmark, file in files.items()
+    )
 
 
 def _listing(folder: Path) -> dict[str, Any]:

@@ -80,8 +80,8 @@ def prepared(root: Path, config: Config) -> Iterator[Path]:
     with (checkouts / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         commit = _git(root, "rev-parse", "--verify", "HEAD").strip()
-        if not (checkout / ".git").exists():
-            shutil.rmtree(checkout, ignore_errors=True)  # what a killed attempt left
+        if not _is_checkout(root, checkout):
+            shutil.rmtree(checkout, ignore_errors=True)  # what a killed attempt left, or one that git has forgotten
             _git(root, "worktree", "add", "--quiet", "--force", "--no-checkout", "--detach", str(checkout), commit)
         _git(checkout, "reset", "--quiet", "--mixed", commit)
         _mirror(root, checkout)
@@ -93,6 +93,16 @@ def prepared(root: Path, config: Config) -> Iterator[Path]:
         yield checkout
     finally:
         os.close(used)
+
+
+def _is_checkout(root: Path, checkout: Path) -> bool:
+    """Whether git knows a checkout: the project may have moved, or have come without its `.git/worktrees`."""
+    if not (checkout / ".git").is_file():
+        return False
+    command = ["git", "-c", f"safe.directory={checkout}", "rev-parse", "--path-format=absolute", "--git-common-dir"]
+    told = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    common = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
+    return told.returncode == 0 and told.stdout.strip() == common
 
 
 def _mirror(root: Path, checkout: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +34,13 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 #: Tag of a registered model: the numbers of its champions, the present one last.
 HISTORY = "champion.history"
 _REMEMBERED = 50  # champions
-_CARD = "README.md"
+_CARD, _ENVIRONMENT = "README.md", "data/environment/manifest.json"
 #: Tag with what a person said of a version's promotion, and how a refusal begins.
 _ANSWER, _NO = "promotion.answer", "no"
+#: Tag of a version that was rolled back: the one that took its place.
+_ROLLED_TO = "rollback.to"
+#: Tag of a version with the hash of the simulator in which it was scored.
+_SCORED_IN = "evaluate.environment.md5"
 #: Begins the tags that hold a comparison with another version on the same episodes.
 COMPARED = "compared."
 #: Name of the lock of whoever changes the registry; see `runs.lock_file`.
@@ -143,7 +147,7 @@ def _lineage(root: Path, config: Config, content: str, identity: RunIdentity) ->
         "dvc.path": "models/policy",
         "dvc.lock.md5": lock.md5,
         "dvc.base.md5": lock.out("base", "models/base") or "",
-        "dvc.environment.md5": lock.out("environment", "data/environment/manifest.json") or "",
+        "dvc.environment.md5": lock.out("environment", _ENVIRONMENT) or "",
         "git.revision": at.commit,
         "git.dirty": str(at.dirty).lower(),
         "env": config.env.id,
@@ -183,7 +187,9 @@ def promote(root: Path, config: Config, *, dry_run: bool = False) -> Promotion:
         version = _find(client, name, content)
         if version is None:
             raise PipelineError(f"models/policy has no version in {name}; run the register step first")
-        _record(client, root, config, version=version, summary=summary, lock_md5=lock.md5)
+        world = lock.out("environment", _ENVIRONMENT) or ""
+        if not _says_more(version, world, than=int(summary["trained"]["episodes"])):
+            _record(client, root, config, version=version, summary=summary, lock_md5=lock.md5, world=world)
         benchmark_scores.record_present(client, root, version, lock)
         version = client.get_model_version(name, str(version.version))
         client.log_text(version.run_id, model_card.card(version), _CARD)  # now with the scores
@@ -243,6 +249,9 @@ def _promote(client: MlflowClient, name: str, number: str, *, dry_run: bool, ask
         client.set_model_version_tag(name, number, "promotion.reason", decision.reason)
         client.set_model_version_tag(name, number, "promotion.promoted", str(decision.promote).lower())
         if decision.promote:
+            now = _champion(client, name)
+            if (now and str(now.version)) != (champion and str(champion.version)):  # of another machine, or by hand
+                raise PipelineError(f"{name} got another champion meanwhile; run the same command again")
             _set_champion(client, name, [*history(client, name), number])
     now = number if decision.promote and not dry_run else str(champion.version) if champion else None
     return Promotion(registered, decision, now)
@@ -256,7 +265,8 @@ def _other_task(version: ModelVersion, champion: ModelVersion) -> str:
 def rollback(root: Path, name: str, reason: str) -> tuple[str, str]:
     """Makes the champion before the present one @champion again; the rule does not promote the present one any more.
 
-    Versions that were deleted since are passed over. The alias moves first: whatever fails then, the champion is right.
+    Versions that were deleted since are passed over. Whatever fails on the way, the same call finishes it: what is said
+    of the version that goes is written first, then the alias moves, then the history.
 
     Returns:
         The version that was champion, and the one that is now.
@@ -270,16 +280,30 @@ def rollback(root: Path, name: str, reason: str) -> tuple[str, str]:
             names = ", ".join(model.name for model in client.search_registered_models()) or "none is registered"
             raise PipelineError(f"no registered model is called {name!r}; choose from {names}")
         known = {str(version.version) for version in client.search_model_versions(f"name='{name}'")}
+        if (half := _half_rolled_back(client, name, known)) is not None:
+            return half
         champions = history(client, name)
         gone = champions[-1] if champions else None
         earlier = [number for number in champions[:-1] if number in known and number != gone]
         if gone is None or not earlier:
             raise PipelineError(f"{name} has had no champion before the present one; promote another version instead")
-        _set_champion(client, name, earlier)
         if gone in known:
+            client.set_model_version_tag(name, gone, _ROLLED_TO, earlier[-1])
             client.set_model_version_tag(name, gone, "rollback.reason", reason)
-            client.set_model_version_tag(name, gone, "rollback.to", earlier[-1])
+        _set_champion(client, name, earlier)
     return gone, earlier[-1]
+
+
+def _half_rolled_back(client: MlflowClient, name: str, known: Container[str]) -> tuple[str, str] | None:
+    """Finishes a rollback that has moved the alias and not the history; see `rollback`."""
+    model = client.get_registered_model(name)
+    champions, now = json.loads(model.tags.get(HISTORY, "[]")), str(model.aliases.get(CHAMPION))
+    gone = str(champions[-1]) if champions else ""
+    if gone not in known or client.get_model_version(name, gone).tags.get(_ROLLED_TO) != now:
+        return None
+    earlier = [str(number) for number in champions[:-1] if str(number) in known and str(number) != gone]
+    _set_champion(client, name, earlier[: earlier.index(now) + 1] if now in earlier else [*earlier, now])
+    return gone, now
 
 
 def history(client: MlflowClient, name: str) -> list[str]:
@@ -335,6 +359,13 @@ def _baselines(version: ModelVersion) -> dict[str, Score]:
     return {name: score for name, score in named.items() if score is not None}
 
 
+def _says_more(version: ModelVersion, world: str, *, than: int) -> bool:
+    """Whether a version has a score of more episodes than these, in the same simulator: a quick look replaces none."""
+    text = version.tags.get("evaluate.trained")
+    there = version.tags.get(_SCORED_IN, version.tags.get("dvc.environment.md5"))
+    return text is not None and there == world and int(json.loads(text)["episodes"]) > than
+
+
 def _record(
     client: MlflowClient,
     root: Path,
@@ -343,12 +374,14 @@ def _record(
     version: ModelVersion,
     summary: Mapping[str, Any],
     lock_md5: str,
+    world: str,
 ) -> None:
     """Tags the version with each policy's scores and gives runs and logged models the same numbers, once each."""
     tags = {
         **{f"evaluate.{policy}": json.dumps(summary[policy]) for policy in ("random", "base", "trained")},
         "evaluate.success": str(summary["trained"]["success"]),
         "evaluate.dvc.lock.md5": lock_md5,
+        _SCORED_IN: world,
     }
     if all(version.tags.get(key) == value for key, value in tags.items()):
         return

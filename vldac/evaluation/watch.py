@@ -28,7 +28,8 @@ from envs.base import EVALUATION_SEEDS, Env, Exchange, Observation
 from vldac import parsing, policy
 from vldac.acting import Actor, Decision
 from vldac.algorithms import registry as algorithms
-from vldac.config import Config, EnvConfig, environments, parse
+from vldac.config import Config, EnvConfig, parse
+from vldac.evaluation import environments
 from vldac.evaluation.choice import choose
 from vldac.evaluation.model import load as load_model
 from vldac.evaluation.player import Answer, Panel, Show, Token, Turn, animate, outcome, page
@@ -240,7 +241,7 @@ def chosen(name: str | None, own: EnvConfig, root: Path) -> EnvConfig:
     Args:
         name: its id, or that of a preset; None takes the policy's own.
         own: that the policy was trained in.
-        root: the project, see `vldac.config.environments.named`.
+        root: the project, see `vldac.evaluation.environments.named`.
     """
     if name is None or name == own.id:
         return own

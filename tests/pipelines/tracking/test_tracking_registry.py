@@ -11,6 +11,8 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -141,17 +143,53 @@ def test_a_rollback_passes_over_versions_that_were_deleted(versions: MlflowClien
         registry.rollback(tmp_path, "m", "again")
 
 
-def test_a_rollback_that_is_cut_off_has_moved_the_alias(
-    versions: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("request_", ["model_version_tag", "registered_model_alias", "registered_model_tag"])
+def test_a_rollback_that_is_cut_off_is_finished_by_the_same_call(
+    request_: str, versions: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise ConnectionError("away")
 
-    monkeypatch.setattr("mlflow.MlflowClient.set_model_version_tag", refuse)
-    with pytest.raises(PipelineError, match="away"):
-        registry.rollback(tmp_path, "m", "it cheats")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"mlflow.MlflowClient.set_{request_}", refuse)
+        with pytest.raises(PipelineError, match="away"):
+            registry.rollback(tmp_path, "m", "it cheats")
+    assert registry.rollback(tmp_path, "m", "it cheats") == ("4", "3")
     assert champion(versions) == "3"
-    assert "rollback.reason" not in versions.get_model_version("m", "4").tags
+    assert registry.history(versions, "m") == ["1", "2", "3"]
+    assert versions.get_model_version("m", "4").tags["rollback.reason"] == "it cheats"
+    assert "rollback.reason" not in versions.get_model_version("m", "3").tags
+    assert registry.rollback(tmp_path, "m", "this one too") == ("3", "2")
+
+
+def test_a_quick_look_does_not_replace_a_score_of_more_episodes() -> None:
+    def version(**tags: str) -> Any:
+        score = json.dumps({"success": 0.98, "episodes": 200})
+        return SimpleNamespace(tags={"evaluate.trained": score, "dvc.environment.md5": "a", **tags})
+
+    assert registry._says_more(version(), "a", than=10)
+    assert not registry._says_more(version(), "a", than=200)
+    assert not registry._says_more(version(), "another simulator", than=10)
+    assert registry._says_more(version(**{"evaluate.environment.md5": "b"}), "b", than=10)
+    never: Any = SimpleNamespace(tags={})
+    assert not registry._says_more(never, "a", than=10)
+
+
+def test_a_champion_of_another_machine_is_not_overwritten(
+    versions: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = {"success": 1.0, "success_ci": [0.98, 1.0], "episodes": 200}
+    versions.set_model_version_tag("m", "3", "evaluate.trained", json.dumps(score))
+    decide = registry.decide
+
+    def meanwhile(*arguments: Any, **more: Any) -> Any:
+        versions.set_registered_model_alias("m", "champion", "1")
+        return decide(*arguments, **more)
+
+    monkeypatch.setattr(registry, "decide", meanwhile)
+    with pytest.raises(PipelineError, match="m got another champion meanwhile; run the same command again"):
+        registry._promote(versions, "m", "3", dry_run=False)
+    assert champion(versions) == "1"
 
 
 def test_a_rollback_of_an_unknown_name_says_which_there_are(versions: MlflowClient, tmp_path: Path) -> None:
