@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -65,11 +67,12 @@ def test_a_step_that_is_lost_teaches_nothing_and_the_steps_before_it_what_they_l
     cut = {name: values[:3] for name, values in r.items()}  # as if the rollout had ended before it
     assert torch.equal(found[:3], gae(**cut, gamma=0.9, gae_lambda=0.8))
     assert torch.equal(found[4:], gae(**r, gamma=0.9, gae_lambda=0.8)[4:])
-    options = {"gamma": 0.9, "gae_lambda": 0.8, "token_gamma": 1.0, "token_lambda": 0.7}
+    options: Any = {"gamma": 0.9, "gae_lambda": 0.8, "token_gamma": 1.0, "token_lambda": 0.7}
     values = [torch.linspace(0, 1, tokens) + t for t in range(6)]
-    of_tokens = token_gae(**{**r, "values": values}, **options, lost=lost)
+    steps: Any = {**r, "values": values}
+    of_tokens = token_gae(**steps, **options, lost=lost)
     assert not of_tokens[3].any()
-    before = token_gae(**{**cut, "values": values[:3]}, **options)
+    before = token_gae(**{name: each[:3] for name, each in steps.items()}, **options)
     assert all(torch.equal(*pair) for pair in zip(of_tokens, before, strict=False))
 
 
