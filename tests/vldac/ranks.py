@@ -7,7 +7,6 @@ import importlib
 import io
 import multiprocessing
 import os
-import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed import TCPStore
 
 from vldac.config import Config, parse
 from vldac.distributed import Runtime, process_group
@@ -52,15 +52,16 @@ class _Ranks:
 
     def __init__(self, count: int) -> None:
         context = multiprocessing.get_context("spawn")
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        # Where the ranks meet, as with torchrun: here, so that no other process can take the port first.
+        self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self._connections: list[Any] = []
         self._processes = []
         for rank in range(count):
             here, there = context.Pipe()
             group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
             environment = {name: str(value) for name, value in group.items()}
-            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self._store.port), "OMP_NUM_THREADS": "1"}
+            environment |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
             process = context.Process(target=_serve, args=(there, environment), daemon=True)
             process.start()
             there.close()
