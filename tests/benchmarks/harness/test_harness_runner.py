@@ -218,7 +218,8 @@ def test_a_model_is_benchmarked_as_it_was_saved_and_a_policy_as_it_was_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = Loaded(monkeypatch)
-    monkeypatch.setattr(torch.nn.Module, "load_adapter", lambda *_: None, raising=False)
+    for name in ("load_adapter", "keep_head"):
+        monkeypatch.setattr(torch.nn.Module, name, lambda *_: None, raising=False)
     policy = policy_on("org/a", tmp_path / "policy", revision="v1", dtype="bfloat16")
     model.load("org/a", None)
     model.load("org/a", None, dtype="float32", revision="v2")
