@@ -193,16 +193,16 @@ def _begin(root: Path, config: Config, steps: Collection[Step]) -> None:
     Raises:
         PipelineError: params.yaml has changed since the stages ran, of which none is to run.
     """
+    made = load(root / "config.yaml") if (root / "config.yaml").exists() else config
+    if {"register", "promote"} & set(steps) and "train" not in steps:  # looked at before `environment` writes it anew
+        evaluated = "evaluate" in steps or made.evaluate == config.evaluate
+        if made.deciding() != config.deciding() or not evaluated:
+            raise PipelineError("params.yaml has changed since models/policy was made; run the stages first: vldac run")
     base_files.link(root, config)  # DVC stops at a link that leads nowhere any more
     if not set(steps) <= {"register", "promote"}:
         stage("code", force=code.has_changed(root, config))  # DVC does not see the versions of installed packages
         if "environment" not in steps:
             stage("environment", force=False)  # which gives the others the parameters as they are now
-    path = root / "config.yaml"
-    if {"register", "promote"} & set(steps) and "train" not in steps and path.exists():
-        made = load(path)
-        if (made.deciding(), made.evaluate) != (config.deciding(), config.evaluate):
-            raise PipelineError("params.yaml has changed since models/policy was made; run the stages first: vldac run")
 
 
 def _train(root: Path, steps: list[Step], *, force: bool, ask: bool = False) -> Outcome:

@@ -21,9 +21,11 @@ from unittest.mock import Mock
 from uuid import UUID, uuid4
 
 import pytest
+import yaml
 
 from pipelines.commands import cli
 from pipelines.core import errors, tables
+from pipelines.core.errors import PipelineError
 from pipelines.stages import repro
 from pipelines.tracking import runs
 from tests.integration.service_client import until
@@ -313,3 +315,27 @@ def test_a_forced_training_starts_anew_and_gives_the_same_weights(project: Path)
     assert second["fingerprint"] == first["fingerprint"]
     assert second["run_key"] != first["run_key"]
     assert (project / "models/policy/adapter_model.safetensors").read_bytes() == weights
+
+
+def test_nothing_is_registered_that_other_parameters_have_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.orchestration import flows  # noqa: PLC0415  # Prefect takes seconds, and reads its settings then
+
+    ran: list[str] = []
+    monkeypatch.setattr(flows, "stage", lambda name, force: ran.append(name))
+    monkeypatch.setattr(flows.base_files, "link", lambda *_: None)
+    monkeypatch.setattr(flows.code, "has_changed", lambda *_: False)
+    made = parse({})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(made.model_dump(mode="json")))
+    wanted: Any = (["register"], ["evaluate", "promote"], ["promote"])
+    for steps in wanted:
+        flows._begin(tmp_path, made, steps)
+        with pytest.raises(
+            PipelineError, match=r"params.yaml has changed since models/policy was made; run the stages"
+        ):
+            flows._begin(tmp_path, parse({"seed": 5}), steps)
+    assert ran == ["code", "environment"]
+    more = parse({"evaluate": {"episodes": 7}})
+    flows._begin(tmp_path, more, ["evaluate", "promote"])  # which evaluates again
+    with pytest.raises(PipelineError, match="has changed"):
+        flows._begin(tmp_path, more, ["promote"])
+    flows._begin(tmp_path, parse({"seed": 5}), ["train", "register"])

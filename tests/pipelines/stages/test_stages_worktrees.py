@@ -23,6 +23,18 @@ RUN = (sys.executable, "-m", "vldac", "run", "--steps", "environment", "base", "
 REGISTERED = ("register", "evaluate", "promote")
 
 
+def test_a_checkout_that_git_has_forgotten_is_made_again(project: Path) -> None:
+    config = load(project / "params.yaml", ["seed=3"])
+    with worktrees.prepared(project, config) as checkout:
+        assert worktrees._is_checkout(project, checkout)
+    shutil.rmtree(project / ".git/worktrees")  # of a container that was made anew, or of a project that was moved
+    assert not worktrees._is_checkout(project, checkout)
+    with worktrees.prepared(project, config) as again:
+        assert again == checkout
+        assert worktrees._is_checkout(project, again)
+        assert revision(again).commit == revision(project).commit
+
+
 @pytest.mark.slow
 def test_a_checkout_follows_the_project_and_keeps_its_results(project: Path) -> None:
     with worktrees.enter(project, overrides=["seed=3"]) as checkout:
