@@ -162,8 +162,16 @@ def read_lock(root: Path) -> Lock:
         data = (root / "dvc.lock").read_bytes()
     except FileNotFoundError:
         raise PipelineError(f"{root / 'dvc.lock'} is missing; run `dvc repro` first") from None
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return Lock(md5=md5, stages=yaml.safe_load(data).get("stages", {}))
+    return Lock(md5=_md5(data), stages=yaml.safe_load(data).get("stages", {}))
+
+
+def md5_of(path: Path) -> str:
+    """The md5 that DVC records of a file."""
+    return _md5(path.read_bytes())
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def cache_directory(root: Path) -> Path:

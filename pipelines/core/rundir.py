@@ -3,8 +3,11 @@
 `runs/<fingerprint>/` is named after everything that decides the weights, so the same command finds the same directory
 again and resumes from its checkpoints. It is not an output of DVC, which deletes outputs before a stage: a run that
 was killed keeps all it had. It lies in the project even where DVC runs an experiment in a directory of its own, which
-it deletes: an experiment that was killed there is resumed too. Once the stage has delivered its results the directory
-is marked complete, and the next run of the same fingerprint (`dvc repro --force`) starts from nothing.
+it deletes: an experiment that was killed there is resumed too.
+
+Once the stage has written its results the directory is marked complete. DVC then reads all of them before it records
+them in dvc.lock: a run that is killed in between has its results written again, from its last checkpoint. One that is
+recorded starts from nothing when it is run again (`dvc repro --force`).
 """
 
 from __future__ import annotations
@@ -14,14 +17,17 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.core.errors import PipelineError
-from pipelines.core.project import read_json
+from pipelines.core.project import md5_of, read_json
 from vldac.utils.files import write_json
+
+#: Folders of a run directory that a run needs until DVC has its results.
+WEIGHTS = ("checkpoints", "exports")
 
 
 @dataclass(frozen=True)
@@ -53,18 +59,39 @@ class RunDirectory:
 
     @property
     def complete(self) -> bool:
-        """Whether the stage has delivered this run's results."""
-        return (self.path / "complete.json").exists()
+        """Whether the stage has written this run's results."""
+        return self._mark.exists()
 
     @property
     def exports(self) -> Path:
         """A policy directory for each update of `checkpoint.export_every`, written by `vldac.train`."""
         return self.path / "exports"
 
-    def mark_complete(self, environment_steps: int) -> None:
-        """Marks the run as finished; call it after the last result is written."""
-        write_json(self.path / "complete.json", {"environment_steps": environment_steps})
-        shutil.rmtree(self.exports, ignore_errors=True)  # DVC has them
+    def mark_complete(self, environment_steps: int, result: Path) -> None:
+        """Marks the run as finished; call it after the last result is written.
+
+        Args:
+            environment_steps: of the whole run.
+            result: a file that no other run writes alike, by which DVC's record of this one is known.
+        """
+        write_json(self._mark, {"environment_steps": environment_steps, "result_md5": md5_of(result)})
+
+    def reopen(self) -> None:
+        """Makes a complete run an unfinished one again."""
+        self._mark.unlink()
+
+    def delivered_as(self, recorded: str | None) -> bool:
+        """Whether a complete run's results are the ones that DVC has recorded, or can be had in no other way.
+
+        Args:
+            recorded: md5 that dvc.lock has of the `result` of `mark_complete`; None where it has none.
+        """
+        result = read_json(self._mark).get("result_md5", recorded)  # of an earlier version: none
+        return result == recorded or not (self.path / "checkpoints").exists()
+
+    @property
+    def _mark(self) -> Path:
+        return self.path / "complete.json"
 
 
 def find(runs: Path, fingerprint: str) -> RunDirectory | None:
@@ -76,11 +103,16 @@ def find(runs: Path, fingerprint: str) -> RunDirectory | None:
 
 
 @contextmanager
-def open_run(runs: Path, fingerprint: str) -> Iterator[RunDirectory]:
-    """Opens the directory to train in: that of the unfinished run of this fingerprint, or a new one.
+def open_run(runs: Path, fingerprint: str, recorded: Callable[[], str | None] = lambda: None) -> Iterator[RunDirectory]:
+    """Opens the directory to train in: that of this fingerprint's run which DVC has not recorded yet, or a new one.
 
     It stays locked until the context ends *and* every child that inherited `lock_descriptor` has ended, so that a
     training process that lost its parent cannot meet a second one over the same checkpoints.
+
+    Args:
+        runs: the folder of all runs.
+        fingerprint: of everything that decides the weights.
+        recorded: see `RunDirectory.delivered_as`; asked for a run that is complete.
 
     Raises:
         PipelineError: another process is training in it.
@@ -97,8 +129,11 @@ def open_run(runs: Path, fingerprint: str) -> Iterator[RunDirectory]:
         os.set_inheritable(lock.fileno(), True)
         run = find(runs, fingerprint)
         if run is not None and run.complete:
-            _archive(run)
-            run = None
+            if run.delivered_as(recorded()):
+                _archive(run)
+                run = None
+            else:
+                run.reopen()
         if run is None:
             identity = RunIdentity(uuid.uuid4().hex, fingerprint, int(time.time() * 1000))
             write_json(runs / fingerprint / "run.json", asdict(identity))
@@ -107,6 +142,7 @@ def open_run(runs: Path, fingerprint: str) -> Iterator[RunDirectory]:
 
 
 def _archive(run: RunDirectory) -> None:
-    """Moves a delivered run aside: its metrics may still wait for a server, its checkpoints are of no more use."""
+    """Moves a delivered run aside: its metrics may still wait for a server, its weights are of no more use."""
     old = run.path.rename(run.path.with_name(f"{run.path.name}-{run.identity.run_key[:8]}"))
-    shutil.rmtree(old / "checkpoints", ignore_errors=True)
+    for name in WEIGHTS:
+        shutil.rmtree(old / name, ignore_errors=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.core.garbage import InUseError, Item, age_of, discard, size_of
 from pipelines.core.project import home, read_lock
+from pipelines.core.rundir import WEIGHTS
 from pipelines.stages import base, worktrees
 
 _DAY = 24 * 3600.0
@@ -38,9 +39,9 @@ class Needed:
 
 
 def run_directories(root: Path, needed: Needed) -> Iterator[Item]:
-    """The directories of runs/, or the checkpoints in them.
+    """The directories of runs/, or the weights in them.
 
-    A finished run is needed for its metrics alone, until MLflow has them; its checkpoints are of no use, since the same
+    A finished run is needed for its metrics alone, until MLflow has them; its weights are of no use, since the same
     run begins from nothing. One that was not finished could be resumed, for as long as a person wants that. Of a
     training by hand, `vldac train`, only the checkpoints go: nothing else has its metrics.
     """
@@ -54,9 +55,10 @@ def run_directories(root: Path, needed: Needed) -> Iterator[Item]:
             continue
         locks = (path / ".lock", runs / f".{path.name}.lock")
         written = age_of(path, *path.glob("*.json*"), path / "checkpoints")
-        checkpoints = None
+        weights: tuple[str, ...] = ()
+        why = "are of a finished run, which nothing resumes"
         if not (path / "run.json").exists():
-            checkpoints = "resume a training by hand, if it is not finished"
+            weights, why = ("checkpoints",), "resume a training by hand, if it is not finished"
         elif not (path / "complete.json").exists():
             reason = "is not known to be finished, and could be resumed"
             yield Item("run", path.name, size_of(path), written, reason, partial(discard, path), locks)
@@ -64,10 +66,11 @@ def run_directories(root: Path, needed: Needed) -> Iterator[Item]:
             reason = "is finished, and MLflow has its metrics"
             yield Item("run", path.name, size_of(path), written, reason, partial(discard, path), locks)
         else:
-            checkpoints = "are of a finished run, which nothing resumes"
-        if checkpoints and (kept := path / "checkpoints").exists():
-            name = f"{path.name}/checkpoints"
-            yield Item("run", name, size_of(kept), written, checkpoints, partial(discard, kept), locks)
+            weights = WEIGHTS
+        for kept in (path / name for name in weights):
+            if kept.exists():
+                name = f"{path.name}/{kept.name}"
+                yield Item("run", name, size_of(kept), written, why, partial(discard, kept), locks)
 
 
 def checkouts(root: Path, needed: Needed) -> Iterator[Item]:

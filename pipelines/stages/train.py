@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core import errors, extensions, rundir
-from pipelines.core.project import content_hash, stage_inputs, workspace
+from pipelines.core.project import content_hash, read_lock, stage_inputs, workspace
 from pipelines.stages.common import arguments, require, run_module
 from pipelines.tracking import forwarder, runs
 from vldac.config import Config, load
@@ -30,6 +30,7 @@ RECENT = ("episode/success_last_100", "episode/success_last_100_count")
 RESPONSES = ("rollout/invalid_actions", "rollout/response_tokens")
 #: Share of a run whose mean is reported as its end.
 TAIL = 0.1
+_RESULT = "runs/train.json"  # names the run, so that no other run's is alike
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv, __doc__)
     root: Path = options.root
     config = load(root / options.params)
-    with rundir.open_run(workspace(root) / "runs", fingerprint(root, config)) as run:
+
+    def recorded() -> str | None:
+        return read_lock(root).out("train", _RESULT) if (root / "dvc.lock").exists() else None
+
+    with rundir.open_run(workspace(root) / "runs", fingerprint(root, config), recorded) as run:
         carrier = _forwarder(root, config, run)
         carrier.start()
         status = "FAILED"
@@ -54,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_curve(root / "plots/learning_curve.csv", rows, read_lines(run.path / "episodes.jsonl"))
         write_json(root / "metrics/train.json", summary(rows))
         write_json(
-            root / "runs/train.json",
+            root / _RESULT,
             {
                 "run_key": run.identity.run_key,
                 "fingerprint": run.identity.fingerprint,
@@ -63,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "mlflow_tracking_uri": runs.without_credentials(runs.tracking_uri(root)),
             },
         )
-        run.mark_complete(int(rows[-1]["environment_steps"]))
+        run.mark_complete(int(rows[-1]["environment_steps"]), root / _RESULT)
     return 0
 
 

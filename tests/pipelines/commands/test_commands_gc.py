@@ -106,7 +106,10 @@ def test_a_running_stage_is_known_by_its_live_process(tmp_path: Path) -> None:
 def finished(root: Path, fingerprint: str) -> rundir.RunDirectory:
     with rundir.open_run(root / "runs", fingerprint) as run:
         (run.path / "checkpoints").mkdir()
-        run.mark_complete(64)
+        run.exports.mkdir()
+        result = root / "runs/train.json"
+        result.write_text(fingerprint)
+        run.mark_complete(64, result)
     return run
 
 
@@ -118,6 +121,7 @@ def test_run_directories_go_as_far_as_nobody_needs_them(tmp_path: Path) -> None:
     (tmp_path / "runs/mine/notes").write_text("somebody's own")
     by_hand = tmp_path / "runs/by_hand"  # of `vldac train`: MLflow has nothing of it
     (by_hand / "checkpoints").mkdir(parents=True)
+    (by_hand / "exports").mkdir()
     for name in ("run-config.json", "metrics.jsonl"):
         (by_hand / name).write_text("{}")
     needed = stages.Needed(
@@ -127,7 +131,10 @@ def test_run_directories_go_as_far_as_nobody_needs_them(tmp_path: Path) -> None:
     )
     with rundir.open_run(tmp_path / "runs", "f"):
         items = {item.name: item for item in stages.run_directories(tmp_path, needed)}
-        assert list(items) == ["a", "b/checkpoints", "by_hand/checkpoints", "c/checkpoints", "e/checkpoints", "f"]
+        assert list(items) == [
+            *("a", "b/checkpoints", "b/exports", "by_hand/checkpoints"),
+            *("c/checkpoints", "c/exports", "e/checkpoints", "e/exports", "f"),
+        ]
         notes: list[str] = []
         assert gc._busy(items["f"], notes)
         assert not gc._remove(items["f"], notes)
@@ -138,8 +145,9 @@ def test_run_directories_go_as_far_as_nobody_needs_them(tmp_path: Path) -> None:
     for kept in (waiting, registered, latest):
         assert kept.complete
         assert not (kept.path / "checkpoints").exists()
+        assert not kept.exports.exists()
     assert (champion.path / "checkpoints").exists()
-    assert sorted(path.name for path in by_hand.iterdir()) == ["metrics.jsonl", "run-config.json"]
+    assert sorted(path.name for path in by_hand.iterdir()) == ["exports", "metrics.jsonl", "run-config.json"]
 
 
 @pytest.mark.usefixtures("mlflow_database")

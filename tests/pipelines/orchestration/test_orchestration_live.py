@@ -84,7 +84,7 @@ def test_progress_moves_one_bar_and_redraws_one_picture(tmp_path: Path, page: Pa
 def test_a_training_that_was_done_before_is_not_shown(tmp_path: Path, page: Page) -> None:
     with rundir.open_run(tmp_path / "runs", "f00d") as run:
         write(run, 1)
-        run.mark_complete(256)
+        run.mark_complete(256, run.metrics)
         with LiveProgress(tmp_path, CONFIG, print, interval=0.01):
             pass
     assert not page.bars

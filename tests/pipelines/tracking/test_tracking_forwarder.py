@@ -8,14 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from pipelines.core import rundir
 from pipelines.core.errors import PipelineError
 from pipelines.core.rundir import RunIdentity
 from pipelines.tracking import runs
@@ -328,33 +326,3 @@ def _serve(command: Sequence[str]) -> subprocess.Popen[bytes]:
 def _kill(server: subprocess.Popen[bytes]) -> None:
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
-
-
-def test_the_same_run_is_found_again_until_it_is_complete(tmp_path: Path) -> None:
-    with rundir.open_run(tmp_path, "abcd") as first:
-        (first.path / "checkpoints").mkdir()
-    with rundir.open_run(tmp_path, "abcd") as resumed:
-        assert resumed.identity == first.identity
-        assert (resumed.path / "checkpoints").exists()
-        write(resumed.metrics, [10])
-        resumed.mark_complete(10)
-    with rundir.open_run(tmp_path, "abcd") as fresh:
-        assert fresh.path == first.path
-        assert fresh.identity.run_key != first.identity.run_key
-        assert not fresh.metrics.exists()
-    archived = tmp_path / f"abcd-{first.identity.run_key[:8]}"
-    assert (archived / "metrics.jsonl").exists()  # its metrics may still wait for a server
-    assert not (archived / "checkpoints").exists()
-
-
-def test_one_run_directory_has_one_training(tmp_path: Path) -> None:
-    def second() -> None:
-        with pytest.raises(PipelineError, match="another process is training"), rundir.open_run(tmp_path, "abcd"):
-            pass
-
-    with rundir.open_run(tmp_path, "abcd"):
-        thread = threading.Thread(target=second)
-        thread.start()
-        thread.join()
-    with rundir.open_run(tmp_path, "abcd"):
-        pass
