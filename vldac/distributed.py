@@ -64,6 +64,17 @@ class Runtime:
         dist.all_gather_object(values, value)
         return values
 
+    def concatenated(self, values: torch.Tensor) -> torch.Tensor:
+        """The rows (n,) of all ranks one after the other, (sum of n,), as many as each rank has."""
+        if self.world_size == 1:
+            return values
+        sizes = self.gather(len(values))
+        mine = torch.zeros(max(sizes), dtype=values.dtype, device=self.device)
+        mine[: len(values)] = values
+        rows = [torch.empty_like(mine) for _ in sizes]
+        dist.all_gather(rows, mine)
+        return torch.cat([row[:size] for row, size in zip(rows, sizes, strict=True)]).to(values.device)
+
     def max(self, value: float) -> float:
         """The largest value over ranks."""
         total = torch.tensor(float(value), dtype=torch.float64, device=self.device)

@@ -146,7 +146,8 @@ class Learner:
         gap = first if old.sampled else sampled  # in the former case, no other pass has scored the responses
         if self.critic:
             values, returns = (
-                torch.cat([row.flatten() for row in rows]) for rows in (old.tensors.values, targets.returns)
+                self.runtime.concatenated(torch.cat([row.flatten() for row in rows]))
+                for rows in (old.tensors.values, targets.returns)
             )
             means.add("critic/explained_variance", torch.tensor(explained_variance(values, returns)))
             means.add("critic/value", values.mean())

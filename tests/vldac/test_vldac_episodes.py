@@ -174,12 +174,24 @@ def metrics(update: int, **changes: float) -> dict[str, float]:
         "rollout/truncated_responses": 0.0,
         "rollout/invalid_actions": 0.0,
         "policy/entropy": 1.0,
+        "train/policy_frozen": 0.0,
         **{name.replace("__", "/"): value for name, value in changes.items()},
     }
 
 
 def warnings(history: Sequence[dict[str, float]], statistics: EpisodeStatistics, oldest: int = 0) -> list[str]:
     return early_warnings(history, statistics, Config(), oldest)  # 32 updates
+
+
+def test_a_run_whose_policy_never_learns_says_so_at_once() -> None:
+    config = Config.model_validate({"train": {"total_steps": 512}})  # 2 updates, value_warmup 2
+    nothing = EpisodeStatistics()
+    never, *_ = early_warnings([metrics(1, train__policy_frozen=1.0)], nothing, config, 0)
+    assert never.startswith("train.value_warmup 2 takes all 2 updates")
+    assert never.endswith("set it to 0, or train.total_steps above 512")
+    without_critic = early_warnings([metrics(1)], nothing, config, 0)
+    assert not [line for line in without_critic if "value_warmup" in line]
+    assert warnings([metrics(1, train__policy_frozen=1.0)], nothing) == []
 
 
 def test_a_run_whose_model_cannot_answer_says_so_at_once() -> None:
