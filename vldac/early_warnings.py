@@ -38,8 +38,8 @@ def early_warnings(
     found = _first_responses(row, config) if row["update"] == 1 else []
     if row["update"] == 1 and row["train/policy_frozen"] and config.train.value_warmup >= config.updates:
         found.append(
-            f"train.value_warmup {config.train.value_warmup} takes all {config.updates} updates: the value head learns, "
-            f"and the policy stays as it is; set it to 0, or train.total_steps above "
+            f"train.value_warmup {config.train.value_warmup} takes all {config.updates} updates: the value head "
+            "learns, and the policy stays as it is; set it to 0, or train.total_steps above "
             f"{config.train.value_warmup * config.steps_per_update}"
         )
     tenth = math.ceil(config.updates / 10)
