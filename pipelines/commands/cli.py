@@ -324,15 +324,16 @@ def metrics(*, host: str = "127.0.0.1", port: int = 9400) -> int:
 
 
 @app.command
-def deployments(*, devices: Devices | None = None) -> int:
+def deployments(*, devices: Devices | None = None, schedules: Flag = False) -> int:
     """Create work pool, limits and deployments on the Prefect server that PREFECT_API_URL names.
 
     Args:
         devices: runs that may use a device at a time; default: as it is, 1 on a new server.
+        schedules: bring back the schedules of prefect.yaml; default: those of deployments that are there stay.
     """
     from pipelines.orchestration import deployments as command  # noqa: PLC0415
 
-    return command.deploy(devices)
+    return command.deploy(devices, schedules=schedules)
 
 
 @app.command

@@ -2,8 +2,9 @@
 
 `vldac deployments` does it. That is the work pool with its two queues, one of which takes as many runs at a time as
 there are devices; the automation that marks a run as crashed when it no longer says that it is alive; those that tell
-people of it, through the notification blocks that `VLDAC_NOTIFY` names; and the deployments of prefect.yaml.
-`PREFECT_API_URL` names the server.
+people of it, through the notification blocks that `VLDAC_NOTIFY` names; and the deployments of prefect.yaml. The
+schedule of a deployment that is there already stays as people have set it on Prefect's pages. `PREFECT_API_URL` names
+the server.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from pipelines.core import errors
 from pipelines.orchestration import notifications
@@ -43,8 +47,12 @@ NEVER_ALIVE = 900
 NEVER_ALIVE_AUTOMATION = "vldac: a run that never gave a sign of life has crashed"
 
 
-def deploy(devices: int | None = None) -> int:
+def deploy(devices: int | None = None, *, schedules: bool = False) -> int:
     """Brings the server that PREFECT_API_URL names up to date with the current directory; returns the exit status.
+
+    Args:
+        devices: see `create`.
+        schedules: see `create`.
 
     Raises:
         PipelineError: no server is named, it cannot be used, or `devices` is less than 1.
@@ -54,23 +62,25 @@ def deploy(devices: int | None = None) -> int:
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         raise errors.PipelineError("PREFECT_API_URL names no server; start one with `vldac serve`, or set it")
-    for line in create(Path.cwd(), url, devices):
+    for line in create(Path.cwd(), url, devices, schedules=schedules):
         print(line)
     limit = "its limit as it was" if devices is None else f"{devices} at a time"
     print(f"Prefect at {runs.without_credentials(url)}: work pool {POOL} ({limit}), deployments")
     return 0
 
 
-def create(root: Path, url: str, devices: int | None) -> list[str]:
+def create(root: Path, url: str, devices: int | None, *, schedules: bool = False) -> list[str]:
     """Creates pool, queues, automations and deployments.
 
     Args:
         root: the project, with its prefect.yaml.
         url: of the server's API.
         devices: runs that may use a device at a time; None leaves the limit as it is, 1 where there is none yet.
+        schedules: whether prefect.yaml's schedules take the place of those that the server has.
 
     Returns:
-        A line for each notification block, of who is told, or of one that is not there.
+        A line for each notification block, of who is told, or of one that is not there, and for each deployment whose
+        schedule on the server is another than that of prefect.yaml.
 
     Raises:
         PipelineError: the server cannot be used, or refuses, or VLDAC_NOTIFY cannot be read.
@@ -81,12 +91,15 @@ def create(root: Path, url: str, devices: int | None) -> list[str]:
     names = notifications.wanted()
     try:
         lines = asyncio.run(_create_pool(devices, names))
+        definition = yaml.safe_load((root / "prefect.yaml").read_text(encoding="utf-8"))
+        if not schedules:
+            lines += asyncio.run(_keep_schedules(definition["deployments"]))
     except (httpx.HTTPError, PrefectException, OSError) as error:
         raise errors.PipelineError(
             f"Prefect at {runs.without_credentials(url)} cannot be used: {errors.explain(error)}; is it running, and "
             "is PREFECT_API_AUTH_STRING its password?"
         ) from None
-    _deploy(root)
+    _deploy(root, definition)
     return lines
 
 
@@ -230,7 +243,49 @@ def _silence(name: str, after: set[str], expect: set[str], seconds: int, related
     )
 
 
-def _deploy(root: Path) -> None:
-    """Runs `prefect deploy` on prefect.yaml, which asks nothing and needs no net."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    repro.call("prefect deploy", command, cwd=root, env=repro.environment())
+async def _keep_schedules(wanted: Sequence[dict[str, Any]]) -> list[str]:
+    """Takes the schedules out of the deployments that the server has already; one without any leaves them alone.
+
+    Args:
+        wanted: deployments as prefect.yaml has them; changed.
+
+    Returns:
+        A line for each schedule that the server has otherwise.
+    """
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName  # noqa: PLC0415
+
+    scheduled = {one["name"]: one for one in wanted if one.get("schedules")}
+    async with get_client() as client:
+        by_name = DeploymentFilter(name=DeploymentFilterName(any_=list(scheduled)))
+        found = [
+            each
+            for each in await client.read_deployments(deployment_filter=by_name)
+            if each.entrypoint == scheduled[each.name]["entrypoint"]
+        ]
+    lines = []
+    for each in found:
+        ours = sorted(map(_in_words, scheduled[each.name].pop("schedules")))
+        theirs = sorted(_in_words({**one.schedule.model_dump(), "active": one.active}) for one in each.schedules)
+        if theirs != ours:
+            lines.append(
+                f"{each.name} keeps the schedule that it has on the server ({', '.join(theirs) or 'none'}); "
+                f"`vldac deployments --schedules` brings back that of prefect.yaml ({', '.join(ours)})"
+            )
+    return lines
+
+
+def _in_words(schedule: Mapping[str, Any]) -> str:
+    """When a schedule starts runs, as people read it."""
+    when = next((str(schedule[kind]) for kind in ("cron", "rrule", "interval") if kind in schedule), "?")
+    paused = "" if schedule.get("active", True) else ", paused"
+    return f"{when} {schedule.get('timezone') or 'UTC'}{paused}"
+
+
+def _deploy(root: Path, definition: Mapping[str, Any]) -> None:
+    """Runs `prefect deploy` on what prefect.yaml says, which asks nothing and needs no net."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "prefect.yaml")
+        file.write_text(yaml.safe_dump(dict(definition), sort_keys=False), encoding="utf-8")
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+        repro.call("prefect deploy", command, cwd=root, env=repro.environment())

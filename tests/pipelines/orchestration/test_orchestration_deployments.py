@@ -1,17 +1,20 @@
-"""What prefect.yaml and `pipelines.orchestration.deployments` promise, as far as no server is needed to see it."""
+"""What prefect.yaml and `pipelines.orchestration.deployments` promise."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import EventTrigger
 from prefect.exceptions import ParameterTypeError
 from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
 
 from pipelines.commands import cli
@@ -117,3 +120,31 @@ def test_without_a_server_it_says_what_to_do(capsys: pytest.CaptureFixture[str],
     assert capsys.readouterr().err.startswith("error: PREFECT_API_URL names no server; start one with `vldac serve`")
     assert cli.call(["deployments", "--devices", "0"]) == 1
     assert "--devices 0" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_schedule_that_people_have_changed_stays_until_they_want_that_of_the_file(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
+    monkeypatch.chdir(REPOSITORY)
+
+    async def schedules(change: dict[str, Any] | None = None) -> list[tuple[str, bool]]:
+        async with get_client() as client:
+            nightly = await client.read_deployment_by_name("nightly/nightly")
+            (one,) = nightly.schedules
+            if change is not None:
+                await client.update_deployment_schedule(nightly.id, one.id, **change)
+            return [(one.schedule.cron, one.active)]
+
+    def create(**options: Any) -> list[str]:
+        return deployments.create(REPOSITORY, prefect_server, None, **options)
+
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        assert create() == []
+        assert asyncio.run(schedules({"active": False, "schedule": CronSchedule(cron="30 4 * * *")}))
+        (line,) = create()
+        assert line.startswith("nightly keeps the schedule that it has on the server (30 4 * * * UTC, paused)")
+        assert asyncio.run(schedules()) == [("30 4 * * *", False)]
+        assert create(schedules=True) == []
+        assert asyncio.run(schedules()) == [("0 3 * * *", True)]
