@@ -17,17 +17,19 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.core.errors import PipelineError
+from pipelines.core.garbage import in_use
 from pipelines.core.project import md5_of, read_json
 from vldac.utils.files import write_json
 
 #: Folders of a run directory that a run needs until DVC has its results.
 WEIGHTS = ("checkpoints", "exports")
+_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,16 @@ def find(runs: Path, fingerprint: str) -> RunDirectory | None:
     return RunDirectory(path, RunIdentity(**read_json(path / "run.json")))
 
 
+def stopped(runs: Path, run_keys: Collection[str]) -> list[RunIdentity]:
+    """Those of some runs that have begun in this folder, have not finished, and that no process works in."""
+    found = []
+    for path in runs.glob("*/run.json"):
+        run = RunDirectory(path.parent, RunIdentity(**read_json(path)))
+        if run.identity.run_key in run_keys and not run.complete and not in_use(_lock(runs, path.parent.name)):
+            found.append(run.identity)
+    return found
+
+
 @contextmanager
 def open_run(runs: Path, fingerprint: str, recorded: Callable[[], str | None] = lambda: None) -> Iterator[RunDirectory]:
     """Opens the directory to train in: that of this fingerprint's run which DVC has not recorded yet, or a new one.
@@ -119,13 +131,18 @@ def open_run(runs: Path, fingerprint: str, recorded: Callable[[], str | None] = 
         OSError: it cannot be written.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    with (runs / f".{fingerprint}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PipelineError(
-                f"another process is training in {runs / fingerprint}; wait for it or stop it (`fuser {lock.name}`)"
-            ) from None
+    with _lock(runs, fingerprint).open("w") as lock:
+        for left in reversed(range(_TRIES)):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if left:  # `in_use` holds it for an instant
+                    time.sleep(0.1)
+                    continue
+                raise PipelineError(
+                    f"another process is training in {runs / fingerprint}; wait for it or stop it (`fuser {lock.name}`)"
+                ) from None
         os.set_inheritable(lock.fileno(), True)
         run = find(runs, fingerprint)
         if run is not None and run.complete:
@@ -139,6 +156,10 @@ def open_run(runs: Path, fingerprint: str, recorded: Callable[[], str | None] = 
             write_json(runs / fingerprint / "run.json", asdict(identity))
             run = RunDirectory(runs / fingerprint, identity)
         yield run
+
+
+def _lock(runs: Path, fingerprint: str) -> Path:
+    return runs / f".{fingerprint}.lock"
 
 
 def _archive(run: RunDirectory) -> None:

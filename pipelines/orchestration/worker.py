@@ -1,7 +1,8 @@
 """A worker that first puts right what an earlier one has left behind, then becomes Prefect's own.
 
 A worker that dies before a run of its own has given its first sign of life leaves that run pending or running for ever,
-where it takes a place in the queue of the device. Runs of a schedule that were missed meanwhile are all still waiting.
+where it takes a place in the queue of the device. Runs of a schedule that were missed meanwhile are all still waiting,
+and MLflow shows trainings as running whose processes are gone.
 `python -m pipelines.orchestration.worker NAME [OPTION ...]` takes the place of
 `prefect worker start --name NAME [OPTION ...]`.
 """
@@ -13,10 +14,13 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from pipelines.core.project import workspace
 from pipelines.orchestration.deployments import POOL, SILENCE
+from pipelines.tracking import runs
 from pipelines.tracking.forwarder import reason
 
 if TYPE_CHECKING:
@@ -126,14 +130,21 @@ async def _tidy_own_server(name: str) -> list[str]:
         return await tidy(client, name, datetime.now(UTC))
 
 
+def _tidy_mlflow() -> list[str]:
+    root = Path.cwd()
+    names = runs.mark_stopped(runs.client(root), workspace(root) / "runs")
+    return [f"run {name} is marked as killed in MLflow: its process is gone" for name in names]
+
+
 def main(arguments: Sequence[str]) -> None:
     """Tidies up, then becomes the worker."""
     name, *options = arguments
-    try:
-        for line in asyncio.run(_tidy_own_server(name)):
-            print(line, flush=True)
-    except Exception as error:  # noqa: BLE001  # a server that is away for now must not keep a worker from waiting for it
-        print(f"what an earlier worker left was not looked at: {reason(error)}", flush=True)
+    for where, look in (("Prefect", lambda: asyncio.run(_tidy_own_server(name))), ("MLflow", _tidy_mlflow)):
+        try:
+            for line in look():
+                print(line, flush=True)
+        except Exception as error:  # noqa: BLE001  # a server that is away for now must not keep a worker from waiting for it
+            print(f"what an earlier worker left in {where} was not looked at: {reason(error)}", flush=True)
     command = [sys.executable, "-m", "prefect", "worker", "start", "--name", name, *options]
     os.execv(sys.executable, command)  # noqa: S606  # becomes the worker; no shell
 

@@ -114,9 +114,15 @@ def collect_exports(out: Path, config: Config, run: rundir.RunDirectory) -> None
 
 def _forwarder(root: Path, config: Config, run: rundir.RunDirectory) -> forwarder.MetricsForwarder:
     about = runs.details(root, config)
+
+    def connect() -> runs.MlflowRun:
+        client = runs.client(root)
+        runs.mark_stopped(client, run.path.parent)
+        return runs.MlflowRun(client, run.identity, about)
+
     return forwarder.MetricsForwarder(
         run.metrics,
-        lambda: runs.MlflowRun(runs.client(root), run.identity, about),
+        connect,
         where=runs.without_credentials(runs.tracking_uri(root)),
     )
 

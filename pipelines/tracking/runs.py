@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.core import rundir
 from pipelines.core.errors import PipelineError, explain
 from pipelines.core.project import home, revision, workspace
 from pipelines.core.rundir import RunIdentity
@@ -220,6 +221,25 @@ def find_run(client: MlflowClient, run_key: str) -> Run | None:
         return None
     found = client.search_runs([experiment.experiment_id], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=1)
     return found[0] if found else None
+
+
+def mark_stopped(client: MlflowClient, directory: Path) -> list[str]:
+    """Marks runs as killed that MLflow shows as running although their process is gone; resumed, they run again.
+
+    Args:
+        client: of a server within reach.
+        directory: of the run directories of this machine. Those of others are theirs to mark.
+
+    Returns:
+        The names of these runs.
+    """
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    running = client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
+    by_key = {run.data.tags[RUN_KEY]: run for run in running if RUN_KEY in run.data.tags}
+    found = [by_key[identity.run_key] for identity in rundir.stopped(directory, by_key)]
+    for run in found:
+        client.set_terminated(run.info.run_id, "KILLED")
+    return [run.info.run_name for run in found]
 
 
 class MlflowRun:

@@ -135,6 +135,7 @@ def test_a_schedule_that_people_have_changed_stays_until_they_want_that_of_the_f
             (one,) = nightly.schedules
             if change is not None:
                 await client.update_deployment_schedule(nightly.id, one.id, **change)
+            assert isinstance(one.schedule, CronSchedule)
             return [(one.schedule.cron, one.active)]
 
     def create(**options: Any) -> list[str]:

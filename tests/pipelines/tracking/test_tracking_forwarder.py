@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.core import rundir
 from pipelines.core.errors import PipelineError
 from pipelines.core.rundir import RunIdentity
 from pipelines.tracking import runs
@@ -256,6 +257,24 @@ def test_a_resumed_training_goes_on_in_its_mlflow_run(tmp_path: Path) -> None:
     history = client.get_metric_history(first.run_id, "a/b")
     assert [(m.step, m.value, m.timestamp) for m in history] == [(10, 0.5, 1_001_000), (20, 0.75, 1_002_000)]
     assert MlflowRun(client, RunIdentity("other", "abcd", 0), DETAILS).run_id != first.run_id
+
+
+@pytest.mark.usefixtures("mlflow_database")
+def test_runs_whose_processes_are_gone_are_shown_as_killed(tmp_path: Path) -> None:
+    client, directory = runs.client(tmp_path), tmp_path / "runs"
+    with rundir.open_run(directory, "gone") as gone:
+        pass
+    with rundir.open_run(directory, "done") as done:
+        done.metrics.write_text("")
+        done.mark_complete(10, done.metrics)  # its metrics may be on their way yet
+    with rundir.open_run(directory, "works") as works:
+        known = [gone.identity, done.identity, works.identity, RunIdentity("elsewhere", "abcd", 0)]
+        ids = [MlflowRun(client, identity, DETAILS).run_id for identity in known]
+        assert runs.mark_stopped(client, directory) == [DETAILS.name]
+        assert [client.get_run(each).info.status for each in ids] == ["KILLED", "RUNNING", "RUNNING", "RUNNING"]
+        assert runs.mark_stopped(client, directory) == []
+    assert MlflowRun(client, gone.identity, DETAILS).run_id == ids[0]  # resumed
+    assert client.get_run(ids[0]).info.status == "RUNNING"
 
 
 @pytest.mark.usefixtures("mlflow_database")
