@@ -27,7 +27,7 @@ perf: envs ## measure speed: training, benchmarks, serving and each environment;
 	@vldac perf serving
 	@vldac perf envs --episodes 0 --seconds 3
 
-study: setup ## compare algorithms (PROFILE=smoke, laptop or full); without: three seeds (ARGS='--params conf/numberline.yaml')
+study: setup ## compare algorithms (PROFILE=smoke, laptop, laptop-ablations, full or transfer); without: three seeds (ARGS='--params conf/numberline.yaml')
 	@vldac study $(PROFILE) $(ARGS)
 
 benchmark: setup ## benchmark a model (MODEL=models:/NAME@champion BENCH=balrog ARGS='--profile full'); without BENCH: all

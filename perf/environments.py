@@ -1,6 +1,6 @@
 """Environments measured: success of a random player and of the environment's expert, episode lengths, speed.
 
-    vldac perf envs [--episodes 100] [--environments GymCards-NumberLine-v0 "WebShop-v0 pictures=drawn" ...]
+    vldac perf envs [--episodes 100] [--envs GymCards-NumberLine-v0 "WebShop-v0 pictures=drawn" ...]
 
 Prints Markdown tables. Success is over the first evaluation seeds, one episode each; speed is of random play, resets
 included. With `--episodes 0`, speed alone.

@@ -1,6 +1,7 @@
 """What to run first on a GPU: steps/s, tokens/s, model FLOP/s and memory of large models with random weights.
 
     vldac perf gpu [--shapes 2b 7b] [--minutes 9] [--vllm-python /opt/vllm/bin/python]
+    vldac perf gpu --plan        # on any machine: the memory that each case is planned with, and runs nothing
 
 Nothing is downloaded: speed and memory do not depend on what a model knows. Simulators are replaced by random pictures,
 so that what is measured is the model's part of a step, with the paper's 155 tokens of prompt and 100 of response. Each
@@ -68,6 +69,7 @@ class Case:
     envs: int
     engine: str = "transformers"
     compiled: bool = False
+    ranks: int = 1
 
     @property
     def label(self) -> str:
@@ -76,6 +78,7 @@ class Case:
         more = [self.engine] if self.engine != "transformers" else []
         more += ["compiled decoding"] if self.compiled else []
         more += ["checkpointing"] if self.checkpointing else []
+        more += [f"a rank of {self.ranks}"] if self.ranks > 1 else []
         return ", ".join([f"{self.shape} {kind}", f"ZeRO {self.zero_stage}", *more])
 
 
@@ -165,7 +168,7 @@ def configuration(case: Case, dtype: str) -> Config:
                 "learning_rate": 1e-5,
                 "final_learning_rate": 1e-5,
             },
-            "deepspeed": {"ranks": 1, "zero_stage": case.zero_stage},
+            "deepspeed": {"ranks": case.ranks, "zero_stage": case.zero_stage},
         }
     )
 
@@ -272,6 +275,17 @@ def cases(shapes: Sequence[str], *, small: bool, vllm: bool) -> Iterator[Case]:
             yield Case(shape, 0, stage, True, envs)
 
 
+def plans(shapes: Sequence[str]) -> Iterator[str]:
+    """A line for each way of training, with the memory that it is planned with in bfloat16, of one GPU or of eight."""
+    for shape in shapes:
+        alone = [case for case in cases([shape], small=False, vllm=False) if not case.compiled]
+        eight = [Case(shape, 0, stage, checkpointing=True, envs=16, ranks=8) for stage in (2, 3)]
+        for case in [*(one for one in alone if one.zero_stage == 1), *eight]:
+            planned = memory(configuration(case, "bfloat16"), describe(shape))
+            device, host = planned["total_mib"] / 1024, planned["host_mib"] / 1024
+            yield f"{case.label}: {device:.1f} GiB, and {host:.1f} on the host"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="vldac perf gpu", description=(__doc__ or "").splitlines()[0])
@@ -282,8 +296,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=os.environ.get("VLDAC_VLLM_PYTHON"),
         help="interpreter of an environment with vLLM (default: VLDAC_VLLM_PYTHON of the environment)",
     )
+    parser.add_argument("--plan", action="store_true", help="print the planned memory of each case, and run nothing")
     options = parser.parse_args(arguments)
     quiet()
+    if options.plan:
+        for line in plans(options.shapes):
+            print(line)
+        return 0
     started = time.monotonic()
     machine = apart(look)
     dtype = "bfloat16" if machine.gpu else "float32"

@@ -86,7 +86,7 @@ def _success(history: Sequence[Mapping[str, Any]], statistics: EpisodeStatistics
     so_far = f"in the first {steps} environment steps ({statistics.ended} episodes)"
     cures = _CURES
     if config.model.base == "tiny":
-        cures += ", or warm_start.expert_walk, which shows the base model late parts of the task"
+        cures += ", or warm_start: sparse, which shows the base model what an expert does"
     if statistics.succeeded == statistics.ended:
         return []
     if statistics.lowest == statistics.highest:

@@ -249,10 +249,10 @@ def _service(plan: Plan, name: str, command: Sequence[str], env: dict[str, str],
 
 
 def _create_deployments(plan: Plan) -> None:
-    """In a process of its own, since Prefect reads its settings once; says who is notified."""
+    """In a process of its own, since Prefect reads its settings once; says who is notified, what stays as it was."""
     command = [sys.executable, "-m", "vldac", "deployments", "--devices", str(plan.devices)]
     for line in repro.call("vldac deployments", command, cwd=plan.root, env=client_environment(plan)):
-        if line.startswith("notifications "):
+        if not line.startswith("Prefect at "):  # which is said once all services answer
             print(line, flush=True)
 
 

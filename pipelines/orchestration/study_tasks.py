@@ -18,7 +18,7 @@ def run_study(profile: str, model: str, jobs: int) -> Path:
     """Runs a study to its end; returns the folder of its results.
 
     Args:
-        profile: smoke, laptop, full, or a YAML file of the project.
+        profile: smoke, laptop, laptop-ablations, full, transfer, or a YAML file of the project.
         model: to start from instead; empty: the profile's.
         jobs: cells at a time; 0: as many as the cores serve.
     """

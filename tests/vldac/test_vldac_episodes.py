@@ -231,7 +231,7 @@ def test_a_run_that_sees_no_success_says_so_while_there_is_time() -> None:
     assert list(said) == [4, 16]  # after a tenth of the updates, and at half of them
     (line,) = said[4]
     assert line.startswith("no episode has succeeded in the first 1024 environment steps (36 episodes), and the return")
-    assert "warm_start.expert_walk" in line
+    assert "warm_start: sparse" in line
     # Two episodes an update: it is said once enough of them have ended.
     assert [n for n in range(1, 16) if warnings(course(n, ended=2), failing)] == [10]
     assert not any(warnings(course(n), ended(*[-1.0, 0.5] * 18, success=True)) for n in range(1, 33))

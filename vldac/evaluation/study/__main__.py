@@ -79,7 +79,8 @@ def main(arguments: Sequence[str] | None = None, surroundings: runs.Surroundings
     parser = argparse.ArgumentParser(
         prog="vldac study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("profile", nargs="?", help="smoke, laptop, full, or a YAML file; without one: one params file")
+    what = "smoke, laptop, laptop-ablations, full, transfer, or a YAML file; without one: one params file"
+    parser.add_argument("profile", nargs="?", help=what)
     parser.add_argument("--model", help="start from this model instead: a hub id or a directory")
     parser.add_argument("--jobs", type=int, help="cells at a time (default: as many as the cores serve)")
     parser.add_argument(

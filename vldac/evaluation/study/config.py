@@ -178,7 +178,7 @@ class Study(_Entry):
     benchmarks: list[Benchmark] = Field(default_factory=list)
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
     grid: Grid | None = None
-    steps_per_second: Annotated[float, Field(gt=0)] = 40.0
+    steps_per_second: Annotated[float, Field(gt=0)] = 20.0
 
     @model_validator(mode="after")
     def _names_lead_somewhere(self) -> Study:
