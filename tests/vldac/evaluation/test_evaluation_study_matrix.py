@@ -11,6 +11,7 @@ from vldac.algorithms.registry import ALGORITHMS
 from vldac.config import ConfigError
 from vldac.evaluation.study import config, matrix
 from vldac.evaluation.study.fingerprints import base_fingerprint
+from vldac.utils.errors import UserError
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -36,6 +37,16 @@ def test_cells_are_the_product_and_share_the_base_model_of_their_environment(stu
     assert [cell.config.train.algorithm_options for cell in cells[:2]] == [{}, {"normalize_advantages": False}]
     assert len({base_fingerprint(cell.base_config) for cell in cells}) == 2
     assert len({cell.config.fingerprint() for cell in cells}) == 8
+
+
+def test_some_of_the_cells_are_chosen_by_their_lines(study: Any) -> None:
+    cells = matrix.cells(study({}))
+    assert [str(cell) for cell in matrix.chosen(cells, ["LINE, raw", "blackjack, vldac, seed 1"])] == [
+        *("Line, raw, seed 0", "Line, raw, seed 1", "Blackjack, vldac, seed 1"),
+    ]
+    assert matrix.chosen(cells, ["main"]) == cells
+    with pytest.raises(UserError, match=r"^--only 'grid': no cell has it in its line; --dry-run prints them all$"):
+        matrix.chosen(cells, ["line", "grid"])
 
 
 def test_a_base_model_a_seed(study: Any) -> None:
@@ -94,7 +105,7 @@ def test_a_preset_that_would_undo_what_every_cell_shares_is_refused(study: Any) 
 
 
 @pytest.mark.parametrize(
-    ("profile", "most"), [("smoke", 1 / 6), ("laptop", 3.0), ("laptop-ablations", 1.5), ("full", float("inf"))]
+    ("profile", "most"), [("smoke", 1 / 6), ("laptop", 3.0), ("laptop-ablations", 3.0), ("full", float("inf"))]
 )
 def test_the_profiles_that_come_along(profile: str, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)

@@ -22,7 +22,7 @@ from vldac.config import load
 from vldac.evaluation.study import cells, report, runs
 from vldac.evaluation.study.config import Study, checked, find, read
 from vldac.evaluation.study.matrix import cells as cells_of
-from vldac.evaluation.study.matrix import file_name, hours
+from vldac.evaluation.study.matrix import chosen, file_name, hours
 from vldac.utils.errors import UserError, report_errors
 
 RESULTS = Path("results/study")
@@ -88,12 +88,20 @@ def main(arguments: Sequence[str] | None = None, surroundings: runs.Surroundings
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value everywhere")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of those of the profile (without one: 0 1 2)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="TEXT",
+        help="run those cells alone that have one of these in their --dry-run line",
+    )
     parser.add_argument("--directory", type=Path, default=Path("runs/study"), help="all runs, of whatever study")
     parser.add_argument("--out", type=Path, help=f"results (default: {RESULTS}/NAME)")
     parser.add_argument("--dry-run", action="store_true", help="print the cells and an estimate of the time")
     options = parser.parse_args(arguments)
     if options.profile and options.params:
         parser.error("--params goes without a profile, which names its own")
+    if options.only and not options.profile:
+        parser.error("--only goes with a profile; a params file has one cell a seed")
     if options.jobs is not None and options.jobs < 1:
         parser.error("--jobs must be 1 at least")
     if options.profile:
@@ -105,19 +113,22 @@ def main(arguments: Sequence[str] | None = None, surroundings: runs.Surroundings
     extra = [f"model.base={options.model}", "model.revision=null"] if options.model else []
     every = cells_of(study, [*options.set, *extra])
     jobs = options.jobs or max(1, _cores() // max(cell.config.deepspeed.ranks for cell in every))
+    wanted = chosen(every, options.only) if options.only else every
     if options.dry_run:
-        print("\n".join(f"{cell.kind:8} {cell}: {cell.config.train.total_steps} steps" for cell in every))
-        different = len({cell.config.fingerprint() for cell in every})
+        print("\n".join(cell.line for cell in wanted))
+        different = len({cell.config.fingerprint() for cell in wanted})
         print(
-            f"{study.name}: {len(every)} cells, {different} of them different; training takes "
-            f"{hours(every, study, jobs):.2f} h at {study.steps_per_second:g} steps/s on each of {jobs} core(s)"
+            f"{study.name}: {len(wanted)} cells, {different} of them different; training takes "
+            f"{hours(wanted, study, jobs):.2f} h at {study.steps_per_second:g} steps/s on each of {jobs} core(s)"
         )
         return 0
     surroundings = surroundings or runs.Surroundings()
     placed = runs.place(every, options.directory, surroundings, threshold=study.threshold)
     out = options.out or RESULTS / study.name
     command = shlex.join(["vldac", "study", *arguments])
-    results = cells.run(study, placed, options.directory, out, jobs=jobs, surroundings=surroundings, command=command)
+    results = cells.run(
+        study, placed, options.directory, out, jobs=jobs, surroundings=surroundings, command=command, wanted=wanted
+    )
     if options.profile:
         page = report.write(out)
         surroundings.reported(study, placed, page)

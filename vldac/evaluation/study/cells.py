@@ -19,6 +19,7 @@ import yaml
 from vldac.config import Config
 from vldac.evaluation.study import schedule
 from vldac.evaluation.study.config import Study
+from vldac.evaluation.study.matrix import Cell
 from vldac.evaluation.study.records import adopt, describe, read_object, write_results
 from vldac.evaluation.study.runs import Asked, Run, Surroundings, alone
 from vldac.evaluation.study.schedule import Command, Commands
@@ -38,6 +39,7 @@ def run(
     jobs: int,
     surroundings: Surroundings,
     command: str = "",
+    wanted: Sequence[Cell] | None = None,
 ) -> list[dict[str, Any]]:
     """Runs what is not there yet, `jobs` at a time, and writes the results after each cell.
 
@@ -49,6 +51,7 @@ def run(
         jobs: at a time, each of one thread a rank.
         surroundings: of the study.
         command: that a person types to repeat the study, for study.json.
+        wanted: the cells to run; the results have all that are there. None: all.
 
     Returns:
         The lines of results, in the order of the cells.
@@ -63,7 +66,7 @@ def run(
             write_json(out / "study.json", about)
             if adopted := adopt(study, runs, out):
                 print(f"{study.name}: {adopted} results of {out} are taken over", flush=True)
-            failed = _run(study, runs, out, jobs, surroundings)
+            failed = _run(study, runs, out, jobs, surroundings, wanted)
             results = write_results(study, runs, out)
         status = "FAILED" if failed else "FINISHED"
     finally:
@@ -74,11 +77,22 @@ def run(
     return results
 
 
-def _run(study: Study, runs: Sequence[Run], out: Path, jobs: int, surroundings: Surroundings) -> dict[str, str]:
+def _run(  # noqa: PLR0917  # those of `run`
+    study: Study,
+    runs: Sequence[Run],
+    out: Path,
+    jobs: int,
+    surroundings: Surroundings,
+    wanted: Sequence[Cell] | None,
+) -> dict[str, str]:
     """Runs the base models, then the cells that have one; returns what failed, and why."""
     different = {run.result: run for run in runs}
     missing = [run for run in different.values() if not run.result.exists()]
     done = len(different) - len(missing)
+    if wanted is not None:
+        names = {str(cell) for cell in wanted}
+        asked = {run.result for run in runs if str(run.cell) in names}  # an equal cell may have another name
+        missing = [run for run in missing if run.result in asked]
     for run in different.values():
         if result := read_object(run.result):
             surroundings.keep(study, run, result)

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from vldac.config import Config, ConfigError, load
 from vldac.evaluation.study.config import Overrides, Study
+from vldac.utils.errors import UserError
 
 Kind = Literal["main", "ablation", "grid"]
 
@@ -56,6 +57,23 @@ class Cell:
 
     def __str__(self) -> str:
         return ", ".join([self.environment, self.algorithm, *filter(None, [self.variant]), f"seed {self.seed}"])
+
+    @property
+    def line(self) -> str:
+        """As `--dry-run` prints it."""
+        return f"{self.kind:8} {self}: {self.config.train.total_steps} steps"
+
+
+def chosen(every: Sequence[Cell], texts: Sequence[str]) -> list[Cell]:
+    """The cells of a study whose line in `--dry-run` has one of these texts in it, in whatever case.
+
+    Raises:
+        UserError: no cell has one of them.
+    """
+    for text in texts:
+        if not any(text.casefold() in cell.line.casefold() for cell in every):
+            raise UserError(f"--only {text!r}: no cell has it in its line; --dry-run prints them all")
+    return [cell for cell in every if any(text.casefold() in cell.line.casefold() for text in texts)]
 
 
 def cells(study: Study, extra: Sequence[str] = ()) -> list[Cell]:
