@@ -49,13 +49,14 @@ def test_the_page_has_every_number_with_its_n(folder: Path) -> None:
     assert ["vldac", "Line", "3 of 3", "48", "12 s", "16 s", "15 s (n 3)"] in rows(page, "vldac")
     assert ["rl4vlm", "Line", "0 of 3", "> 64", "> 16 s", "16 s", "15 s (n 3)"] in rows(page, "rl4vlm")
     assert ["rl4vlm", "Line, Room", "1.000 [1.000, 1.000] (n 12)"] in rows(page, "rl4vlm")
-    (ablation,) = rows(page, "vldac, no KL")
+    ablation, while_learning = rows(page, "vldac, no KL")
     assert ablation[1:4] == ["Line", "0.610 [0.600, 0.620] (n 3)", "0.960 [0.950, 0.970] (n 3)"]
+    assert while_learning[1:4] == ["Line", "0 of 3", "> 64"]
     assert ["vldac", "Line", "0.500", "0.550", "0.600", "gamma=0.9", "2"] in rows(page, "vldac")
 
 
 def test_figures_are_there_in_both_formats_and_are_the_same_again(folder: Path) -> None:
-    names = {"success", "profile", "curves", "improvement", "ablations", "grid"}
+    names = {"success", "profile", "curves", "improvement", "ablations", "ablation_curves", "grid"}
     assert figures.draw(folder, results.read(folder)).keys() == names
     before = {path.name: path.read_bytes() for path in folder.glob("*.[ps][nv]g")}
     assert before.keys() == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}

@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 
 from vldac.evaluation import aggregation
 from vldac.evaluation.study import transfer
-from vldac.evaluation.study.results import Results, Scores, ablations, arrays, grid, scores, shared
+from vldac.evaluation.study.results import (
+    Groups,
+    Results,
+    Scores,
+    ablations,
+    arrays,
+    grid,
+    of_ablations,
+    of_algorithms,
+    scores,
+    shared,
+)
 
 #: Colors that people with any color vision can tell apart (Okabe and Ito).
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -28,6 +39,7 @@ def draw(directory: Path, results: Results) -> dict[str, str]:
         "curves": _curves,
         "improvement": _improvement,
         "ablations": _ablations,
+        "ablation_curves": _ablation_curves,
         "grid": _grid,
         "transfer": transfer.heat_map,
     }
@@ -56,7 +68,7 @@ def _style() -> Iterator[Any]:
         "axes.spines.right": False,
         "axes.grid": True,
         "grid.alpha": 0.25,
-        "axes.prop_cycle": cycler(color=_COLORS),
+        "axes.prop_cycle": cycler(linestyle=["-", "--"]) * cycler(color=_COLORS),  # more curves than colors are dashed
         "legend.frameon": False,
         "figure.constrained_layout.use": True,
         "svg.hashsalt": "vldac",
@@ -66,21 +78,30 @@ def _style() -> Iterator[Any]:
 
 
 def _curves(pyplot: Any, results: Results) -> bool:
+    return _learning(pyplot, results.environments, of_algorithms(results))
+
+
+def _ablation_curves(pyplot: Any, results: Results) -> bool:
+    there = {line["environment"] for line in results.select("ablation")}
+    environments = [name for name in results.environments if name in there]
+    return bool(environments) and _learning(pyplot, environments, of_ablations(results))
+
+
+def _learning(pyplot: Any, environments: Sequence[str], groups: Groups) -> bool:
     """Success while learning against environment steps: interquartile mean over seeds and its band."""
-    environments = results.environments
     _, axes = pyplot.subplots(1, len(environments), figsize=(5.2 * len(environments), 3.6), squeeze=False)
     for axis, environment in zip(axes[0], environments, strict=True):
-        for algorithm in results.algorithms:
-            lines = [line for line in results.select("main", algorithm) if line["environment"] == environment]
+        for name, group in groups.items():
+            lines = [line for line in group if line["environment"] == environment]
             if not lines:
                 continue
             at = np.linspace(0, max(line["curve"]["environment_steps"][-1] for line in lines), _POINTS)
             value, low, high = band(lines, at)
-            axis.plot(at, value, linewidth=2, label=f"{algorithm} (n {len(lines)})")
+            axis.plot(at, value, linewidth=2, label=f"{name} (n {len(lines)})")
             axis.fill_between(at, low, high, alpha=0.18, linewidth=0)
         axis.set(title=environment, xlabel="environment steps", xlim=(0, None), ylim=(-0.02, 1.02))
         if axis.lines:
-            axis.legend(loc="lower right", fontsize=8)
+            axis.legend(loc="lower right", fontsize=8 if len(groups) <= len(_COLORS) else 6)
     axes[0][0].set_ylabel("success of the last 100 episodes\n(IQM, 95% interval)")
     return True
 
@@ -172,8 +193,7 @@ def _ablations(pyplot: Any, results: Results) -> bool:
     named = ablations(results)
     if not named:
         return False
-    rows = {algorithm: scores(results.select("main", algorithm)) for algorithm, _ in named}
-    rows |= {f"{algorithm}, {name}": scores(results.select("ablation", algorithm, name)) for algorithm, name in named}
+    rows = {name: scores(lines) for name, lines in of_ablations(results).items()}
     environments = [name for name in results.environments if any(name in rows[", ".join(key)] for key in named)]
     return _panels(pyplot, environments, rows)
 

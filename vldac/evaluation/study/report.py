@@ -14,7 +14,25 @@ from vldac.evaluation.aggregation import Estimate
 from vldac.evaluation.statistics import wilson_interval
 from vldac.evaluation.study import figures, transfer
 from vldac.evaluation.study.records import LEAST_EPISODES
-from vldac.evaluation.study.results import Results, ablations, arrays, grid, read, scores, shared
+from vldac.evaluation.study.results import (
+    Groups,
+    Results,
+    ablations,
+    arrays,
+    grid,
+    of_ablations,
+    of_algorithms,
+    read,
+    scores,
+    shared,
+)
+
+_SPEED_NOTE = (
+    "Medians over seeds. A run has reached {threshold:g} when the success of its last 100 training episodes, of "
+    f"complete cohorts and {LEAST_EPISODES} at least, is that high. Runs that never do are censored: they "
+    "count as longer than any. Where the median is among them, `>` stands before the median with the ends of those "
+    "runs in their place, which the true one is above."
+)
 
 
 def write(directory: Path) -> Path:
@@ -41,13 +59,14 @@ def markdown(results: Results, drawn: Mapping[str, str]) -> str:
         _picture(drawn, "success"),
         _picture(drawn, "profile"),
         "## While learning",
-        _speed(results),
+        _speed(results, of_algorithms(results), _SPEED_NOTE),
         _picture(drawn, "curves"),
     ]
     if len(results.algorithms) > 1:
         parts += [f"## {results.reference} beside its rivals", _improvement(results), _picture(drawn, "improvement")]
     if results.select("ablation"):
         parts += ["## Ablations", _ablations(results), _picture(drawn, "ablations")]
+        parts += [_speed(results, of_ablations(results)), _picture(drawn, "ablation_curves")]
     if transfer.exams(results):
         parts += ["## What carries over", _transfer(results), _picture(drawn, "transfer")]
     if results.select("grid"):
@@ -122,12 +141,12 @@ def shown(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} {interval} (n {estimate.runs})"
 
 
-def _speed(results: Results) -> str:
+def _speed(results: Results, groups: Groups, note: str = "") -> str:
     threshold = results.lines[0]["threshold"]
     rows = []
-    for algorithm in results.algorithms:
+    for name, group in groups.items():
         for environment in results.environments:
-            lines = [line for line in results.select("main", algorithm) if line["environment"] == environment]
+            lines = [line for line in group if line["environment"] == environment]
             if not lines:
                 continue
             steps = [line["steps_to_threshold"] for line in lines]
@@ -136,7 +155,7 @@ def _speed(results: Results) -> str:
             cpu = [line["cpu_seconds"] for line in lines if line["cpu_seconds"] is not None]
             rows.append(
                 [
-                    algorithm,
+                    name,
                     environment,
                     f"{reached} of {len(lines)}",
                     _median(steps, [line["environment_steps"] for line in lines], "{:.0f}"),
@@ -146,13 +165,7 @@ def _speed(results: Results) -> str:
                 ]
             )
     head = ["", "environment", f"reached {threshold:g}", "steps to it", "time to it", "time in all", "CPU time in all"]
-    note = (
-        f"Medians over seeds. A run has reached {threshold:g} when the success of its last 100 training episodes, of "
-        f"complete cohorts and {LEAST_EPISODES} at least, is that high. Runs that never do are censored: they "
-        "count as longer than any. Where the median is among them, `>` stands before the median with the ends of those "
-        "runs in their place, which the true one is above."
-    )
-    return f"{_table(head, rows)}\n\n{note}"
+    return f"{_table(head, rows)}\n\n{note.format(threshold=threshold)}".rstrip()
 
 
 def _median(times: Sequence[float | None], ends: Sequence[float], form: str) -> str:

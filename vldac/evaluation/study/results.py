@@ -16,6 +16,8 @@ from vldac.utils.errors import UserError
 
 #: By environment, the scores of seeds.
 Scores = dict[str, list[float]]
+#: By name, lines of results.
+Groups = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,19 @@ def shared(a: Scores, b: Scores) -> list[str]:
 def ablations(results: Results) -> list[tuple[str, str]]:
     """Algorithm and name of each ablation."""
     return list(dict.fromkeys((line["algorithm"], line["variant"]) for line in results.select("ablation")))
+
+
+def of_algorithms(results: Results) -> Groups:
+    """The lines of the comparison itself, by algorithm."""
+    return {algorithm: results.select("main", algorithm) for algorithm in results.algorithms}
+
+
+def of_ablations(results: Results) -> Groups:
+    """The lines of ablations by their names, after those of the algorithms that they change."""
+    named = ablations(results)
+    return {algorithm: results.select("main", algorithm) for algorithm, _ in named} | {
+        f"{algorithm}, {name}": results.select("ablation", algorithm, name) for algorithm, name in named
+    }
 
 
 def grid(results: Results) -> dict[tuple[str, str], dict[str, float]]:
