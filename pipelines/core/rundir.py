@@ -107,9 +107,10 @@ def find(runs: Path, fingerprint: str) -> RunDirectory | None:
 def stopped(runs: Path, run_keys: Collection[str]) -> list[RunIdentity]:
     """Those of some runs that have begun in this folder, have not finished, and that no process works in."""
     found = []
-    for path in runs.glob("*/run.json"):
-        run = RunDirectory(path.parent, RunIdentity(**read_json(path)))
-        if run.identity.run_key in run_keys and not run.complete and not in_use(_lock(runs, path.parent.name)):
+    for run in (find(runs, path.name) for path in runs.glob("*")):
+        if run is None or run.complete or run.identity.run_key not in run_keys:
+            continue
+        if not in_use(_lock(runs, run.path.name)):
             found.append(run.identity)
     return found
 

@@ -92,6 +92,8 @@ def test_two_ranks_learn_what_one_process_learns_with_every_algorithm(
     for one, two, alone in zip(first.metrics, second.metrics, whole.metrics, strict=True):
         assert_alike(one, two, 0.0)
         assert_alike(one, alone, 1e-3)
+    for name in first.metrics[0].keys() & {"rollout/zero_advantage_steps", "rollout/incomplete_episode_steps"}:
+        assert first.metrics[0][name] == pytest.approx(whole.metrics[0][name], rel=1e-4)
 
 
 @pytest.mark.slow
